@@ -1,0 +1,165 @@
+"""Gathers what arrives while a send is under way into the next send. Knows not what it sends.
+
+No window to wait for: a lone caller goes at once (as in Bucket4j's ``AsyncBatchHelper``, rueidis).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: A timer that fires this late (s) met a busy event loop, not a silent server; the answer may
+#: already lie in the socket, so it is given this long to be read.
+GRACE = 0.01
+
+
+class DeadlinePassed(Exception):
+    """No answer within the deadline. What was sent may still be carried out."""
+
+
+class QueueFull(Exception):
+    """Too many wait already; nothing was sent."""
+
+
+class _Batch(Generic[T, R]):
+    """Callers that share one send, and one deadline: that of the first of them."""
+
+    def __init__(self) -> None:
+        self.items: list[T] = []
+        self.callers: list[asyncio.Future[R]] = []
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    def fail(self, error: Exception) -> None:
+        for caller in self.callers:
+            if not caller.done():
+                # One instance a caller: each raise would lengthen a shared one's traceback.
+                own = type(error)(*error.args)
+                own.__cause__ = error.__cause__
+                caller.set_exception(own)
+
+
+class Batcher(Generic[T, R]):
+    """Sends items in batches, at most ``in_flight`` at a time, each within ``deadline`` seconds.
+
+    One send is under way while the server is quick; when one takes longer than a tenth of the
+    deadline, what waits goes out beside it. ``send`` answers in order, an exception for an item
+    that failed alone. Belongs to the event loop that it is first used in.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
+        *,
+        deadline: float,
+        in_flight: int = 4,
+        size: int = 512,
+        waiting: int = 20_000,
+    ) -> None:
+        self._send = send
+        self._deadline = deadline
+        self._in_flight = in_flight
+        self._size = size
+        self._max_waiting = waiting // size
+        self._waiting: deque[_Batch[T, R]] = deque()
+        self._sent: set[_Batch[T, R]] = set()
+        self._launching = False
+
+    def join(self, item: T) -> asyncio.Future[R]:
+        """The answer to this item. Cancel it to leave: the batch and its neighbours are unharmed.
+
+        Raises `DeadlinePassed`, `QueueFull`, or what ``send`` raised.
+        """
+        loop = asyncio.get_running_loop()
+        caller: asyncio.Future[R] = loop.create_future()
+        if not self._waiting or len(self._waiting[-1].items) >= self._size:
+            if len(self._waiting) > self._max_waiting:
+                raise QueueFull
+            self._open(loop)
+        batch = self._waiting[-1]
+        batch.items.append(item)
+        batch.callers.append(caller)
+        return caller
+
+    async def aclose(self) -> None:
+        """Wait for what was sent; it is bounded by the deadline."""
+        while self._waiting or self._sent:
+            tasks = [batch.task for batch in self._sent if batch.task]
+            if tasks:
+                await asyncio.wait(tasks)
+            await asyncio.sleep(0)
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch: _Batch[T, R] = _Batch()
+        when = loop.time() + self._deadline
+        batch.timer = loop.call_at(when, self._expire, batch, when)
+        self._waiting.append(batch)
+        if not self._sent and not self._launching:
+            self._launching = True
+            loop.call_soon(self._launch)  # all that arrives in this turn of the loop goes along
+        elif self._sent:
+            loop.call_later(self._deadline / 10, self._overtake, batch)
+
+    def _launch(self) -> None:
+        self._launching = False
+        while self._waiting and len(self._sent) < self._in_flight:
+            self._start(self._waiting.popleft())
+            if self._waiting and len(self._waiting[0].items) < self._size:
+                return
+
+    def _overtake(self, batch: _Batch[T, R]) -> None:
+        if batch in self._waiting and len(self._sent) < self._in_flight:
+            self._waiting.remove(batch)
+            self._start(batch)
+
+    def _start(self, batch: _Batch[T, R]) -> None:
+        self._sent.add(batch)
+        batch.task = asyncio.get_running_loop().create_task(self._run(batch))
+
+    async def _run(self, batch: _Batch[T, R]) -> None:
+        try:
+            callers = [caller for caller in batch.callers if not caller.done()]
+            if len(callers) < len(batch.callers):
+                pairs = zip(batch.items, batch.callers, strict=True)
+                batch.items = [item for item, caller in pairs if not caller.done()]
+                batch.callers = callers
+            if callers:
+                self._answer(callers, await self._send(batch.items))
+        except asyncio.CancelledError:
+            batch.fail(DeadlinePassed())
+            raise
+        except Exception as error:
+            batch.fail(error)
+        finally:
+            if batch.timer:
+                batch.timer.cancel()
+            self._sent.discard(batch)
+            if not self._sent or len(self._waiting) > 1:
+                self._launch()
+
+    @staticmethod
+    def _answer(callers: list[asyncio.Future[R]], answers: Sequence[R | Exception]) -> None:
+        for caller, answer in zip(callers, answers, strict=True):
+            if caller.done():
+                continue
+            if isinstance(answer, Exception):
+                caller.set_exception(answer)
+            else:
+                caller.set_result(answer)
+
+    def _expire(self, batch: _Batch[T, R], when: float) -> None:
+        loop = asyncio.get_running_loop()
+        if batch.task and loop.time() - when > GRACE:
+            when = loop.time() + GRACE
+            batch.timer = loop.call_at(when, self._expire, batch, when)
+            return
+        batch.fail(DeadlinePassed())
+        if batch.task:
+            batch.task.cancel()
+        elif batch in self._waiting:
+            self._waiting.remove(batch)

@@ -1,0 +1,71 @@
+"""A fixed window: so many units, then none until the window ends.
+
+Source: the ``INCR``/``EXPIRE`` pattern of Redis' own documentation. Worst case: twice the amount
+within one trailing period, around a window's edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from .quota import Decision, Hit, Quota
+
+#: When the window ends (ms since the epoch), and the units used in it.
+Window = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedWindow(Quota):
+    """Starts at a key's first hit or, `aligned`, at each multiple of the period since 1970."""
+
+    algorithm: ClassVar[str] = "fixed_window"
+
+    #: Windows by the clock: the state's key ends in ``epoch // period``, as in the Flask snippet,
+    #: so both share one counter. All keys reset at once.
+    aligned: bool = field(default=False, kw_only=True)
+
+    def spec(self) -> tuple[str | int, ...]:
+        """Amount and period in ms, then 1 if aligned."""
+        return (self.algorithm, self.amount, self.period_ms, int(self.aligned))
+
+    def state_key(self, key: str, now_ms: int) -> str:
+        """``key:window`` if aligned: the snippet's own key."""
+        if self.aligned:
+            return f"{key}:{now_ms // self.period_ms}"
+        return f"{key}:{self.tag}"
+
+    def advance(self, state: Window | None, now_ms: int, hit: Hit) -> tuple[Window, Decision]:
+        """Decide by the count of the current window."""
+        end, used = state or (0, 0)
+        if now_ms >= end:
+            end, used = self._end(now_ms), 0
+        end = min(end, now_ms + self.period_ms)  # the clock went back: no longer wait than a period
+        cost = hit.cost
+        if cost < 0:
+            if hit.at_ms >= end - self.period_ms:
+                used = max(0, min(used, self.amount) + cost)
+            return (end, used), self._decide(True, used, end, now_ms, 0)
+        units = cost or 1
+        fits = used + units <= self.amount
+        if cost and (fits or hit.forced):
+            used += cost
+        if fits or hit.forced:
+            return (end, used), self._decide(True, used, end, now_ms, 0)
+        retry = end - now_ms if units <= self.amount else None
+        return (end, used), self._decide(False, used, end, now_ms, retry)
+
+    def ranked(self, total: int, now_ms: int) -> Decision:
+        """The answer to a hit of 1 that an aligned window's counter raised to ``total``."""
+        end = self._end(now_ms)
+        allowed = total <= self.amount
+        return self._decide(allowed, total, end, now_ms, 0 if allowed else end - now_ms)
+
+    def _decide(self, allowed: bool, used: int, end: int, now: int, retry: int | None) -> Decision:
+        reset = end - now if used else 0
+        return Decision(allowed, max(0, self.amount - used), reset, retry, now)
+
+    def _end(self, now_ms: int) -> int:
+        if self.aligned:
+            return (now_ms // self.period_ms + 1) * self.period_ms
+        return now_ms + self.period_ms

@@ -1,0 +1,136 @@
+"""What a quota is, what a hit is, and how the answer looks. Imports no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from ..errors import InvalidLimit
+
+#: Seconds in each unit of the limit notation; month and year as Flask-Limiter counts them.
+UNITS = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3_600,
+    "day": 86_400,
+    "week": 604_800,
+    "month": 2_592_000,
+    "year": 31_104_000,
+}
+
+#: The largest integer that Lua's numbers hold exactly, so the largest that may decide.
+MAX_EXACT = 2**53
+
+
+class Decision(NamedTuple):
+    """The whole answer to a hit: headers, metrics and handlers never ask twice."""
+
+    # A tuple and not a dataclass: one is made per hit, and a tuple costs a third.
+
+    allowed: bool
+    #: Units left after this decision.
+    remaining: int
+    #: Until the key is as good as never hit. Also how long its state must be kept.
+    reset_ms: int
+    #: Until this very hit would be allowed if nobody else came; 0 if it was; None: it can never be.
+    retry_ms: int | None
+    #: When it was decided, by the store's own clock, in ms since the epoch.
+    at_ms: int = 0
+    #: Who decided: "store", or the policy that stood in for it ("open", "closed", "local"), or
+    #: "memory" for a remembered refusal.
+    by: str = "store"
+
+    def __bool__(self) -> bool:
+        """Whether the hit was allowed: ``if not await limiter.hit(...)`` works as it reads."""
+        return self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """So many units a period, with the arithmetic of one algorithm. A subclass is an algorithm."""
+
+    #: Its name in Redis keys and its ``.lua`` twin's file name.
+    algorithm: ClassVar[str]
+
+    #: Units allowed in one period.
+    amount: int
+    #: Length of the period in whole seconds.
+    period: int
+    #: The unit that it was written in ("minute"), for messages and for Flask-Limiter's names.
+    unit: str = field(default="", kw_only=True)
+    #: The policy's name in response fields and metrics; None: no name was given.
+    name: str | None = field(default=None, kw_only=True)
+
+    period_ms: int = field(init=False, repr=False, compare=False)
+    #: Tells this quota's state from every other quota's of the same key.
+    tag: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_whole("amount", self.amount)
+        check_whole("period", self.period)
+        if self.unit not in UNITS or self.period % UNITS[self.unit]:
+            unit = next(u for u in reversed(UNITS) if self.period % UNITS[u] == 0)
+            object.__setattr__(self, "unit", unit)
+        object.__setattr__(self, "period_ms", self.period * 1000)
+        object.__setattr__(self, "tag", "/".join(map(str, self.spec())))
+
+    @property
+    def multiples(self) -> int:
+        """How many of its units one period is: 5 for "100 per 5 minutes"."""
+        return self.period // UNITS[self.unit]
+
+    @property
+    def capacity(self) -> int:
+        """The dearest hit that can ever be allowed."""
+        return self.amount
+
+    def get_expiry(self) -> int:
+        """The period in seconds, under Flask-Limiter's name for it."""
+        return self.period
+
+    def spec(self) -> tuple[str | int, ...]:
+        """What the ``.lua`` twin needs to know: the algorithm's name, then integers."""
+        return (self.algorithm, self.amount, self.period_ms)
+
+    def state_key(self, key: str, now_ms: int) -> str:  # noqa: ARG002  # for windows by the clock
+        """Where the state of ``key`` lives at that time."""
+        return f"{key}:{self.tag}"
+
+    def advance(self, state: Any, now_ms: int, hit: Hit) -> tuple[Any, Decision]:
+        """Decide a hit: the state to keep and the answer. ``None`` is a key never hit.
+
+        A refused hit's state is the one before it, at most healed of a clock that went back.
+        """
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return f"{self.amount} per {self.multiples} {self.unit}"
+
+    def __lt__(self, other: Quota) -> bool:
+        return self.period < other.period
+
+
+class Hit(NamedTuple):
+    """One charge: a quota, a key, a cost. A tuple for the reason that `Decision` is one."""
+
+    quota: Quota
+    #: Whom or what it counts, with its scope; the store adds its prefix.
+    key: str
+    #: Units to charge. 0 only looks: the answer is what a hit of 1 would be told. Below 0 gives
+    #: back, and is always allowed.
+    cost: int = 1
+    #: When a cost that is given back was charged (`Decision.at_ms`): what has expired since is
+    #: not given back twice.
+    at_ms: int = 0
+    #: Charge even past the limit: for a cost known only afterwards. Always allowed.
+    forced: bool = False
+    #: Which lease a concurrency hit takes, renews or, with cost -1, gives back.
+    lease: str = ""
+    #: What to do when the store cannot decide: "open", "closed" or "local"; None: the default.
+    policy: str | None = None
+
+
+def check_whole(what: str, value: object) -> None:
+    """Raise `InvalidLimit` unless the value is a whole number of at least 1."""
+    if type(value) is not int or value < 1:
+        raise InvalidLimit(f"{what}={value!r} is not a positive whole number; write e.g. {what}=10")

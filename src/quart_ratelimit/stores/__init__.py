@@ -1,0 +1,27 @@
+"""The stores, and which one a URI names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .guard import POLICIES, Breaker, GuardedStore
+from .memory import MemoryStore
+from .redis import RedisStore
+from .store import Store
+
+__all__ = [
+    "POLICIES",
+    "Breaker",
+    "GuardedStore",
+    "MemoryStore",
+    "RedisStore",
+    "Store",
+    "store_from_uri",
+]
+
+
+def store_from_uri(uri: str, **options: Any) -> Store:
+    """The store that a URI names. Opens nothing. Raises `ConfigurationError`."""
+    if uri == "memory://" or uri.startswith("memory://?"):
+        return MemoryStore()
+    return RedisStore(uri, **options)

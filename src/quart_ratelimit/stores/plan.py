@@ -1,0 +1,123 @@
+"""What one batch of requests asks of Redis, and how the replies are read. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+from .. import quotas
+from ..quotas import ALGORITHMS, Decision, FixedWindow, Hit
+
+#: Integers that the script replies for each hit.
+REPLY_WIDTH = 4
+
+
+@cache
+def script() -> str:
+    """The one script that Redis runs: the driver and every algorithm's ``.lua`` twin."""
+    folder = resources.files(quotas)
+    parts = ["local parts = {}"]
+    for name in ALGORITHMS:
+        source = folder.joinpath(f"{name}.lua").read_text("utf-8")
+        parts.append(f"parts['{name}'] = (function()\n{source}end)()")
+    driver = resources.files(__package__).joinpath("decide.lua").read_text("utf-8")
+    return "\n".join([*parts, driver])
+
+
+class Plan:
+    """Sorts a batch's hits into plain counters and one script's work.
+
+    A request of one aligned fixed window and cost 1 is a counter: ``INCRBY`` and ``EXPIRE NX``,
+    hits on one key merged. All else is decided by the script.
+    """
+
+    def __init__(
+        self, requests: Sequence[Sequence[Hit]], *, prefix: str, now_ms: int, counters: bool
+    ) -> None:
+        self._now_ms = now_ms
+        #: key -> (its quota, the requests that hit it, in order)
+        self.counters: dict[str, tuple[FixedWindow, list[int]]] = {}
+        #: The script's keys, each once.
+        self.keys: dict[str, int] = {}
+        self._specs: dict[str, int] = {}
+        self._spec_list: list[tuple[str | int, ...]] = []
+        self._scripted: list[list[tuple[int | str, ...]]] = []
+        self._scripted_index: list[int] = []
+        self._count = len(requests)
+        for index, hits in enumerate(requests):
+            quota = hits[0].quota if len(hits) == 1 else None
+            if counters and type(quota) is FixedWindow and quota.aligned and _plain(hits[0]):
+                key = f"{prefix}:{quota.state_key(hits[0].key, now_ms)}"
+                self.counters.setdefault(key, (quota, []))[1].append(index)
+            else:
+                self._scripted.append([self._item(hit, prefix) for hit in hits])
+                self._scripted_index.append(index)
+
+    def _item(self, hit: Hit, prefix: str) -> tuple[int | str, ...]:
+        quota = hit.quota
+        key = f"{prefix}:{quota.state_key(hit.key, self._now_ms)}"
+        key_index = self.keys.setdefault(key, len(self.keys) + 1)
+        spec_index = self._specs.get(quota.tag)
+        if spec_index is None:
+            self._spec_list.append(quota.spec())
+            spec_index = self._specs[quota.tag] = len(self._spec_list)
+        return (key_index, spec_index, hit.cost, hit.at_ms, int(hit.forced), hit.lease)
+
+    def argument(self, now_ms: int = 0) -> str:
+        """The script's argument. ``now_ms`` is for tests: 0 is Redis' own clock."""
+        plan = {"now": now_ms, "specs": self._spec_list, "requests": self._scripted}
+        return json.dumps(plan, separators=(",", ":"))
+
+    def read(self, totals: Sequence[object], reply: object) -> list[list[Decision] | Exception]:
+        """Each request's decisions, in order, or what went wrong with it alone.
+
+        ``totals`` are the counters' replies in the order of `counters`; ``reply`` is the script's.
+        Raises `ValueError` on a reply that Redis would never give.
+        """
+        answers: list[list[Decision] | Exception] = [[]] * self._count
+        for (quota, callers), total in zip(self.counters.values(), totals, strict=True):
+            if isinstance(total, Exception):
+                for index in callers:
+                    answers[index] = total
+                continue
+            first = _whole(total) - len(callers) + 1
+            if first < 1:
+                raise ValueError("a counter is below what was just added to it")
+            for rank, index in enumerate(callers):
+                answers[index] = [quota.ranked(first + rank, self._now_ms)]
+        if self._scripted:
+            self._read_script(reply, answers)
+        return answers
+
+    def _read_script(self, reply: object, answers: list[list[Decision] | Exception]) -> None:
+        if isinstance(reply, Exception):
+            for index in self._scripted_index:
+                answers[index] = reply
+            return
+        hits = sum(map(len, self._scripted))
+        if not isinstance(reply, list) or len(reply) != 1 + hits * REPLY_WIDTH:
+            raise ValueError("the script's reply has another shape than its plan")
+        numbers = [_whole(number) for number in reply]
+        at = numbers[0]
+        position = 1
+        for index, items in zip(self._scripted_index, self._scripted, strict=True):
+            decisions = []
+            for _ in items:
+                allowed, remaining, reset, retry = numbers[position : position + REPLY_WIDTH]
+                wait = None if retry < 0 else retry
+                decisions.append(Decision(allowed == 1, remaining, reset, wait, at))
+                position += REPLY_WIDTH
+            answers[index] = decisions
+
+
+def _plain(hit: Hit) -> bool:
+    return hit.cost == 1 and not hit.forced
+
+
+def _whole(reply: object) -> int:
+    # redis-py hands on b"OK", None, True or 1.5 as they come; none of them is a count.
+    if type(reply) is not int:
+        raise ValueError(f"a reply is {type(reply).__name__} where an integer belongs")
+    return reply

@@ -1,0 +1,302 @@
+"""Keeps state in Redis: one pipeline for all hits that arrive while the last one is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+try:
+    from redis.maint_notifications import MaintNotificationsConfig
+except ImportError:  # redis-py before 6.5 has none
+    _NO_MAINTENANCE: dict[str, Any] = {}
+else:
+    # They switch off the check for a stray reply at checkout, which would shift every later
+    # reply of that connection by one.
+    _NO_MAINTENANCE = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
+from ..batch import Batcher, DeadlinePassed, QueueFull
+from ..clock import monotonic_ms
+from ..errors import (
+    ConfigurationError,
+    StoreError,
+    StoreMisconfigured,
+    StoreOverloaded,
+    StoreTimeout,
+)
+from ..quotas import Decision, Hit
+from . import plan
+
+#: How long Redis' clock is trusted before it is asked again.
+CLOCK_TRUSTED_MS = 1000
+#: Keys asked for at a time by `RedisStore.clear`.
+SCAN_COUNT = 500
+
+#: What opens a client: called in the event loop that will use it.
+Opener = Callable[[], "redis.asyncio.Redis"]
+
+_SCHEMES = {
+    "redis": "redis",
+    "rediss": "rediss",
+    "unix": "unix",
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "redis+unix": "unix",
+}
+
+
+class RedisStore:
+    """Counts in Redis, shared by all workers, exact whatever their clocks say.
+
+    ``source`` is a URI (``redis://``, ``rediss://``, ``unix://``, ``valkey://``), or a callable
+    that opens a ``redis.asyncio`` client; nothing is opened before the first hit or `start`.
+    ``deadline`` (seconds) covers all that one hit may wait for. Raises `ConfigurationError`.
+    """
+
+    def __init__(
+        self,
+        source: str | Opener,
+        *,
+        prefix: str = "rate_limit",
+        deadline: float = 0.05,
+        max_connections: int = 4,
+        **options: Any,
+    ) -> None:
+        if deadline <= 0:
+            raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
+        self._prefix = prefix
+        self._deadline = deadline
+        self._max_connections = max_connections
+        self._open = source if callable(source) else _opener(source, max_connections, options)
+        self._link: _Link | None = None
+
+    async def start(self) -> None:
+        """Connect and see what this Redis can do. Raises `StoreError`."""
+        await self._within_deadline(self._linked().prepare)
+
+    async def aclose(self) -> None:
+        """Close the connections. A later hit opens them again."""
+        link, self._link = self._link, None
+        if link is not None and link.is_mine():
+            await link.aclose()
+
+    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+        """Carry out all hits or none, in the batch that goes out next; see `Store.hit`."""
+        try:
+            return await self._linked().batcher.join(hits)
+        except DeadlinePassed as error:
+            raise StoreTimeout(f"Redis did not answer within {self._deadline} s") from error
+        except QueueFull as error:
+            raise StoreOverloaded("too many hits wait for Redis already") from error
+
+    async def reset(self, hits: Sequence[Hit]) -> int:
+        """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
+        link = self._linked()
+
+        async def unlink() -> int:
+            await link.prepare()
+            now = link.now_ms()
+            keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
+            return int(await link.client.unlink(*keys)) if keys else 0
+
+        return int(await self._within_deadline(unlink))
+
+    async def clear(self) -> int:
+        """Forget every key under this store's prefix, by SCAN; how many there were."""
+        client = self._linked().client
+        pattern = "".join(f"[{c}]" if c in "*?[]\\" else c for c in self._prefix) + ":*"
+        count = 0
+        try:
+            cursor = None
+            while cursor != 0:
+                cursor, keys = await client.scan(cursor or 0, match=pattern, count=SCAN_COUNT)
+                if keys:
+                    count += int(await client.unlink(*keys))
+        except (RedisError, OSError) as error:
+            raise store_error(error) from error
+        return count
+
+    def _linked(self) -> _Link:
+        link = self._link
+        if link is None or not link.is_mine():
+            link = self._link = _Link(
+                self._open(), self._prefix, self._deadline, self._max_connections
+            )
+        return link
+
+    async def _within_deadline(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        # Not `asyncio.timeout`: on Python 3.11 redis-py can swallow the cancellation it relies on.
+        task = asyncio.ensure_future(call())
+        done, _ = await asyncio.wait({task}, timeout=self._deadline)
+        if not done:
+            task.cancel()
+            raise StoreTimeout(f"Redis did not answer within {self._deadline} s")
+        error = task.exception()
+        if error is not None:
+            raise store_error(error) from error
+        return task.result()
+
+
+class _Link:
+    """One client in one event loop of one process, and what is known of the server behind it."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, prefix: str, deadline: float, in_flight: int
+    ) -> None:
+        self.client = client
+        self.batcher: Batcher[Sequence[Hit], list[Decision]] = Batcher(
+            self._send, deadline=deadline, in_flight=in_flight
+        )
+        self._prefix = prefix
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._sha = ""
+        self._counters = False
+        self._clock_offset_ms = 0
+        self._clock_asked_ms = -CLOCK_TRUSTED_MS
+
+    def is_mine(self) -> bool:
+        """Whether it was opened by this very event loop and process: no other may use it."""
+        return self._loop is asyncio.get_running_loop() and self._pid == os.getpid()
+
+    async def aclose(self) -> None:
+        await self.batcher.aclose()
+        await self.client.aclose()
+
+    def now_ms(self) -> int:
+        """Redis' clock, so that workers with skewed clocks share their windows."""
+        return monotonic_ms() + self._clock_offset_ms
+
+    async def prepare(self) -> None:
+        """Load the script, read the clock, and see whether ``EXPIRE NX`` (Redis 7.0) is known."""
+        if self._sha:
+            return
+        probe = f"{self._prefix}:probe"
+        async with self.client.pipeline(transaction=True) as pipe:
+            pipe.set(probe, 0, px=1000)
+            pipe.expire(probe, 1, nx=True)
+            pipe.delete(probe)
+            try:
+                await pipe.execute()
+                self._counters = True
+            except (NoPermissionError, ReadOnlyError):
+                raise
+            except ResponseError as error:
+                if "wrong number of arguments" not in str(error):
+                    raise
+                self._counters = False  # an older Redis: the script counts fixed windows as well
+        self._set_clock(await self.client.time())
+        self._sha = await self.client.script_load(plan.script())
+
+    def _set_clock(self, reply: Any) -> None:
+        seconds, micros = reply
+        self._clock_asked_ms = monotonic_ms()
+        self._clock_offset_ms = seconds * 1000 + micros // 1000 - self._clock_asked_ms
+
+    async def _send(self, requests: list[Sequence[Hit]]) -> Sequence[list[Decision] | Exception]:
+        try:
+            await self.prepare()
+            batch = plan.Plan(
+                requests, prefix=self._prefix, now_ms=self.now_ms(), counters=self._counters
+            )
+            totals, reply = await self._exchange(batch)
+            answers = batch.read(totals, reply)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # redis-py lets AttributeError and its like escape, too
+            raise store_error(error) from error
+        return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+
+    async def _exchange(self, batch: plan.Plan) -> tuple[list[Any], Any]:
+        """Send a batch once; the counters' totals and the script's reply."""
+        ask_clock = not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS
+        argument = batch.argument() if batch.keys else ""
+        # MULTI keeps INCRBY and its EXPIRE together when the connection breaks between them.
+        async with self.client.pipeline(transaction=bool(batch.counters)) as pipe:
+            for key, (quota, callers) in batch.counters.items():
+                pipe.incrby(key, len(callers))
+                pipe.expire(key, quota.period, nx=True)
+            if argument:
+                pipe.evalsha(self._sha, len(batch.keys), *batch.keys, argument)
+            if ask_clock:
+                pipe.time()
+            replies = await pipe.execute(raise_on_error=False)
+        if ask_clock:
+            self._set_clock(replies.pop())
+        reply = replies.pop() if argument else None
+        if isinstance(reply, NoScriptError):
+            # Redis restarted or was flushed. Nothing ran for those hits, so sending them again
+            # charges nobody twice.
+            await self.client.script_load(plan.script())
+            reply = await self.client.evalsha(self._sha, len(batch.keys), *batch.keys, argument)
+        return replies[::2], reply
+
+
+def store_error(error: BaseException) -> StoreError:
+    """What a failure of Redis or its client means to us; its text bears no key and no secret."""
+    if isinstance(error, StoreError):
+        return error
+    kind = type(error).__name__
+    if isinstance(error, (AuthenticationError, NoPermissionError)):
+        return StoreMisconfigured(f"Redis refuses our user ({kind}): check its password and ACL")
+    if isinstance(error, ResponseError):
+        code = str(error).split(" ", 1)[0]
+        if code == "WRONGTYPE":
+            return StoreMisconfigured("Redis holds something else under a key of ours (WRONGTYPE)")
+        return StoreError(f"Redis answered with an error ({kind} {code[:20]})")
+    return StoreError(f"Redis could not be asked ({kind})")
+
+
+def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
+    """Check a URI now; open its client later."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme not in _SCHEMES:
+        raise ConfigurationError(
+            f"{redacted(uri)!r} is not a store; write 'memory://', 'redis://localhost:6379/0', "
+            "'rediss://…', 'unix:///path/to/redis.sock' or 'valkey://…'"
+        )
+    url = f"{_SCHEMES[scheme]}://{rest}"
+    try:
+        urlsplit(url).port  # noqa: B018  # it raises on a bad port
+        redis.asyncio.connection.parse_url(url)
+    except ValueError as error:
+        raise ConfigurationError(f"{redacted(uri)!r} cannot be read as a Redis URI") from error
+    settings: dict[str, Any] = {
+        "max_connections": max_connections,
+        # Never sent twice: redis-py's default would count one hit up to 11 times.
+        "retry": Retry(NoBackoff(), 0),
+        # The batch has one deadline; a timer for each reply costs a third of its CPU.
+        "socket_timeout": None,
+        "socket_connect_timeout": None,
+        "health_check_interval": 0,
+        **_NO_MAINTENANCE,
+        **options,
+    }
+
+    def open_client() -> redis.asyncio.Redis:
+        pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
+        client = redis.asyncio.Redis.from_pool(pool)
+        client.auto_close_connection_pool = True
+        return client
+
+    return open_client
+
+
+def redacted(uri: str) -> str:
+    """A URI without its user and password, for messages."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

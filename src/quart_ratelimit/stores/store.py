@@ -1,0 +1,31 @@
+"""What a store is: it keeps state and decides hits. Knows no algorithm and no request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..quotas import Decision, Hit
+
+
+class Store(Protocol):
+    """Keeps the state of keys. What stands around a store (policy, meter) is a store too."""
+
+    async def start(self) -> None:
+        """Open what is needed and see whether it works. Raises `StoreError`."""
+
+    async def aclose(self) -> None:
+        """Close what this store opened. It opens again at the next hit."""
+
+    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+        """Carry out all hits or, if one is refused, none; one decision for each, in order.
+
+        In a refused request the other decisions tell what a look would be told.
+        Raises `StoreError`.
+        """
+
+    async def reset(self, hits: Sequence[Hit]) -> int:
+        """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
+
+    async def clear(self) -> int:
+        """Forget every key of this store; how many there were. Raises `StoreError`."""
