@@ -13,9 +13,10 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: A timer that fires this late (s) met a busy event loop, not a silent server; the answer may
-#: already lie in the socket, so it is given this long to be read.
-GRACE = 0.01
+#: Turns that the event loop gets once the deadline has passed. The timer of a busy loop fires late,
+#: when the answer may lie in the socket unread: to send, to read and to hand on takes some turns.
+#: A loop with nothing to do makes them in microseconds.
+LAST_TURNS = 10
 
 
 class DeadlinePassed(Exception):
@@ -33,7 +34,7 @@ class _Batch(Generic[T, R]):
         self.items: list[T] = []
         self.callers: list[asyncio.Future[R]] = []
         self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: asyncio.Handle | None = None
 
     def fail(self, error: Exception) -> None:
         for caller in self.callers:
@@ -96,8 +97,7 @@ class Batcher(Generic[T, R]):
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         batch: _Batch[T, R] = _Batch()
-        when = loop.time() + self._deadline
-        batch.timer = loop.call_at(when, self._expire, batch, when)
+        batch.timer = loop.call_later(self._deadline, self._expire, batch, LAST_TURNS)
         self._waiting.append(batch)
         if not self._sent and not self._launching:
             self._launching = True
@@ -152,14 +152,28 @@ class Batcher(Generic[T, R]):
             else:
                 caller.set_result(answer)
 
-    def _expire(self, batch: _Batch[T, R], when: float) -> None:
-        loop = asyncio.get_running_loop()
-        if batch.task and loop.time() - when > GRACE:
-            when = loop.time() + GRACE
-            batch.timer = loop.call_at(when, self._expire, batch, when)
+    def _expire(self, batch: _Batch[T, R], turns: int) -> None:
+        if turns:
+            batch.timer = asyncio.get_running_loop().call_soon(self._expire, batch, turns - 1)
             return
         batch.fail(DeadlinePassed())
         if batch.task:
             batch.task.cancel()
         elif batch in self._waiting:
             self._waiting.remove(batch)
+
+
+async def within(deadline: float, call: Awaitable[R]) -> R:
+    """The call's result, if it comes within so many seconds. Raises `DeadlinePassed`."""
+    # Not `asyncio.timeout`: on Python 3.11 redis-py can swallow the cancellation it relies on.
+    task = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait({task}, timeout=deadline)
+        for _ in range(LAST_TURNS):
+            if not task.done():
+                await asyncio.sleep(0)
+        if not task.done():
+            raise DeadlinePassed
+        return task.result()
+    finally:
+        task.cancel()

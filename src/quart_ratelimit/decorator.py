@@ -82,5 +82,6 @@ async def _refusal(limit: SnippetLimit, decision: Decision) -> HTTPException:
     if isinstance(error, RateLimitExceeded):
         error.response = jsonify(message=limit.error_message)
         error.response.status_code = 429
-        error.response.headers.extend(error.get_headers())
+        if error.retry_after is not None:
+            error.response.headers["Retry-After"] = str(error.retry_after)
     return error

@@ -133,7 +133,7 @@ class Limiter:
         return GuardedStore(store, policy=self._on_store_error)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=1024, typed=True)
 def read_limit(
     limit: str | Quota | None,
     requests: int | None = None,

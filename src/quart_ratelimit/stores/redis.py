@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import redis.asyncio
@@ -29,7 +30,7 @@ else:
     # reply of that connection by one.
     _NO_MAINTENANCE = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
 
-from ..batch import Batcher, DeadlinePassed, QueueFull
+from ..batch import Batcher, DeadlinePassed, QueueFull, within
 from ..clock import monotonic_ms
 from ..errors import (
     ConfigurationError,
@@ -41,8 +42,12 @@ from ..errors import (
 from ..quotas import Decision, Hit
 from . import plan
 
+T = TypeVar("T")
+
 #: How long Redis' clock is trusted before it is asked again.
 CLOCK_TRUSTED_MS = 1000
+#: Seconds that `RedisStore.start` may take: it opens every connection.
+START_DEADLINE = 1.0
 #: Keys asked for at a time by `RedisStore.clear`.
 SCAN_COUNT = 500
 
@@ -86,7 +91,7 @@ class RedisStore:
 
     async def start(self) -> None:
         """Connect and see what this Redis can do. Raises `StoreError`."""
-        await self._within_deadline(self._linked().prepare)
+        await self._within(max(START_DEADLINE, self._deadline), self._linked().open())
 
     async def aclose(self) -> None:
         """Close the connections. A later hit opens them again."""
@@ -113,12 +118,12 @@ class RedisStore:
             keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
             return int(await link.client.unlink(*keys)) if keys else 0
 
-        return int(await self._within_deadline(unlink))
+        return await self._within(self._deadline, unlink())
 
     async def clear(self) -> int:
         """Forget every key under this store's prefix, by SCAN; how many there were."""
         client = self._linked().client
-        pattern = "".join(f"[{c}]" if c in "*?[]\\" else c for c in self._prefix) + ":*"
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + ":*"
         count = 0
         try:
             cursor = None
@@ -138,17 +143,13 @@ class RedisStore:
             )
         return link
 
-    async def _within_deadline(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        # Not `asyncio.timeout`: on Python 3.11 redis-py can swallow the cancellation it relies on.
-        task = asyncio.ensure_future(call())
-        done, _ = await asyncio.wait({task}, timeout=self._deadline)
-        if not done:
-            task.cancel()
-            raise StoreTimeout(f"Redis did not answer within {self._deadline} s")
-        error = task.exception()
-        if error is not None:
+    async def _within(self, deadline: float, call: Awaitable[T]) -> T:
+        try:
+            return await within(deadline, call)
+        except DeadlinePassed as error:
+            raise StoreTimeout(f"Redis did not answer within {deadline} s") from error
+        except Exception as error:
             raise store_error(error) from error
-        return task.result()
 
 
 class _Link:
@@ -162,6 +163,7 @@ class _Link:
             self._send, deadline=deadline, in_flight=in_flight
         )
         self._prefix = prefix
+        self._in_flight = in_flight
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._sha = ""
@@ -180,6 +182,11 @@ class _Link:
     def now_ms(self) -> int:
         """Redis' clock, so that workers with skewed clocks share their windows."""
         return monotonic_ms() + self._clock_offset_ms
+
+    async def open(self) -> None:
+        """Prepare, and open every connection: none is left to be opened under load."""
+        await self.prepare()
+        await asyncio.gather(*[self.client.ping() for _ in range(self._in_flight)])
 
     async def prepare(self) -> None:
         """Load the script, read the clock, and see whether ``EXPIRE NX`` (Redis 7.0) is known."""
@@ -271,7 +278,10 @@ def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
         )
     url = f"{_SCHEMES[scheme]}://{rest}"
     try:
-        urlsplit(url).port  # noqa: B018  # it raises on a bad port
+        parts = urlsplit(url)
+        if parts.scheme != "unix" and parts.path.strip("/"):
+            int(parts.path.strip("/"))  # redis-py takes database 0 for one that is no number
+        parts.port  # noqa: B018  # it raises on a bad port
         redis.asyncio.connection.parse_url(url)
     except ValueError as error:
         raise ConfigurationError(f"{redacted(uri)!r} cannot be read as a Redis URI") from error

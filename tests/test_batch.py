@@ -1,0 +1,159 @@
+"""The batcher alone: who goes with whom, who waits, and what one caller's fate is to the others."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from quart_ratelimit.batch import Batcher, DeadlinePassed, QueueFull, within
+
+
+class Wire:
+    """Answers each item with its double, when told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[int]] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def send(self, items: list[int]) -> Sequence[int | Exception]:
+        self.sent.append(list(items))
+        await self.may_answer.wait()
+        return [ValueError("odd") if item < 0 else item * 2 for item in items]
+
+    async def has_sent(self, batches: int) -> None:
+        while len(self.sent) < batches:  # noqa: ASYNC110  # a turn of the loop, not a pause
+            await asyncio.sleep(0)
+
+
+def batcher(wire: Wire, **options: float) -> Batcher[int, int]:
+    settings = {"deadline": 5.0, "in_flight": 1, **options}
+    return Batcher(wire.send, **settings)  # type: ignore[arg-type]
+
+
+async def test_a_lone_caller_goes_at_once() -> None:
+    wire = Wire()
+    assert await batcher(wire).join(1) == 2
+    assert wire.sent == [[1]]
+
+
+async def test_all_of_one_turn_go_together_and_get_their_own_answers() -> None:
+    wire = Wire()
+    b = batcher(wire)
+    assert await asyncio.gather(*map(b.join, range(100))) == [2 * n for n in range(100)]
+    assert wire.sent == [list(range(100))]
+
+
+async def test_who_comes_while_a_send_is_under_way_goes_with_the_next() -> None:
+    wire = Wire()
+    wire.may_answer.clear()
+    b = batcher(wire)
+    first = b.join(1)
+    await wire.has_sent(1)
+    rest = [b.join(2), b.join(3)]
+    await asyncio.sleep(0)
+    assert wire.sent == [[1]]
+    wire.may_answer.set()
+    assert await asyncio.gather(first, *rest) == [2, 4, 6]
+    assert wire.sent == [[1], [2, 3]]
+
+
+async def test_a_slow_send_is_overtaken() -> None:
+    wire = Wire()
+    wire.may_answer.clear()
+    b = batcher(wire, deadline=0.2, in_flight=2)
+    first = b.join(1)
+    await wire.has_sent(1)
+    second = b.join(2)
+    await wire.has_sent(2)
+    assert wire.sent == [[1], [2]]
+    wire.may_answer.set()
+    assert await asyncio.gather(first, second) == [2, 4]
+
+
+async def test_a_batch_has_a_largest_size() -> None:
+    wire = Wire()
+    b = batcher(wire, size=3)
+    assert await asyncio.gather(*map(b.join, range(7))) == [2 * n for n in range(7)]
+    assert [len(items) for items in wire.sent] == [3, 3, 1]
+
+
+async def test_one_item_that_fails_fails_its_own_caller_only() -> None:
+    b = batcher(Wire())
+    good, bad = b.join(1), b.join(-1)
+    with pytest.raises(ValueError, match="odd"):
+        await bad
+    assert await good == 2
+
+
+async def test_a_caller_that_leaves_in_time_is_not_sent() -> None:
+    wire = Wire()
+    b = batcher(wire)
+    left, stays = b.join(1), b.join(2)
+    left.cancel()
+    assert await stays == 4
+    assert wire.sent == [[2]]
+
+
+async def test_a_caller_that_leaves_late_harms_nobody() -> None:
+    wire = Wire()
+    wire.may_answer.clear()
+    b = batcher(wire)
+    left, stays = b.join(1), b.join(2)
+    await wire.has_sent(1)
+    left.cancel()
+    wire.may_answer.set()
+    assert await stays == 4
+
+
+async def test_a_send_past_its_deadline_fails_its_callers_each_with_their_own_error() -> None:
+    wire = Wire()
+    wire.may_answer.clear()
+    b = batcher(wire, deadline=0.01)
+    outcomes = await asyncio.gather(b.join(1), b.join(2), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [DeadlinePassed, DeadlinePassed]
+    assert outcomes[0] is not outcomes[1]
+
+
+async def test_who_waits_behind_a_hung_send_has_a_deadline_too() -> None:
+    wire = Wire()
+    wire.may_answer.clear()
+    b = batcher(wire, deadline=0.02)
+    first = b.join(1)
+    await wire.has_sent(1)
+    outcomes = await asyncio.gather(first, b.join(2), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [DeadlinePassed, DeadlinePassed]
+    wire.may_answer.set()
+    assert await b.join(3) == 6
+
+
+async def test_a_full_queue_turns_callers_away_unsent() -> None:
+    wire = Wire()
+    wire.may_answer.clear()
+    b = batcher(wire, size=1, waiting=2)
+    first = b.join(0)
+    await wire.has_sent(1)
+    waiting = [b.join(n) for n in (1, 2, 3)]
+    with pytest.raises(QueueFull):
+        b.join(4)
+    wire.may_answer.set()
+    assert await asyncio.gather(first, *waiting) == [0, 2, 4, 6]
+
+
+async def test_closing_waits_for_what_was_sent() -> None:
+    wire = Wire()
+    b = batcher(wire)
+    caller = b.join(1)
+    await b.aclose()
+    assert caller.result() == 2
+
+
+async def test_a_call_within_its_deadline_gives_its_result_or_its_error() -> None:
+    async def fail() -> int:
+        raise ValueError("own error")
+
+    assert await within(1, asyncio.sleep(0, "done")) == "done"
+    with pytest.raises(ValueError, match="own error"):
+        await within(1, fail())
+    with pytest.raises(DeadlinePassed):
+        await within(0.01, asyncio.Event().wait())

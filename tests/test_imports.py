@@ -1,0 +1,79 @@
+"""Which room may import which: the floors, and who may know Redis and Quart."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import quart_ratelimit
+
+ROOT = Path(quart_ratelimit.__file__).parent
+
+#: The floor of every room; an import may only point to a lower one, or stay on its own floor
+#: where the folder is one room (quotas, stores).
+FLOORS = {
+    "errors": 1,
+    "batch": 1,
+    "clock": 1,
+    "keys": 1,
+    "quotas": 2,
+    "notation": 3,
+    "stores": 3,
+    "settings": 4,
+    "limiter": 5,
+    "decorator": 6,
+}
+MAY_IMPORT_REDIS = {"stores/redis.py"}
+MAY_IMPORT_QUART = {"limiter.py", "decorator.py"}
+
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+
+
+def room(file: str) -> str:
+    return file.split("/", 1)[0].removesuffix(".py")
+
+
+def imports(file: str) -> list[tuple[int, str]]:
+    """Every import of a file: its level (0 = absolute) and the module it names."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse((ROOT / file).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found += [(node.level, name) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file != "__init__.py"])
+def test_imports_point_down(file: str) -> None:
+    assert room(file) in FLOORS, "a new room needs a floor"
+    depth = file.count("/") + 1
+    for level, module in imports(file):
+        if level == depth:  # from the package's own top
+            target = module.split(".", 1)[0]
+            assert FLOORS[target] < FLOORS[room(file)], f"{file} imports {target}"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_package_imports_itself_relatively(file: str) -> None:
+    assert not [name for level, name in imports(file) if not level and "quart_ratelimit" in name]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_only_the_redis_store_knows_redis_and_only_the_extension_knows_quart(file: str) -> None:
+    known = {name.split(".", 1)[0] for level, name in imports(file) if level == 0}
+    assert "redis" not in known or file in MAY_IMPORT_REDIS
+    assert "quart" not in known or file in MAY_IMPORT_QUART
+
+
+def test_quotas_do_no_io() -> None:
+    for path in (ROOT / "quotas").glob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        assert not [n for n in ast.walk(tree) if isinstance(n, (ast.AsyncFunctionDef, ast.Await))]
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(quart_ratelimit.__all__) == quart_ratelimit.__all__
+    for name in quart_ratelimit.__all__:
+        assert getattr(quart_ratelimit, name).__doc__

@@ -1,0 +1,79 @@
+"""The notation of limits: what it reads, and what its errors say."""
+
+import functools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quart_ratelimit import FixedWindow, InvalidLimit
+from quart_ratelimit.notation import parse_many
+from quart_ratelimit.quotas.quota import UNITS
+
+read = functools.partial(parse_many, quota=FixedWindow)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "period"),
+    [
+        ("10/minute", 10, 60),
+        ("10 per minute", 10, 60),
+        ("10per minute", 10, 60),
+        ("100 per 5 minutes", 100, 300),
+        ("100/5minutes", 100, 300),
+        ("1/Second", 1, 1),
+        ("10/s", 10, 1),
+        ("10/min", 10, 60),
+        ("10/h", 10, 3_600),
+        ("10/d", 10, 86_400),
+        ("1/week", 1, 604_800),
+        ("2/months", 2, 2_592_000),
+        ("1/year", 1, 31_104_000),
+    ],
+)
+def test_a_limit_is_read(text: str, amount: int, period: int) -> None:
+    (quota,) = read(text)
+    assert (quota.amount, quota.period) == (amount, period)
+
+
+@pytest.mark.parametrize("separator", [";", ",", "|", " ; "])
+def test_several_limits_are_read_in_their_order(separator: str) -> None:
+    assert [str(q) for q in read(f"1/second{separator}1000/day")] == [
+        "1 per 1 second",
+        "1000 per 1 day",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("10/fortnight", "0/minute", "10/0 minutes", "-1/s", "", " ", "ten/minute", "10", "10/"),
+        *("10/minute;", "10//minute", "1.5/minute", "１０/minute", "10/minute and 5/s", "9" * 30),
+    ],
+)
+def test_what_is_no_limit_is_named_with_the_right_form(text: str) -> None:
+    with pytest.raises(InvalidLimit) as caught:
+        read(text)
+    assert repr(text) in str(caught.value)
+    assert "write '10/minute'" in str(caught.value)
+
+
+def test_a_limit_that_is_no_text_is_named() -> None:
+    with pytest.raises(InvalidLimit, match="10 is not a limit"):
+        read(10)  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 10**15), st.integers(1, 1000), st.sampled_from(list(UNITS)))
+def test_a_quota_reads_back_as_it_is_written(amount: int, multiples: int, unit: str) -> None:
+    (quota,) = read(f"{amount} per {multiples} {unit}")
+    assert str(quota) == f"{amount} per {multiples} {unit}"
+    assert read(str(quota)) == [quota]
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        quotas = read(text)
+    except InvalidLimit:
+        return
+    assert all(quota.amount > 0 and quota.period > 0 for quota in quotas)

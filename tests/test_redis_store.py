@@ -1,0 +1,216 @@
+"""The Redis store on a real Redis: what it sends and shares, what a cancelled caller leaves."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+
+from quart_ratelimit import ConfigurationError, FixedWindow, Hit
+from quart_ratelimit.stores import MemoryStore, RedisStore, store_from_uri
+
+PER_MINUTE = FixedWindow(10, 60, aligned=True)
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisStore]:
+    # A long deadline: these tests are about counting, on machines that may be busy.
+    store = RedisStore(redis_url, deadline=5)
+    await store.start()
+    yield store
+    await store.aclose()
+
+
+async def calls(client: redis.asyncio.Redis) -> dict[str, int]:
+    """How often each command ran since the last CONFIG RESETSTAT."""
+    stats = await client.info("commandstats")
+    return {name.removeprefix("cmdstat_"): entry["calls"] for name, entry in stats.items()}
+
+
+async def test_concurrent_callers_get_exactly_the_amount(store: RedisStore) -> None:
+    answers = await asyncio.gather(*[store.hit([Hit(PER_MINUTE, "ann")]) for _ in range(300)])
+    assert sum(decision.allowed for (decision,) in answers) == 10
+    assert sorted(d.remaining for (d,) in answers if d.allowed) == list(range(10))
+
+
+async def test_clients_do_not_share(store: RedisStore) -> None:
+    await asyncio.gather(*[store.hit([Hit(PER_MINUTE, "ann")]) for _ in range(20)])
+    (decision,) = await store.hit([Hit(PER_MINUTE, "bob")])
+    assert decision.allowed
+    assert decision.remaining == 9
+
+
+async def test_hits_of_one_turn_are_one_incrby_and_one_expire_a_key(
+    store: RedisStore, client: redis.asyncio.Redis
+) -> None:
+    await client.config_resetstat()
+    who = ["ann", "bob"] * 50
+    await asyncio.gather(*[store.hit([Hit(PER_MINUTE, name)]) for name in who])
+    ran = await calls(client)
+    assert (ran["incrby"], ran["expire"], ran["multi"], ran["exec"]) == (2, 2, 1, 1)
+    assert "evalsha" not in ran
+
+
+async def test_all_other_requests_of_one_turn_are_one_script(
+    store: RedisStore, client: redis.asyncio.Redis
+) -> None:
+    await client.config_resetstat()
+    second, day = FixedWindow(1, 1), FixedWindow(100, 86_400)
+    await asyncio.gather(*[store.hit([Hit(second, n), Hit(day, n)]) for n in map(str, range(50))])
+    assert (await calls(client))["evalsha"] == 1
+
+
+async def test_the_key_is_the_flask_snippets_own(
+    store: RedisStore, client: redis.asyncio.Redis
+) -> None:
+    (decision,) = await store.hit([Hit(PER_MINUTE, "203.0.113.7")])
+    (key,) = await client.keys()
+    seconds, _ = await client.time()
+    assert key == f"rate_limit:203.0.113.7:{seconds // 60}"
+    assert 0 < await client.ttl(key) <= 60
+    assert 0 < decision.reset_ms <= 60_000
+
+
+async def test_a_lost_expiry_heals_at_the_next_hit(
+    store: RedisStore, client: redis.asyncio.Redis
+) -> None:
+    await store.hit([Hit(PER_MINUTE, "ann")])
+    (key,) = await client.keys()
+    await client.persist(key)
+    await store.hit([Hit(PER_MINUTE, "ann")])
+    assert 0 < await client.ttl(key) <= 60
+
+
+async def test_a_request_of_several_quotas_is_charged_whole_or_not_at_all(
+    store: RedisStore, client: redis.asyncio.Redis
+) -> None:
+    narrow, wide = FixedWindow(1, 60), FixedWindow(100, 3600)
+    hits = [Hit(narrow, "ann"), Hit(wide, "ann")]
+    assert all(await store.hit(hits))
+    refused = await store.hit(hits)
+    assert [d.allowed for d in refused] == [False, True]
+    assert [d.remaining for d in refused] == [0, 99]
+    values = {key: await client.get(key) for key in await client.keys()}
+    assert set(values.values()) == {"1"}
+
+
+async def test_a_restarted_redis_gets_its_script_back(
+    store: RedisStore, client: redis.asyncio.Redis
+) -> None:
+    quota = FixedWindow(10, 60)
+    await store.hit([Hit(quota, "ann")])
+    await client.script_flush()
+    (decision,) = await store.hit([Hit(quota, "ann")])
+    assert decision.remaining == 8
+
+
+async def test_cancelled_callers_harm_nobody_and_leave_no_immortal_key(
+    store: RedisStore, client: redis.asyncio.Redis
+) -> None:
+    chance = random.Random(7)
+    quota = FixedWindow(1_000_000, 60, aligned=True)
+    other = FixedWindow(1_000_000, 60)
+    cancelled = answered = 0
+
+    async def call(number: int) -> None:
+        # What a neighbour answers would show in another key's small count.
+        hit = Hit(quota if number % 2 else other, f"client-{number}")
+        (decision,) = await store.hit([hit])
+        assert decision.allowed
+        assert decision.remaining == 999_999
+
+    for start in range(0, 4_000, 100):
+        tasks = [asyncio.create_task(call(n)) for n in range(start, start + 100)]
+        for _ in range(chance.randrange(12)):
+            await asyncio.sleep(0)
+        for task in chance.sample(tasks, 50):
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                assert isinstance(outcome, asyncio.CancelledError), outcome
+                cancelled += 1
+            else:
+                answered += 1
+    assert cancelled + answered == 4_000
+    assert cancelled > 1_000
+    await store.aclose()
+    for key in await client.keys():
+        assert await client.get(key) == "1"
+        assert 0 < await client.pttl(key) <= 60_000
+
+
+async def test_an_older_redis_is_served_by_the_script(redis_server: object) -> None:
+    """EXPIRE NX needs Redis 7.0; a server that refuses it counts by the script, as exactly."""
+    store = RedisStore(redis_server.url, deadline=5)  # type: ignore[attr-defined]
+    await store.start()
+    assert store._link is not None
+    store._link._counters = False  # what `prepare` finds out from such a server
+    answers = await asyncio.gather(*[store.hit([Hit(PER_MINUTE, "old")]) for _ in range(30)])
+    assert sum(decision.allowed for (decision,) in answers) == 10
+    await store.aclose()
+
+
+async def test_clear_forgets_the_own_prefix_only(
+    redis_url: str, client: redis.asyncio.Redis
+) -> None:
+    odd = RedisStore(redis_url, prefix="odd[*]?", deadline=5)
+    await asyncio.gather(*[odd.hit([Hit(PER_MINUTE, str(n))]) for n in range(1000)])
+    await client.set("odd-neighbour", 1)
+    assert await odd.clear() == 1000
+    assert await client.keys() == ["odd-neighbour"]
+    await odd.aclose()
+
+
+async def test_reset_forgets_one_key(store: RedisStore) -> None:
+    for who in ("ann", "bob"):
+        await asyncio.gather(*[store.hit([Hit(PER_MINUTE, who)]) for _ in range(11)])
+    assert await store.reset([Hit(PER_MINUTE, "ann")]) == 1
+    (ann,) = await store.hit([Hit(PER_MINUTE, "ann")])
+    (bob,) = await store.hit([Hit(PER_MINUTE, "bob")])
+    assert (ann.allowed, bob.allowed) == (True, False)
+
+
+def test_one_store_serves_one_event_loop_after_another(redis_url: str) -> None:
+    store = RedisStore(redis_url, deadline=5)
+
+    async def visit() -> int:
+        (decision,) = await store.hit([Hit(PER_MINUTE, "ann")])
+        await store.aclose()
+        return decision.remaining
+
+    assert [asyncio.run(visit()) for _ in range(3)] == [9, 8, 7]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["foo://x", "localhost:6379", "", "redis://localhost:port", "redis://localhost/db-name"],
+)
+def test_a_uri_that_is_no_store_is_named_with_the_right_form(uri: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        store_from_uri(uri)
+    assert repr(uri) in str(caught.value)
+
+
+def test_an_error_about_a_uri_bears_no_password() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        store_from_uri("redus://admin:hunter2@localhost")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["redis://h:1/0", "rediss://h", "unix:///run/redis.sock", "valkey://h", "valkeys://h"],
+)
+def test_every_documented_uri_is_a_redis_store_and_opens_nothing(uri: str) -> None:
+    assert isinstance(store_from_uri(uri), RedisStore)
+
+
+def test_memory_is_a_store() -> None:
+    assert isinstance(store_from_uri("memory://"), MemoryStore)
