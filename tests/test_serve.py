@@ -76,7 +76,7 @@ def test_a_bad_setting_is_named_at_start(env: dict[str, str], form: str) -> None
     assert form in done.stderr.splitlines()[-1]
 
 
-def test_redis_may_come_after_the_app(redis_server_factory: Any) -> None:
+def test_redis_may_come_after_the_app(start_redis: Any) -> None:
     """Down at start: status answers, data follows the default policy, and counting resumes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -90,9 +90,8 @@ def test_redis_may_come_after_the_app(redis_server_factory: Any) -> None:
             took.append((ask(port, "/api/data")[0], time.monotonic() - start))
         # The default policy is "local": counted in the worker's memory.
         assert [status for status, _ in took] == [200] * 10 + [429] * 2
-        server = redis_server_factory(port=redis_port)
+        start_redis(port=redis_port)
         end = time.monotonic() + 5
         while ask(port, "/api/data")[0] != 200:
             assert time.monotonic() < end, "counting did not resume"
         assert [ask(port, "/api/data")[0] for _ in range(10)] == [200] * 9 + [429]
-        server.stop()

@@ -1,0 +1,117 @@
+"""Real redis-servers for the tests: on free loopback ports, stopped by the pid that was started."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+
+#: Where the test command puts a server's path that is not on PATH.
+VARIABLE = "QUART_RATELIMIT_REDIS_SERVER"
+
+
+def binary() -> str | None:
+    """The redis-server to start: the variable's, else the first on PATH; None if there is none."""
+    return os.environ.get(VARIABLE) or shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """One redis-server process in a folder of its own."""
+
+    def __init__(
+        self, *args: str, port: int | None = None, env: dict[str, str] | None = None
+    ) -> None:
+        self.port = free_port() if port is None else port
+        self.folder = Path(tempfile.mkdtemp(prefix="redis-test-"))
+        self._args = args
+        self._env = {**os.environ, **(env or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.stop)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start on the port, which must be free: a forgotten server would answer for this one."""
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", self.port)), f"port {self.port} is in use"
+        path = binary()
+        assert path is not None, "no redis-server is installed"
+        command = [path, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--dir", str(self.folder), "--enable-debug-command", "yes", *self._args]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._env)
+        self._wait()
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A plain client for looking from outside; close it, or use it in a ``with``."""
+        return redis.Redis.from_url(self.url, decode_responses=True, **options)
+
+    def ask(self, *command: str | int) -> Any:
+        """One command's reply."""
+        with self.client() as client:
+            return client.execute_command(*command)
+
+    def kill(self) -> None:
+        """As a machine that loses power."""
+        self._signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait(5)
+
+    def freeze(self) -> None:
+        """Accept, and answer nothing, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.thaw()
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(5)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        atexit.unregister(self.stop)
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        end = time.monotonic() + 10
+        while time.monotonic() < end and self._process.poll() is None:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 0.5) as ping:
+                    ping.sendall(b"PING\r\n")
+                    if ping.recv(64):
+                        return
+            except OSError:
+                time.sleep(0.01)
+        raise RuntimeError((self.folder / "log").read_text("utf-8"))
