@@ -15,8 +15,12 @@ R = TypeVar("R")
 
 #: Turns that the event loop gets once the deadline has passed. The timer of a busy loop fires late,
 #: when the answer may lie in the socket unread: to send, to read and to hand on takes some turns.
-#: A loop with nothing to do makes them in microseconds.
 LAST_TURNS = 10
+#: Seconds that those turns take at most in a loop with time to listen. One that needs longer is
+#: itself what is slow, and says nothing of the server; it gets as many turns again,
+QUIET = 0.01
+#: until so many deadlines have passed.
+PATIENCE = 20
 
 
 class DeadlinePassed(Exception):
@@ -97,7 +101,7 @@ class Batcher(Generic[T, R]):
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         batch: _Batch[T, R] = _Batch()
-        batch.timer = loop.call_later(self._deadline, self._expire, batch, LAST_TURNS)
+        batch.timer = loop.call_later(self._deadline, self._listen, batch, loop.time())
         self._waiting.append(batch)
         if not self._sent and not self._launching:
             self._launching = True
@@ -152,10 +156,19 @@ class Batcher(Generic[T, R]):
             else:
                 caller.set_result(answer)
 
-    def _expire(self, batch: _Batch[T, R], turns: int) -> None:
-        if turns:
-            batch.timer = asyncio.get_running_loop().call_soon(self._expire, batch, turns - 1)
-            return
+    def _listen(self, batch: _Batch[T, R], since: float) -> None:
+        """The deadline has passed: see whether the answer is there, then give it up."""
+        patient = _Patience(since, self._deadline)
+
+        def turn() -> None:
+            if patient.waits():
+                batch.timer = asyncio.get_running_loop().call_soon(turn)
+            else:
+                self._expire(batch)
+
+        turn()
+
+    def _expire(self, batch: _Batch[T, R]) -> None:
         batch.fail(DeadlinePassed())
         if batch.task:
             batch.task.cancel()
@@ -163,17 +176,39 @@ class Batcher(Generic[T, R]):
             self._waiting.remove(batch)
 
 
+class _Patience:
+    """Counts the last turns of the loop; see `LAST_TURNS`."""
+
+    def __init__(self, since: float, deadline: float) -> None:
+        self._end = since + PATIENCE * deadline
+        self._turns = 0
+        self._started = 0.0
+
+    def waits(self) -> bool:
+        """Whether the loop should make another turn before the answer is given up."""
+        now = asyncio.get_running_loop().time()
+        if self._turns == 0:
+            self._started = now
+        self._turns += 1
+        if self._turns <= LAST_TURNS:
+            return True
+        if now - self._started <= QUIET or now >= self._end:
+            return False
+        self._turns = 0
+        return True
+
+
 async def within(deadline: float, call: Awaitable[R]) -> R:
     """The call's result, if it comes within so many seconds. Raises `DeadlinePassed`."""
     # Not `asyncio.timeout`: on Python 3.11 redis-py can swallow the cancellation it relies on.
     task = asyncio.ensure_future(call)
+    patient = _Patience(asyncio.get_running_loop().time(), deadline)
     try:
         await asyncio.wait({task}, timeout=deadline)
-        for _ in range(LAST_TURNS):
-            if not task.done():
-                await asyncio.sleep(0)
-        if not task.done():
-            raise DeadlinePassed
+        while not task.done():
+            if not patient.waits():
+                raise DeadlinePassed
+            await asyncio.sleep(0)
         return task.result()
     finally:
         task.cancel()
