@@ -98,7 +98,7 @@ async def test_a_request_of_several_quotas_is_charged_whole_or_not_at_all(
     assert [d.allowed for d in refused] == [False, True]
     assert [d.remaining for d in refused] == [0, 99]
     values = {key: await client.get(key) for key in await client.keys()}
-    assert set(values.values()) == {"1"}
+    assert {value.split(":")[0] for value in values.values()} == {"1"}
 
 
 async def test_a_restarted_redis_gets_its_script_back(
@@ -142,7 +142,7 @@ async def test_cancelled_callers_harm_nobody_and_leave_no_immortal_key(
     assert cancelled > 1_000
     await store.aclose()
     for key in await client.keys():
-        assert await client.get(key) == "1"
+        assert (await client.get(key)).split(":")[0] == "1"
         assert 0 < await client.pttl(key) <= 60_000
 
 

@@ -10,9 +10,21 @@ from .errors import (
     StoreError,
 )
 from .limiter import Limiter
-from .quotas import Decision, FixedWindow, Hit, Quota
+from .quotas import (
+    GCRA,
+    Concurrency,
+    Decision,
+    FixedWindow,
+    Hit,
+    MovingWindow,
+    Quota,
+    SlidingWindow,
+    StrictWindow,
+)
 
 __all__ = [
+    "GCRA",
+    "Concurrency",
     "ConfigurationError",
     "Decision",
     "FixedWindow",
@@ -20,9 +32,12 @@ __all__ = [
     "InvalidLimit",
     "Limiter",
     "LimiterUnavailable",
+    "MovingWindow",
     "Quota",
     "RateLimitError",
     "RateLimitExceeded",
+    "SlidingWindow",
     "StoreError",
+    "StrictWindow",
     "rate_limit",
 ]

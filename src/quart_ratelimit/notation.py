@@ -1,7 +1,7 @@
 """Limits as people write them: "10/minute", "100 per 5 minutes", "1/second; 1000/day".
 
 The grammar of the ``limits`` library, and beyond it the short forms ``s``, ``min``, ``h`` and
-``d``, and weeks.
+``d``, weeks, and a burst ("100/minute burst 20"), which makes it a token bucket.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import re
 from collections.abc import Callable
 
 from .errors import InvalidLimit
-from .quotas.quota import UNITS, Quota
+from .quotas import GCRA, Quota
+from .quotas.quota import UNITS
 
 #: The form that every error about a limit shows.
 FORM = "write '10/minute', '5 per 10 seconds' or '1/second; 1000/day'"
 
 _SHORT = {"s": "second", "min": "minute", "h": "hour", "d": "day"}
-_ONE = re.compile(r"\s*([0-9]{1,18})\s*(?:/|per)\s*([0-9]{1,18})?\s*([a-z]+)\s*", re.I | re.A)
+_ONE = re.compile(
+    r"\s*([0-9]{1,18})\s*(?:/|per)\s*([0-9]{1,18})?\s*([a-z]+)\s*(?:\s+burst\s+([0-9]{1,18})\s*)?",
+    re.IGNORECASE | re.ASCII,
+)
 _SEPARATORS = re.compile(r"[,;|]")
 
 
@@ -34,15 +38,17 @@ def _parse_one(part: str, text: str, quota: Callable[..., Quota]) -> Quota:
     match = _ONE.fullmatch(part)
     if match is None:
         raise InvalidLimit(f"{text!r} is not a limit; {FORM}")
-    amount, multiples, word = match.groups()
+    amount, multiples, word, burst = match.groups()
     unit = _unit(word.lower())
     if unit is None:
         units = ", ".join(UNITS)
         raise InvalidLimit(f"{text!r} is not a limit: {word!r} is none of {units}; {FORM}")
     count = 1 if multiples is None else int(multiples)
-    if int(amount) < 1 or count < 1:
+    if int(amount) < 1 or count < 1 or (burst and int(burst) < 1):
         raise InvalidLimit(f"{text!r} is not a limit: its numbers must be above 0; {FORM}")
     try:
+        if burst:
+            return GCRA(int(amount), count * UNITS[unit], unit=unit, burst=int(burst))
         return quota(int(amount), count * UNITS[unit], unit=unit)
     except InvalidLimit as error:
         raise InvalidLimit(f"{text!r} is not a limit: {error}") from error

@@ -10,10 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import ConfigurationError
-from .quotas import FixedWindow, Quota
+from .quotas import GCRA, FixedWindow, MovingWindow, Quota, SlidingWindow, StrictWindow
 
-#: Flask-Limiter's strategy names and what makes a quota of each.
-STRATEGIES: dict[str, Callable[..., Quota]] = {"fixed-window": FixedWindow}
+#: The strategies by name, Flask-Limiter's first, and what makes a quota of each.
+STRATEGIES: dict[str, Callable[..., Quota]] = {
+    "fixed-window": FixedWindow,
+    "moving-window": MovingWindow,
+    "sliding-window-counter": SlidingWindow,
+    # ours
+    "strict-window": StrictWindow,
+    "gcra": GCRA,
+    "token-bucket": GCRA,
+}
 
 #: For limits by the snippet's rule: windows by the clock, in the snippet's own keys.
 aligned_window = functools.partial(FixedWindow, aligned=True)

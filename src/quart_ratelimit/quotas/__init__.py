@@ -1,9 +1,28 @@
 """The algorithms: each is one subclass of `Quota` and its ``.lua`` twin of the same name."""
 
+from .concurrency import Concurrency
 from .fixed_window import FixedWindow
+from .gcra import GCRA
+from .moving_window import MovingWindow
 from .quota import Decision, Hit, Quota
+from .sliding_window import SlidingWindow
+from .strict_window import StrictWindow
 
 #: Every algorithm by the name that its ``.lua`` twin bears.
-ALGORITHMS: dict[str, type[Quota]] = {quota.algorithm: quota for quota in (FixedWindow,)}
+ALGORITHMS: dict[str, type[Quota]] = {
+    quota.algorithm: quota
+    for quota in (FixedWindow, SlidingWindow, StrictWindow, MovingWindow, GCRA, Concurrency)
+}
 
-__all__ = ["ALGORITHMS", "Decision", "FixedWindow", "Hit", "Quota"]
+__all__ = [
+    "ALGORITHMS",
+    "GCRA",
+    "Concurrency",
+    "Decision",
+    "FixedWindow",
+    "Hit",
+    "MovingWindow",
+    "Quota",
+    "SlidingWindow",
+    "StrictWindow",
+]

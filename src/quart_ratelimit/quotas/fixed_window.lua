@@ -1,20 +1,23 @@
 -- Fixed window, the twin of FixedWindow.advance in fixed_window.py: change both or neither.
--- key    string: units used; it expires with its window
--- spec   {name, amount, period_ms, aligned 0|1}; an aligned window's number ends its key
+-- key    string: "units used:when the window ends (ms)"; if aligned just the units, for INCRBY, and
+--        the key ends in the window's number
+-- spec   {name, amount, period_ms, aligned 0|1}
 local part = {}
 
 function part.load(key, now, spec)
-  local used = tonumber(redis.call('GET', key) or 0)
-  local ttl = redis.call('PTTL', key)
-  local fin
+  local used, fin = string.match(redis.call('GET', key) or '0', '^(%d+):?(%d*)$')
+  used = tonumber(used)
   if spec[4] == 1 then
     fin = math.max(now + 1, (tonumber(string.match(key, '(%d+)$')) + 1) * spec[3])
-  elseif ttl > 0 then
-    fin = now + ttl
-  else -- no key, or one that lost its expiry: its window ends a period from now
-    fin = now + spec[3]
+    return {used = used, fin = fin}
   end
-  return {fin = fin, used = used, ttl = ttl}
+  fin = tonumber(fin)
+  if not fin or fin <= now then return {used = 0, fin = now + spec[3]} end
+  if fin > now + spec[3] then -- the clock went back: no longer wait than a period
+    fin = now + spec[3]
+    part.save(key, {used = used, fin = fin}, now, spec)
+  end
+  return {used = used, fin = fin}
 end
 
 local function decide(state, spec, now, allowed, retry)
@@ -24,37 +27,32 @@ local function decide(state, spec, now, allowed, retry)
 end
 
 function part.advance(state, now, spec, hit)
-  local amount, period = spec[2], spec[3]
-  local fin, used = state.fin, state.used
-  fin = math.min(fin, now + period)
-  local cost = hit.cost
-  local next = {fin = fin, used = used, ttl = state.ttl}
+  local amount, fin, used, cost = spec[2], state.fin, state.used, hit.cost
+  if used == 0 and spec[4] == 0 then fin = now + spec[3] end
   if cost < 0 then
-    if hit.at >= fin - period then next.used = math.max(0, math.min(used, amount) + cost) end
-    return decide(next, spec, now, true, 0)
+    if hit.at >= fin - spec[3] then used = math.max(0, math.min(used, amount) + cost) end
+    return decide({fin = fin, used = used}, spec, now, true, 0)
   end
   local units = math.max(cost, 1)
-  local fits = used + units <= amount
-  if fits or hit.forced then
-    next.used = used + cost
-    return decide(next, spec, now, true, 0)
+  if used + units <= amount or hit.forced then
+    return decide({fin = fin, used = used + cost}, spec, now, true, 0)
   end
   local retry = -1
   if units <= amount then retry = fin - now end
-  return decide(next, spec, now, false, retry)
+  return decide(state, spec, now, false, retry)
 end
 
 function part.save(key, state, now, spec)
+  local used = string.format('%.0f', state.used)
   if state.used == 0 then
     redis.call('DEL', key)
-    return
-  end
-  local ttl = state.fin - now
-  if spec[4] == 1 then -- an aligned key may live a period, as the Flask snippet's does
-    ttl = state.ttl
+  elseif spec[4] == 0 then
+    redis.call('SET', key, string.format('%s:%.0f', used, state.fin), 'PX', state.fin - now)
+  else -- an aligned key may live a period, as the Flask snippet's does; a lost expiry heals
+    local ttl = redis.call('PTTL', key)
     if ttl <= 0 or ttl > spec[3] then ttl = spec[3] end
+    redis.call('SET', key, used, 'PX', ttl)
   end
-  redis.call('SET', key, string.format('%.0f', state.used), 'PX', math.max(1, ttl))
 end
 
 return part

@@ -35,12 +35,17 @@ class FixedWindow(Quota):
             return f"{key}:{now_ms // self.period_ms}"
         return f"{key}:{self.tag}"
 
+    def heal(self, state: Window, now_ms: int) -> Window:
+        """No window ends later than a period from now."""
+        end, used = state
+        latest = now_ms + self.period_ms
+        return state if end <= latest else (latest, used)
+
     def advance(self, state: Window | None, now_ms: int, hit: Hit) -> tuple[Window, Decision]:
         """Decide by the count of the current window."""
         end, used = state or (0, 0)
-        if now_ms >= end:
+        if now_ms >= end or not used:
             end, used = self._end(now_ms), 0
-        end = min(end, now_ms + self.period_ms)  # the clock went back: no longer wait than a period
         cost = hit.cost
         if cost < 0:
             if hit.at_ms >= end - self.period_ms:

@@ -96,10 +96,14 @@ class Quota:
         """Where the state of ``key`` lives at that time."""
         return f"{key}:{self.tag}"
 
-    def advance(self, state: Any, now_ms: int, hit: Hit) -> tuple[Any, Decision]:
-        """Decide a hit: the state to keep and the answer. ``None`` is a key never hit.
+    def heal(self, state: Any, now_ms: int) -> Any:
+        """The state, or if the clock went back one that locks nobody out for longer than it may."""
+        raise NotImplementedError
 
-        A refused hit's state is the one before it, at most healed of a clock that went back.
+    def advance(self, state: Any, now_ms: int, hit: Hit) -> tuple[Any, Decision]:
+        """Decide a hit on a healed state: the state to keep if it is charged, and the answer.
+
+        ``None`` is a key never hit.
         """
         raise NotImplementedError
 

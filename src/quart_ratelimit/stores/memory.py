@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..clock import Clock, wall_ms
-from ..quotas import Decision, Hit
+from ..errors import ConfigurationError
+from ..quotas import Decision, Hit, Quota
 
-#: Keys looked at per hit for being over: two, so that more go than come.
-SWEPT_PER_HIT = 2
+#: Small dictionaries that one quota's keys are spread over, a power of 2: each is swept whole, and
+#: grows, in well under a millisecond.
+SHARDS = 1024
+#: Keys looked at for each key written: two, so that the sweep outruns what comes.
+SWEPT_PER_WRITE = 2
+
+_ABSENT = object()
 
 
 class MemoryStore:
     """Counts alone: with several workers each allows the whole amount.
 
-    Deciding has no await, so no other hit comes between a read and its write.
+    Deciding has no await, so no other hit comes between a read and its write. At most about
+    ``max_keys`` keys are kept: a new one takes the place of one that is as good as never hit, else
+    of the one with most left; a client that is refused is never forgotten for another's sake, so
+    only keys that were paid for in full can exceed the bound.
     """
 
-    def __init__(self, *, now_ms: Clock = wall_ms) -> None:
+    def __init__(self, *, max_keys: int = 1_000_000, now_ms: Clock = wall_ms) -> None:
+        if max_keys < 1:
+            raise ConfigurationError(f"max_keys={max_keys!r} must be 1 or more, e.g. 100000")
+        self._max_keys = max_keys
         self._now_ms = now_ms
-        #: key -> (when it is as good as never hit, its state), in order of the last write.
-        self._states: dict[str, tuple[int, Any]] = {}
+        self._tables: dict[str, _Table] = {}
 
     async def start(self) -> None:
         """Nothing to open."""
@@ -35,59 +46,134 @@ class MemoryStore:
 
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were."""
-        now = self._now_ms()
-        keys = {hit.quota.state_key(hit.key, now) for hit in hits}
-        return sum(self._states.pop(key, None) is not None for key in keys)
+        tables = self._tables
+        return sum(tables[h.quota.tag].forget(h.key) for h in hits if h.quota.tag in tables)
 
     async def clear(self) -> int:
         """Forget every key; how many there were."""
-        count = len(self._states)
-        self._states.clear()
+        count = len(self)
+        self._tables.clear()
         return count
 
     def __len__(self) -> int:
-        return len(self._states)
+        return sum(table.count for table in self._tables.values())
 
     def decide(self, hits: Sequence[Hit], now_ms: int) -> list[Decision]:
         """Decide one request at that time: the twin of ``decide.lua``."""
-        keys = [hit.quota.state_key(hit.key, now_ms) for hit in hits]
-        pending: dict[str, tuple[int, Any]] = {}
-        decisions = []
-        refused = False
-        for key, hit in zip(keys, hits, strict=True):
-            state = pending[key][1] if key in pending else self._state(key, now_ms)
-            state, decision = hit.quota.advance(state, now_ms, hit)
+        if len(hits) == 1:
+            (hit,) = hits
+            state, decision = hit.quota.advance(self._state(hit, now_ms), now_ms, hit)
             if decision.allowed:
-                pending[key] = (now_ms + decision.reset_ms, state)
-            else:
-                refused = True
+                self._charge(hit, state, decision, now_ms)
+            return [decision]
+        return self._decide_together(hits, now_ms)
+
+    def _decide_together(self, hits: Sequence[Hit], now_ms: int) -> list[Decision]:
+        pending: dict[tuple[str, str], Any] = {}
+        decisions = []
+        for hit in hits:
+            key = (hit.quota.tag, hit.key)
+            before = pending[key] if key in pending else self._state(hit, now_ms)
+            state, decision = hit.quota.advance(before, now_ms, hit)
+            if decision.allowed:
+                pending[key] = state
             decisions.append(decision)
-        if refused:
+        if not all(decisions):
             return [
-                self._look(key, hit, now_ms) if decision.allowed else decision
-                for key, hit, decision in zip(keys, hits, decisions, strict=True)
+                self._look(hit, now_ms) if decision.allowed else decision
+                for hit, decision in zip(hits, decisions, strict=True)
             ]
-        for key, hit in zip(keys, hits, strict=True):
-            if hit.cost:
-                self._keep(key, pending[key], now_ms)
+        for hit, decision in zip(hits, decisions, strict=True):
+            self._charge(hit, pending[hit.quota.tag, hit.key], decision, now_ms)
         return decisions
 
-    def _state(self, key: str, now_ms: int) -> Any:
-        expires, state = self._states.get(key, (0, None))
-        return state if now_ms < expires else None
-
-    def _look(self, key: str, hit: Hit, now_ms: int) -> Decision:
-        _, decision = hit.quota.advance(self._state(key, now_ms), now_ms, Hit(hit.quota, key, 0))
+    def _look(self, hit: Hit, now_ms: int) -> Decision:
+        """What a hit that is not charged after all is told of its key."""
+        look = Hit(hit.quota, hit.key, 0)
+        _, decision = hit.quota.advance(self._state(hit, now_ms), now_ms, look)
         return decision._replace(allowed=True, retry_ms=0)
 
-    def _keep(self, key: str, entry: tuple[int, Any], now_ms: int) -> None:
-        self._states.pop(key, None)
-        if entry[0] > now_ms:
-            self._states[key] = entry
-        for _ in range(SWEPT_PER_HIT):
-            oldest = next(iter(self._states), None)
-            if oldest is None:
-                return
-            entry = self._states.pop(oldest)
-            if entry[0] > now_ms:
-                self._states[oldest] = entry
+    def _state(self, hit: Hit, now_ms: int) -> Any:
+        table = self._tables.get(hit.quota.tag)
+        state = None if table is None else table.get(hit.key)
+        if table is None or state is None:
+            return None
+        healed = hit.quota.heal(state, now_ms)
+        if healed is not state:
+            table.put(hit.key, healed, now_ms, self._is_full)
+        return healed
+
+    def _charge(self, hit: Hit, state: Any, decision: Decision, now_ms: int) -> None:
+        if not hit.cost:
+            return
+        table = self._tables.get(hit.quota.tag)
+        if table is None:
+            table = self._tables[hit.quota.tag] = _Table(hit.quota)
+        if decision.reset_ms:
+            table.put(hit.key, state, now_ms, self._is_full)
+        else:
+            table.forget(hit.key)
+
+    def _is_full(self) -> bool:
+        return len(self) >= self._max_keys
+
+
+class _Table:
+    """The states of one quota's keys."""
+
+    def __init__(self, quota: Quota) -> None:
+        self.count = 0
+        self._look = Hit(quota, "", 0)
+        self._shards: list[dict[str, Any] | None] = [None] * SHARDS
+        self._next_swept = 0
+        self._sweep_due = 0
+
+    def get(self, key: str) -> Any:
+        shard = self._shards[hash(key) & (SHARDS - 1)]
+        return None if shard is None else shard.get(key)
+
+    def put(self, key: str, state: Any, now_ms: int, is_full: Callable[[], bool]) -> None:
+        index = hash(key) & (SHARDS - 1)
+        shard = self._shards[index]
+        if shard is None:
+            shard = self._shards[index] = {}
+        if key not in shard:
+            if is_full():
+                self._evict(shard, now_ms)
+            self.count += 1
+        shard[key] = state
+        self._sweep_due += SWEPT_PER_WRITE
+        self._sweep(now_ms)
+
+    def forget(self, key: str) -> bool:
+        shard = self._shards[hash(key) & (SHARDS - 1)]
+        if shard is None or shard.pop(key, _ABSENT) is _ABSENT:
+            return False
+        self.count -= 1
+        return True
+
+    def _sweep(self, now_ms: int) -> None:
+        """Drop what is as good as never hit from one shard, once it has paid for itself."""
+        shard = self._shards[self._next_swept]
+        if shard is None or self._sweep_due >= len(shard):
+            self._drop_expired(shard or {}, now_ms)
+            self._sweep_due = 0
+            self._next_swept = (self._next_swept + 1) & (SHARDS - 1)
+
+    def _drop_expired(self, shard: dict[str, Any], now_ms: int) -> None:
+        over = [key for key, state in shard.items() if not self._decide(state, now_ms).reset_ms]
+        for key in over:
+            del shard[key]
+        self.count -= len(over)
+
+    def _evict(self, shard: dict[str, Any], now_ms: int) -> None:
+        self._drop_expired(shard, now_ms)
+        left = {key: self._decide(state, now_ms).remaining for key, state in shard.items()}
+        key = max(left, key=left.__getitem__, default=None)
+        if key is not None and left[key]:
+            del shard[key]
+            self.count -= 1
+
+    def _decide(self, state: Any, now_ms: int) -> Decision:
+        quota = self._look.quota
+        return quota.advance(quota.heal(state, now_ms), now_ms, self._look)[1]

@@ -1,0 +1,46 @@
+"""Concurrency: so many in flight at once, each under a lease that outlives no dead worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .quota import Decision, Hit, Quota
+
+#: When each lease expires (ms since the epoch). Never changed in place.
+Leases = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency(Quota):
+    """At most ``amount`` leases at a time; one that is not renewed is free after ``period`` s.
+
+    A hit of any cost above 0 takes one place for `Hit.lease`, or renews it; below 0 gives it back.
+    A refusal's wait is until the first lease expires: a place is often free earlier.
+    """
+
+    algorithm: ClassVar[str] = "concurrency"
+
+    def heal(self, state: Leases, now_ms: int) -> Leases:
+        """No lease ends later than a period from now."""
+        longest = now_ms + self.period_ms
+        if all(end <= longest for end in state.values()):
+            return state
+        return {lease: min(end, longest) for lease, end in state.items()}
+
+    def advance(self, state: Leases | None, now_ms: int, hit: Hit) -> tuple[Leases, Decision]:
+        """Decide by the leases that have not expired."""
+        leases = {lease: end for lease, end in (state or {}).items() if end > now_ms}
+        if hit.cost < 0:
+            leases.pop(hit.lease, None)
+        elif hit.lease in leases or len(leases) < self.amount or hit.forced:
+            if hit.cost:
+                leases[hit.lease] = now_ms + self.period_ms
+        else:
+            retry = min(leases.values()) - now_ms
+            return leases, self._decide(False, leases, now_ms, retry)
+        return leases, self._decide(True, leases, now_ms, 0)
+
+    def _decide(self, allowed: bool, leases: Leases, now_ms: int, retry: int) -> Decision:
+        reset = max(leases.values()) - now_ms if leases else 0
+        return Decision(allowed, max(0, self.amount - len(leases)), reset, retry, now_ms)

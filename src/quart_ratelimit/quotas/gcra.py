@@ -1,0 +1,84 @@
+"""GCRA, the token bucket that keeps one number: a steady rate with a burst apart.
+
+Source: ITU-T I.371, "Generic Cell Rate Algorithm", in its leaky form: every unit adds a debt that
+drains at the rate; a hit is allowed while the debt stays within the burst. The debt is an integer
+in parts of a millisecond, so nothing drifts. Worst case in any time t: burst + rate * t.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..errors import InvalidLimit
+from .quota import MAX_EXACT, Decision, Hit, Quota, check_whole
+
+#: The debt, and when it was that much (ms since the epoch).
+Debt = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class GCRA(Quota):
+    """``amount`` a period, evenly; at most ``burst`` at once (None: the amount)."""
+
+    algorithm: ClassVar[str] = "gcra"
+
+    burst: int | None = field(default=None, kw_only=True)
+    #: The rate as a reduced fraction: `_drain` parts of debt go each ms, a unit adds `_unit`.
+    _drain: int = field(init=False, repr=False, compare=False)
+    _unit: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_whole("amount", self.amount)
+        check_whole("period", self.period)
+        if self.burst is None:
+            object.__setattr__(self, "burst", self.amount)
+        check_whole("burst", self.burst)
+        shared = math.gcd(self.amount, self.period * 1000)
+        object.__setattr__(self, "_drain", self.amount // shared)
+        object.__setattr__(self, "_unit", self.period * 1000 // shared)
+        Quota.__post_init__(self)
+        if self.capacity * self._unit > MAX_EXACT:
+            raise InvalidLimit(
+                f"'{self}' with burst {self.burst} is too fine to be exact: "
+                "choose a rounder amount or a smaller burst"
+            )
+
+    @property
+    def capacity(self) -> int:
+        """The burst: the dearest hit that can ever be allowed."""
+        return self.burst or self.amount
+
+    def spec(self) -> tuple[str | int, ...]:
+        """Amount and period in ms, the burst, and the rate as the twin counts it."""
+        return (
+            self.algorithm, self.amount, self.period_ms, self.capacity, self._drain, self._unit
+        )  # fmt: skip
+
+    def heal(self, state: Debt, now_ms: int) -> Debt:
+        """No debt is from the future: it drains from now on."""
+        return state if state[1] <= now_ms else (state[0], now_ms)
+
+    def advance(self, state: Debt | None, now_ms: int, hit: Hit) -> tuple[Debt, Decision]:
+        """Decide by the debt that is left of all hits before."""
+        drain, unit = self._drain, self._unit
+        full = self.capacity * unit
+        debt, at = state or (0, now_ms)
+        debt = max(0, debt - (now_ms - at) * drain)
+        cost = hit.cost
+        if cost < 0:
+            # At least so much of that charge has not drained yet, whatever else was charged.
+            left = max(0, -cost * unit - max(0, now_ms - hit.at_ms) * drain)
+            debt = max(0, debt - left)
+            return (debt, now_ms), self._decide(True, debt, now_ms, 0)
+        wanted = debt + (cost or 1) * unit
+        if wanted <= full or hit.forced:
+            debt += cost * unit
+            return (debt, now_ms), self._decide(True, debt, now_ms, 0)
+        retry = -((full - wanted) // drain) if (cost or 1) <= self.capacity else None
+        return (debt, now_ms), self._decide(False, debt, now_ms, retry)
+
+    def _decide(self, allowed: bool, debt: int, now_ms: int, retry: int | None) -> Decision:
+        remaining = max(0, (self.capacity * self._unit - debt) // self._unit)
+        return Decision(allowed, remaining, -(-debt // self._drain), retry, now_ms)

@@ -1,0 +1,27 @@
+"""One of each algorithm, for tests that must hold for all: a new one is one more entry here."""
+
+from quart_ratelimit.quotas import (
+    GCRA,
+    Concurrency,
+    FixedWindow,
+    MovingWindow,
+    Quota,
+    SlidingWindow,
+    StrictWindow,
+)
+
+#: All that count units over time, with an amount of 10 a minute.
+RATES: list[Quota] = [
+    FixedWindow(10, 60),
+    FixedWindow(10, 60, aligned=True),
+    SlidingWindow(10, 60),
+    StrictWindow(10, 60),
+    MovingWindow(10, 60),
+    GCRA(10, 60),
+]
+ALL: list[Quota] = [*RATES, Concurrency(10, 60)]
+
+
+def name(quota: Quota) -> str:
+    """For pytest's ids."""
+    return quota.tag

@@ -1,0 +1,172 @@
+"""What every store promises of every algorithm. A new store is one more parameter of `store`."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+
+from quart_ratelimit import Hit, Quota
+from quart_ratelimit.quotas import Concurrency, MovingWindow
+from quart_ratelimit.stores import MemoryStore, RedisStore, Store
+
+from .algorithms import ALL, RATES, name
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(params=["memory", "redis", "redis-script"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    """Every store there is; ``redis-script`` counts as on a server without EXPIRE NX."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    store = RedisStore(request.getfixturevalue("redis_url"), deadline=5)
+    await store.start()
+    if request.param == "redis-script":
+        assert store._link is not None
+        store._link._counters = False
+    yield store
+    await store.aclose()
+
+
+def who() -> str:
+    return f"client-{next(_numbers)}"
+
+
+def hit(quota: Quota, key: str, cost: int = 1, **more: object) -> Hit:
+    """A hit that takes a lease of its own."""
+    return Hit(quota, key, cost, lease=f"lease-{next(_numbers)}")._replace(**more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
+async def test_the_amount_is_allowed_and_no_more(store: Store, quota: Quota) -> None:
+    ann = who()
+    answers = await asyncio.gather(*[store.hit([hit(quota, ann)]) for _ in range(50)])
+    assert sum(decision.allowed for (decision,) in answers) == 10
+    refused = [decision for (decision,) in answers if not decision]
+    assert all(d.remaining == 0 and 0 < (d.retry_ms or 0) <= 66_000 for d in refused)
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
+async def test_clients_do_not_share(store: Store, quota: Quota) -> None:
+    ann, bob = who(), who()
+    await asyncio.gather(*[store.hit([hit(quota, ann)]) for _ in range(11)])
+    (decision,) = await store.hit([hit(quota, bob)])
+    assert (decision.allowed, decision.remaining) == (True, 9)
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
+async def test_a_look_charges_nothing_and_tells_what_a_hit_would_be_told(
+    store: Store, quota: Quota
+) -> None:
+    ann = who()
+    for _ in range(3):
+        (look,) = await store.hit([hit(quota, ann, 0)])
+        assert (look.allowed, look.remaining) == (True, 10)
+    await asyncio.gather(*[store.hit([hit(quota, ann)]) for _ in range(10)])
+    (look,) = await store.hit([hit(quota, ann, 0)])
+    assert (look.allowed, look.remaining) == (False, 0)
+
+
+@pytest.mark.parametrize("quota", RATES, ids=name)
+async def test_a_cost_is_charged_whole_or_not_at_all(store: Store, quota: Quota) -> None:
+    ann = who()
+    assert [bool(d) for d in await store.hit([hit(quota, ann, 7)])] == [True]
+    (refused,) = await store.hit([hit(quota, ann, 4)])
+    assert (refused.allowed, refused.remaining) == (False, 3)
+    assert (await store.hit([hit(quota, ann, 3)]))[0].allowed
+
+
+@pytest.mark.parametrize("quota", RATES, ids=name)
+async def test_a_cost_that_can_never_be_allowed_has_no_wait(store: Store, quota: Quota) -> None:
+    (refused,) = await store.hit([hit(quota, who(), 11)])
+    assert (refused.allowed, refused.retry_ms, refused.remaining) == (False, None, 10)
+
+
+@pytest.mark.parametrize("quota", RATES, ids=name)
+async def test_what_is_given_back_may_be_used_again(store: Store, quota: Quota) -> None:
+    ann = who()
+    (charged,) = await store.hit([hit(quota, ann, 10)])
+    (back,) = await store.hit([hit(quota, ann, -4, at_ms=charged.at_ms)])
+    assert back.allowed
+    # GCRA may hold back what could have drained since; no other algorithm does.
+    assert 3 <= back.remaining <= 4
+    (too_much,) = await store.hit([hit(quota, ann, 5)])
+    assert not too_much.allowed
+
+
+@pytest.mark.parametrize("quota", RATES, ids=name)
+async def test_what_was_charged_too_long_ago_is_not_given_back(store: Store, quota: Quota) -> None:
+    ann = who()
+    (charged,) = await store.hit([hit(quota, ann, 10)])
+    (back,) = await store.hit([hit(quota, ann, -4, at_ms=charged.at_ms - 3 * quota.period_ms)])
+    assert back.remaining == 0
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
+async def test_a_forced_hit_is_charged_past_the_limit(store: Store, quota: Quota) -> None:
+    ann = who()
+    await asyncio.gather(*[store.hit([hit(quota, ann)]) for _ in range(10)])
+    (forced,) = await store.hit([hit(quota, ann, forced=True)])
+    assert (forced.allowed, forced.remaining) == (True, 0)
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
+async def test_a_refused_request_charges_no_other_limit(store: Store, quota: Quota) -> None:
+    ann = who()
+    other = MovingWindow(1, 60)
+    assert all(await store.hit([hit(quota, ann), hit(other, ann)]))
+    decisions = await store.hit([hit(quota, ann), hit(other, ann)])
+    assert [decision.allowed for decision in decisions] == [True, False]
+    assert decisions[0].remaining == 9
+    assert (await store.hit([hit(quota, ann, 0)]))[0].remaining == 9
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
+async def test_two_hits_on_one_key_in_one_request_both_count(store: Store, quota: Quota) -> None:
+    ann = who()
+    decisions = await store.hit([hit(quota, ann), hit(quota, ann)])
+    assert [decision.remaining for decision in decisions] == [9, 8]
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
+async def test_reset_forgets_one_key(store: Store, quota: Quota) -> None:
+    ann, bob = who(), who()
+    for client in (ann, bob):
+        await store.hit([hit(quota, client)])
+    assert await store.reset([hit(quota, ann)]) == 1
+    assert (await store.hit([hit(quota, ann, 0)]))[0].remaining == 10
+    assert (await store.hit([hit(quota, bob, 0)]))[0].remaining == 9
+
+
+async def test_a_lease_is_renewed_and_given_back(store: Store) -> None:
+    quota, key = Concurrency(1, 60), who()
+    for _ in range(3):
+        assert (await store.hit([Hit(quota, key, lease="mine")]))[0].allowed
+    assert not (await store.hit([Hit(quota, key, lease="theirs")]))[0].allowed
+    await store.hit([Hit(quota, key, -1, lease="theirs")])
+    assert not (await store.hit([Hit(quota, key, lease="theirs")]))[0].allowed
+    await store.hit([Hit(quota, key, -1, lease="mine")])
+    assert (await store.hit([Hit(quota, key, lease="theirs")]))[0].allowed
+
+
+async def test_clear_forgets_everything(store: Store) -> None:
+    keys = [who() for _ in range(20)]
+    for key in keys:
+        await store.hit([hit(RATES[0], key)])
+    assert await store.clear() >= 20
+    assert (await store.hit([hit(RATES[0], keys[0], 0)]))[0].remaining == 10
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
+async def test_every_redis_key_expires_once_it_is_as_good_as_never_hit(
+    redis_url: str, quota: Quota
+) -> None:
+    store = RedisStore(redis_url, deadline=5)
+    decisions = [(await store.hit([hit(quota, "ann", cost)]))[0] for cost in (1, 1, 20, -1, 0)]
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        (key,) = await client.keys()
+        assert 0 < await client.pttl(key) <= max(60_000, decisions[-1].reset_ms)
+    await store.aclose()

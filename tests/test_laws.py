@@ -1,0 +1,167 @@
+"""What the algorithms promise, as laws over any traffic; time is a number that the test turns."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quart_ratelimit import Decision, Hit, Quota
+from quart_ratelimit.quotas import GCRA, FixedWindow, MovingWindow, SlidingWindow, StrictWindow
+from quart_ratelimit.stores import MemoryStore
+
+START = 1_800_000_000_000
+
+amounts = st.integers(1, 12)
+periods = st.integers(1, 20)
+rates = st.one_of(
+    st.builds(FixedWindow, amounts, periods),
+    st.builds(FixedWindow, amounts, periods, aligned=st.just(True)),
+    st.builds(SlidingWindow, amounts, periods),
+    st.builds(StrictWindow, amounts, periods, segments=st.sampled_from([1, 4, 10])),
+    st.builds(MovingWindow, amounts, periods),
+    st.builds(GCRA, amounts, periods, burst=st.integers(1, 12)),
+)
+#: Pauses in ms and costs: crowds, pauses of about a segment, and of about a period.
+pauses = st.one_of(st.just(0), st.integers(0, 50), st.integers(0, 3_000), st.integers(0, 25_000))
+trails = st.lists(st.tuples(pauses, st.integers(1, 3)), min_size=1, max_size=80)
+
+
+def walk(quota: Quota, trail: list[tuple[int, int]]) -> list[tuple[int, int, Decision]]:
+    """Each hit's time, cost and answer."""
+    store, now, steps = MemoryStore(), START, []
+    for pause, cost in trail:
+        now += pause
+        steps.append((now, cost, store.decide([Hit(quota, "ann", cost)], now)[0]))
+    return steps
+
+
+def most_in_a_period(quota: Quota, steps: list[tuple[int, int, Decision]]) -> int:
+    """The most units admitted in any trailing period."""
+    admitted = [(at, cost) for at, cost, decision in steps if decision]
+    return max(
+        (
+            sum(cost for at, cost in admitted if end - quota.period_ms < at <= end)
+            for end, _ in admitted
+        ),
+        default=0,
+    )
+
+
+def bound(quota: Quota) -> int:
+    """What each algorithm's docstring says of its worst case in a trailing period."""
+    if isinstance(quota, GCRA):
+        return quota.capacity + quota.amount
+    if isinstance(quota, (StrictWindow, MovingWindow)):
+        return quota.amount
+    return 2 * quota.amount
+
+
+@settings(max_examples=300, deadline=None)
+@given(rates, trails)
+def test_no_trailing_period_admits_more_than_the_bound(
+    quota: Quota, trail: list[tuple[int, int]]
+) -> None:
+    assert most_in_a_period(quota, walk(quota, trail)) <= bound(quota)
+
+
+def test_the_bounds_are_met_so_they_say_no_more_than_the_truth() -> None:
+    edge = (START // 60_000 + 1) * 60_000 - START
+    burst = [(edge - 1, 1), *[(0, 1)] * 9, (1, 1), *[(0, 1)] * 9]
+    aligned = FixedWindow(10, 60, aligned=True)
+    assert most_in_a_period(aligned, walk(aligned, burst)) == 20
+    steady = [(0, 1)] * 10 + [(100, 1)] * 600
+    assert most_in_a_period(GCRA(10, 60), walk(GCRA(10, 60), steady)) in (19, 20)
+    for exact in (StrictWindow(10, 60), MovingWindow(10, 60)):
+        assert most_in_a_period(exact, walk(exact, steady)) == 10
+
+
+def test_the_weighted_counters_bound_is_nearly_met_by_an_adversary() -> None:
+    """All at the end of one window, then steadily as much as it lets through."""
+    quota = SlidingWindow(1_000, 60)
+    edge = (START // 60_000 + 1) * 60_000 - START
+    trail = [(edge - 1, 1), *[(0, 1)] * 999, *[(1, 1)] * 60_000]
+    steps = [step for step in walk(quota, trail) if step[2]]
+    at = [time for time, _, _ in steps]
+    first = at[0]
+    assert 1_900 <= sum(first <= time < first + 60_000 for time in at) <= 2_000
+
+
+@settings(max_examples=300, deadline=None)
+@given(rates, trails, st.integers(1, 3))
+def test_the_wait_is_exact(quota: Quota, trail: list[tuple[int, int]], cost: int) -> None:
+    """Refused until the very millisecond that it was told, allowed from then on."""
+    store, now = MemoryStore(), START
+    for pause, spent in trail:
+        now += pause
+        store.decide([Hit(quota, "ann", spent)], now)
+    (refused,) = store.decide([Hit(quota, "ann", cost)], now)
+    if refused:
+        return
+    if refused.retry_ms is None:
+        assert cost > quota.capacity
+        return
+    (early,) = store.decide([Hit(quota, "ann", cost)], now + refused.retry_ms - 1)
+    assert not early
+    (then,) = store.decide([Hit(quota, "ann", cost)], now + refused.retry_ms)
+    assert then
+
+
+@settings(max_examples=200, deadline=None)
+@given(rates, trails)
+def test_after_its_reset_a_key_is_as_good_as_never_hit(
+    quota: Quota, trail: list[tuple[int, int]]
+) -> None:
+    store, now = MemoryStore(), START
+    for pause, cost in trail:
+        now += pause
+        (decision,) = store.decide([Hit(quota, "ann", cost)], now)
+    later = now + decision.reset_ms
+    (look,) = store.decide([Hit(quota, "ann", 0)], later)
+    assert (look.remaining, look.reset_ms) == (quota.capacity, 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rates, trails)
+def test_a_refused_hit_changes_nothing(quota: Quota, trail: list[tuple[int, int]]) -> None:
+    """The trail without its refused hits gets the same answers."""
+    steps = walk(quota, trail)
+    allowed = [(at, cost, decision) for at, cost, decision in steps if decision]
+    times = [START, *[at for at, _, _ in allowed]]
+    again = [(at - before, cost) for (at, cost, _), before in zip(allowed, times, strict=False)]
+    assert walk(quota, again) == allowed
+
+
+#: Fixed windows that start with the first hit, and the counters that end with a window, may refuse
+#: later what they would have allowed had the traffic begun earlier; these two never do.
+monotone = st.one_of(st.builds(MovingWindow, amounts, periods), st.builds(GCRA, amounts, periods))
+
+
+@settings(max_examples=200, deadline=None)
+@given(monotone, st.lists(pauses, min_size=2, max_size=60), st.data())
+def test_less_traffic_never_refuses_more(
+    quota: Quota, trail: list[int], data: st.DataObject
+) -> None:
+    """Leaving one hit out costs at most its own admission."""
+    steps = walk(quota, [(pause, 1) for pause in trail])
+    left_out = data.draw(st.integers(0, len(trail) - 2))
+    gaps = [*trail]
+    pause = gaps.pop(left_out)
+    gaps[left_out] += pause
+    fewer = walk(quota, [(pause, 1) for pause in gaps])
+    assert sum(bool(d) for *_, d in fewer) >= sum(bool(d) for *_, d in steps) - 1
+    for (_, _, ours), (_, _, theirs) in zip(fewer[:left_out], steps[:left_out], strict=False):
+        assert ours == theirs
+
+
+@settings(max_examples=200, deadline=None)
+@given(rates, rates, trails)
+def test_a_request_that_one_limit_refuses_charges_no_other(
+    first: Quota, second: Quota, trail: list[tuple[int, int]]
+) -> None:
+    store, now = MemoryStore(), START
+    for pause, cost in trail:
+        now += pause
+        before = store.decide([Hit(first, "a", 0), Hit(second, "b", 0)], now)
+        decisions = store.decide([Hit(first, "a", cost), Hit(second, "b", cost)], now)
+        after = store.decide([Hit(first, "a", 0), Hit(second, "b", 0)], now)
+        if not all(decisions):
+            assert after == before
+            assert [d.remaining for d in decisions] == [d.remaining for d in before]

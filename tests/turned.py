@@ -1,0 +1,65 @@
+"""Both drivers under a clock that the test turns: the script on a real Redis, and its twin."""
+
+import redis
+
+from quart_ratelimit import Decision, Hit
+from quart_ratelimit.stores import MemoryStore, plan
+
+#: Makes keys expire by the plan's time instead of Redis' own.
+TURNED_TIME = """
+local real, turned = redis, cjson.decode(ARGV[1]).now
+local flat = real.call('HGETALL', 'expiries')
+for i = 1, #flat, 2 do
+  if tonumber(flat[i + 1]) <= turned then
+    real.call('DEL', flat[i])
+    real.call('HDEL', 'expiries', flat[i])
+  end
+end
+local redis = {call = function(command, key, ...)
+  local args = {...}
+  local ttl = command == 'PEXPIRE' and args[1] or command == 'SET' and args[3]
+  if ttl then real.call('HSET', 'expiries', key, string.format('%.0f', turned + ttl)) end
+  if command == 'PEXPIRE' then return 1 end
+  if command == 'SET' then return real.call('SET', key, args[1]) end
+  if command == 'PTTL' then
+    local fin = real.call('HGET', 'expiries', key)
+    return fin and tonumber(fin) - turned or -2
+  end
+  return real.call(command, key, ...)
+end}
+"""
+
+
+class LuaStore:
+    """Runs the script at a given time."""
+
+    def __init__(self, url: str, script: str) -> None:
+        self._client = redis.Redis.from_url(url)
+        self._client.flushall()
+        self._run = self._client.register_script(TURNED_TIME + script)
+
+    def decide(self, requests: list[list[Hit]], now_ms: int) -> list[list[Decision]]:
+        batch = plan.Plan(requests, prefix="twin", now_ms=now_ms, counters=False)
+        reply = self._run(keys=list(batch.keys), args=[batch.argument(now_ms)])
+        return [list(answer) for answer in batch.read([], reply)]  # type: ignore[arg-type]
+
+    def lose_expiries(self) -> None:
+        """As an operator's PERSIST, or a restore without expiries."""
+        self._client.delete("expiries")
+
+    def forget(self, key: str) -> None:
+        self._client.delete(key)
+        self._client.hdel("expiries", key)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class PythonStore(MemoryStore):
+    """Drops what has expired as soon as Redis does, not when its sweep comes by."""
+
+    def decide_all(self, requests: list[list[Hit]], now_ms: int) -> list[list[Decision]]:
+        for table in self._tables.values():
+            for shard in filter(None, table._shards):
+                table._drop_expired(shard, now_ms)
+        return [self.decide(hits, now_ms) for hits in requests]
