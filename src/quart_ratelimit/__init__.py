@@ -1,5 +1,6 @@
 """Rate limiting for Quart on Redis: exact under concurrency, right when Redis fails."""
 
+from .constants import HeaderNames
 from .decorator import rate_limit
 from .errors import (
     ConfigurationError,
@@ -9,7 +10,9 @@ from .errors import (
     RateLimitExceeded,
     StoreError,
 )
+from .exemptions import ExemptionScope
 from .limiter import Limiter
+from .limits import ApplicationLimit, Limit, MetaLimit, RouteLimit
 from .quotas import (
     GCRA,
     Concurrency,
@@ -21,21 +24,29 @@ from .quotas import (
     SlidingWindow,
     StrictWindow,
 )
+from .runtime import RequestLimit
 
 __all__ = [
     "GCRA",
+    "ApplicationLimit",
     "Concurrency",
     "ConfigurationError",
     "Decision",
+    "ExemptionScope",
     "FixedWindow",
+    "HeaderNames",
     "Hit",
     "InvalidLimit",
+    "Limit",
     "Limiter",
     "LimiterUnavailable",
+    "MetaLimit",
     "MovingWindow",
     "Quota",
     "RateLimitError",
     "RateLimitExceeded",
+    "RequestLimit",
+    "RouteLimit",
     "SlidingWindow",
     "StoreError",
     "StrictWindow",

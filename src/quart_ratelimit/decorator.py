@@ -11,9 +11,12 @@ from quart import current_app, jsonify
 from werkzeug.exceptions import HTTPException
 
 from .errors import ConfigurationError, RateLimitExceeded
+from .evaluate import refuse
 from .keys import join_key
-from .limiter import EXTENSION, KeyFunction, Limiter, read_limit, refuse
+from .limiter import EXTENSION, KeyFunction, Limiter
+from .marks import note_wrapped
 from .quotas import Decision, Hit, Quota
+from .strategies import read_limit
 
 P = ParamSpec("P")
 
@@ -62,6 +65,7 @@ def rate_limit(
                     raise await _refusal(SnippetLimit(quota, scope, message), decision)
             return await current_app.ensure_async(view)(*args, **kwargs)
 
+        note_wrapped(view, limited)
         return limited
 
     return decorate

@@ -22,6 +22,16 @@ def join_key(*parts: str) -> str:
     return "|".join(map(_part, parts))
 
 
+def slot_key(*parts: str) -> str:
+    """``{who}|scope``, before it a prefix: the last part but one, the client, in braces.
+
+    So all keys of a client lie in one slot of a Redis Cluster and one script may decide them. No
+    other parts ever give the same key, and none of `join_key`'s is like it.
+    """
+    *before, who, scope = parts if len(parts) > 1 else (*parts, "")
+    return "|".join([*map(_part, before), f"{{{_part(who)}}}", _part(scope)])
+
+
 def _part(part: str) -> str:
     if len(part) <= LONGEST_PART and _SAFE.fullmatch(part) and not _OURS.search(part):
         return part

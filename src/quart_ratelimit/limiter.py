@@ -1,28 +1,46 @@
-"""The Quart extension: the only room that knows a request."""
+"""The Quart extension: ties settings, rules, evaluation and headers to apps and their requests."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
-import math
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
-from quart import Quart, has_request_context, request
+from quart import Blueprint, Quart, current_app, has_app_context, has_request_context, request
+from quart.globals import app_ctx, request_ctx
+from werkzeug.exceptions import HTTPException
+from werkzeug.sansio.response import Response
 
-from .errors import ConfigurationError, InvalidLimit, LimiterUnavailable, RateLimitExceeded
+from .binding import Binding, bind
+from .callables import Memo, ask
+from .context import Context
+from .errors import ConfigurationError, StoreError
+from .exemptions import USUAL, ExemptionScope
+from .headers import HeaderNames, write
 from .keys import join_key
-from .notation import FORM, parse_many
+from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
+from .marks import ATTRIBUTE, Limited, Marks, check_order, limited_by, note_wrapped
 from .quotas import Decision, Hit, Quota
-from .settings import aligned_window, pick, strategy
-from .stores import GuardedStore, MemoryStore, Store, store_from_uri
+from .resolve import Rules
+from .runtime import RequestLimit
+from .settings import check_limit, read_settings
+from .storage import Storage, Strategy
+from .stores import Store
+from .strategies import read_limit
 
-#: Where `rate_limit` finds the app's limiter.
+#: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
 EXTENSION = "quart_ratelimit"
+_CONTEXTS = "_quart_ratelimit"
+
+#: What requests without a route are called in keys.
+UNMATCHED = "<unmatched>"
 
 #: Whom a request counts for.
 KeyFunction = Callable[[], "str | Awaitable[str]"]
+
+R = TypeVar("R", bound=Response)
 
 _log = logging.getLogger("quart_ratelimit")
 
@@ -33,52 +51,253 @@ def get_remote_address() -> str:
 
 
 class Limiter:
-    """Rate limiting for a Quart app; `init_app` may bind it later."""
+    """Rate limiting for Quart apps; `init_app` may bind it later, and to several.
+
+    The keywords up to ``enabled`` are Flask-Limiter's; every function may be sync or async. Each
+    has an app's variable that counts if it is None here. Our own are ``store`` (where to count,
+    instead of ``storage_uri``), ``on_store_error`` ("local", "open", "closed" or "raise") and
+    ``limit_unmatched`` (requests without a route, 404 and 405, fall under application and default
+    limits).
+    """
 
     def __init__(
         self,
-        key_func: KeyFunction = get_remote_address,
+        key_func: KeyFunction | None = None,
         *,
         app: Quart | None = None,
-        storage_uri: str | None = None,
-        storage_options: dict[str, Any] | None = None,
-        store: Store | None = None,
+        default_limits: Sequence[Provider | Limit] | None = None,
+        default_limits_per_method: bool | None = None,
+        default_limits_exempt_when: Asked[bool] | None = None,
+        default_limits_deduct_when: Asked[bool] | None = None,
+        default_limits_cost: int | Asked[int] | None = None,
+        application_limits: Sequence[Provider | ApplicationLimit] | None = None,
+        application_limits_per_method: bool | None = None,
+        application_limits_exempt_when: Asked[bool] | None = None,
+        application_limits_deduct_when: Asked[bool] | None = None,
+        application_limits_cost: int | Asked[int] | None = None,
+        headers_enabled: bool | None = None,
+        header_name_mapping: Mapping[HeaderNames, str] | None = None,
         strategy: str | None = None,
+        storage_uri: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        swallow_errors: bool | None = None,
+        fail_on_first_breach: bool | None = None,
+        on_breach: Asked[Any] | None = None,
+        meta_limits: Sequence[Provider | MetaLimit] | None = None,
+        on_meta_breach: Asked[Any] | None = None,
+        in_memory_fallback: Sequence[Provider | Limit] | None = None,
+        in_memory_fallback_enabled: bool | None = None,
+        retry_after: str | None = None,
         key_prefix: str = "",
-        on_store_error: str = "local",
+        request_identifier: Asked[str] | None = None,
         enabled: bool = True,
+        store: Store | None = None,
+        on_store_error: str | None = None,
+        limit_unmatched: bool = False,
     ) -> None:
-        self._key_func = key_func
-        self._storage_uri = storage_uri
-        self._storage_options = storage_options or {}
+        self._given = {
+            name: value for name, value in locals().items() if name not in ("self", "app", "store")
+        }
+        self._given["default_key_func"] = get_remote_address
+        self._key_func: KeyFunction = key_func or get_remote_address
         self._store = store
-        self._strategy = strategy
-        self._key_prefix = key_prefix
-        self._on_store_error = on_store_error
+        self._marks = Marks()
+        self._filters: list[Asked[bool]] = []
+        self._bindings: weakref.WeakKeyDictionary[Quart, Binding] = weakref.WeakKeyDictionary()
+        self._latest: Binding | None = None
+        self.app = app
+        self.logger = _log
         self.enabled = enabled
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Quart) -> None:
         """Bind the limiter to an app. Opens nothing. Raises `ConfigurationError`."""
-        config = app.config
-        self.enabled = config.setdefault("RATELIMIT_ENABLED", self.enabled)
-        app.extensions[EXTENSION] = self
-        self._strategy = pick(self._strategy, config, "RATELIMIT_STRATEGY", "fixed-window")
-        strategy(self._strategy)
-        if not self.enabled:
+        app.extensions.setdefault(EXTENSION, self)
+        if not app.config.setdefault("RATELIMIT_ENABLED", self._given["enabled"]):
+            self.enabled = self._latest is not None  # another app may be limited
             return
-        if self._store is None:
-            self._store = self._open_store(config)
-        app.before_serving(self._store.start)
-        app.after_serving(self._store.aclose)
+        self.enabled = True
+        settings = read_settings(self._given, app.config)
+        self._latest = binding = bind(self, settings, self._marks, self._store)
+        if app not in self._bindings:
+            app.before_request(self._before_request)
+            app.after_request(self._after_request)
+            app.before_serving(functools.partial(self._start, app))
+            app.after_serving(functools.partial(self._close, app))
+        self._bindings[app] = binding
+        app.extensions.setdefault("limiter", set()).add(self)
+
+    # Rules
+
+    def limit(
+        self,
+        limit_value: Provider,
+        *,
+        key_func: Asked[Any] | None = None,
+        per_method: bool = False,
+        methods: Sequence[str] | None = None,
+        error_message: str | Asked[str] | None = None,
+        exempt_when: Asked[bool] | None = None,
+        override_defaults: bool = True,
+        deduct_when: Asked[bool] | None = None,
+        on_breach: Asked[Any] | None = None,
+        cost: int | Asked[int] = 1,
+        scope: Any = None,
+        meta_limits: Sequence[Provider | MetaLimit] | None = None,
+    ) -> RouteLimit:
+        """Limit a view, a helper function, a blueprint or, by ``async with``, a block of code.
+
+        The arguments are the fields of `Limit`. A malformed text is an `InvalidLimit` as soon as
+        the function or the blueprint is known.
+        """
+        return RouteLimit(
+            limit_value,
+            key_func,
+            scope,
+            cost,
+            methods=methods,
+            per_method=per_method,
+            error_message=error_message,
+            meta_limits=meta_limits,
+            exempt_when=exempt_when,
+            deduct_when=deduct_when,
+            on_breach=on_breach,
+            override_defaults=override_defaults,
+            limiter=self,
+        )
+
+    def shared_limit(
+        self,
+        limit_value: Provider,
+        scope: Any,
+        *,
+        key_func: Asked[Any] | None = None,
+        per_method: bool = False,
+        methods: Sequence[str] | None = None,
+        error_message: str | Asked[str] | None = None,
+        exempt_when: Asked[bool] | None = None,
+        override_defaults: bool = True,
+        deduct_when: Asked[bool] | None = None,
+        on_breach: Asked[Any] | None = None,
+        cost: int | Asked[int] = 1,
+        meta_limits: Sequence[Provider | MetaLimit] | None = None,
+    ) -> RouteLimit:
+        """As `limit`, with one counter for all that is limited with this scope."""
+        return RouteLimit(
+            limit_value,
+            key_func,
+            scope,
+            cost,
+            shared=True,
+            methods=methods,
+            per_method=per_method,
+            error_message=error_message,
+            meta_limits=meta_limits,
+            exempt_when=exempt_when,
+            deduct_when=deduct_when,
+            on_breach=on_breach,
+            override_defaults=override_defaults,
+            limiter=self,
+        )
+
+    def exempt(self, obj: Any = None, *, flags: ExemptionScope = USUAL) -> Any:
+        """Exempt a view or a blueprint from limits; without one, the decorator for it."""
+        if obj is None:
+            return functools.partial(self.exempt, flags=flags)
+        if isinstance(obj, Blueprint):
+            self._marks.exempt_blueprints[obj] = flags
+        else:
+            self._marks.exempt(obj, flags)
+        return obj
+
+    def request_filter(self, fn: Asked[bool]) -> Asked[bool]:
+        """Do not limit requests for which this function answers true."""
+        self._filters.append(fn)
+        return fn
+
+    def apply_limit(self, limit: RouteLimit, target: Any) -> Any:
+        """See `RouteLimit.__call__`. Raises `InvalidLimit`."""
+        strategy = self._given["strategy"]
+        if isinstance(target, Blueprint):
+            check_limit(limit, f"blueprint {target.name}", strategy)
+            self._marks.blueprints.setdefault(target, []).append(limit)
+            return None
+        name = f"{target.__module__}.{getattr(target, '__qualname__', repr(target))}"
+        check_limit(limit, f"function {name}", strategy)
+        known = limited_by(self, target)
+        if known is not None:
+            known.add(limit)
+            return target
+        limited = Limited(name, [limit], target)
+
+        @functools.wraps(target)
+        async def limited_function(*args: Any, **kwargs: Any) -> Any:
+            await self._check_call(limited)
+            return await current_app.ensure_async(target)(*args, **kwargs)
+
+        marks = {**getattr(target, ATTRIBUTE, {}), self: limited}
+        setattr(limited_function, ATTRIBUTE, marks)
+        note_wrapped(target, limited_function)
+        return limited_function
+
+    async def enter_limit(self, limit: RouteLimit, where: str) -> None:
+        """See `RouteLimit.__aenter__`."""
+        check_limit(limit, where, self._given["strategy"])
+        await self._check_call(Limited(where, [limit]))
+
+    # What was decided
+
+    @property
+    def current_limit(self) -> RequestLimit | None:
+        """The limit of this request to tell its client of; None before any was evaluated."""
+        context = self._known_context()
+        return None if context is None else context.current_limit
+
+    @property
+    def current_limits(self) -> list[RequestLimit]:
+        """All limits of this request, in the order in which they were evaluated."""
+        context = self._known_context()
+        return context.limits if context else []
+
+    async def identify_request(self) -> str:
+        """What this request's endpoint is called in keys; "" when nothing is limited."""
+        binding = self._binding()
+        if binding is None or not self.enabled:
+            return ""
+        return (await self._context(binding)).identity
+
+    # The store
+
+    @property
+    def initialized(self) -> bool:
+        """Whether the limiter is bound to an app that it limits."""
+        return self._latest is not None
 
     @property
     def store(self) -> Store:
         """Where the limiter counts. Raises `ConfigurationError` before `init_app`."""
-        if self._store is None:
-            raise ConfigurationError("this Limiter is bound to no app: call limiter.init_app(app)")
-        return self._store
+        binding = self._binding() or self._latest
+        if binding is not None:
+            return binding.store
+        if self._store is not None:
+            return self._store
+        raise ConfigurationError("this Limiter is bound to no app: call limiter.init_app(app)")
+
+    @property
+    def storage(self) -> Storage:
+        """The store as Flask-Limiter knows it. Raises `ConfigurationError` before `init_app`."""
+        return self._bound().storage
+
+    @property
+    def limiter(self) -> Strategy:
+        """Single limits by key. Raises `ConfigurationError` before `init_app`."""
+        return self._bound().strategy
+
+    async def reset(self) -> None:
+        """Forget all that was counted. Raises `StoreError`."""
+        await self.store.clear()
+        self.logger.info("Storage has been reset and all limits cleared")
 
     async def hit(
         self,
@@ -114,60 +333,151 @@ class Limiter:
         duration: int | None = None,
     ) -> list[Quota]:
         """The quotas of a limit given in any of its spellings. Raises `InvalidLimit`."""
-        return read_limit(limit, requests, duration, self._strategy)
+        binding = self._binding() or self._latest
+        strategy = binding.settings.strategy if binding else self._given["strategy"]
+        return read_limit(limit, requests, duration, strategy)
 
     async def identify(self, key: KeyFunction | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""
         if not has_request_context():
             raise ConfigurationError("outside a request say whom to count: hit(limit, key)")
-        who = (key or self._key_func)()
-        return await who if inspect.isawaitable(who) else who
+        binding = self._binding()
+        own = binding.settings.key_func if binding else self._key_func
+        return str(await ask(key or own))
 
-    def _open_store(self, config: Any) -> Store:
-        uri = pick(self._storage_uri, config, "RATELIMIT_STORAGE_URI", None)
-        options = {**self._storage_options, **config.get("RATELIMIT_STORAGE_OPTIONS", {})}
-        store = store_from_uri(uri or "memory://", **options)
-        if isinstance(store, MemoryStore):
-            _log.warning("rate limits are kept in memory: each worker counts alone")
-            return store
-        return GuardedStore(store, policy=self._on_store_error)
+    # One request
+
+    async def _before_request(self) -> None:
+        binding = self._binding()
+        if binding is None or not self.enabled:
+            return
+        self._check_order(binding)
+        context = await self._context(binding)
+        if not context.free:
+            limited = limited_by(self, context.view)
+            rules = binding.resolver.for_request(context, limited)
+            await self._check(binding, context, rules, context.memo)
+
+    async def _check_call(self, limited: Limited) -> None:
+        """Check what binds a function that is called, or a block that is entered."""
+        binding = self._binding()
+        if binding is None or not self.enabled:
+            return
+        context = await self._context(binding)
+        if context.free:
+            return
+        memo = context.memo
+        if limited_by(self, context.view) is not limited:
+            # It may be called several times, for different things: its functions are asked anew.
+            memo = Memo()
+            binding.resolver.hint(context.endpoint, limited)
+        rules = binding.resolver.for_call(context, limited, memo)
+        await self._check(binding, context, rules, memo)
+
+    async def _check(
+        self,
+        binding: Binding,
+        context: Context,
+        rules: Coroutine[Any, Any, Rules],
+        memo: Memo,
+    ) -> None:
+        settings = binding.settings
+        try:
+            try:
+                await binding.evaluator.check(context, await rules, memo)
+            except StoreError:
+                if not settings.in_memory_fallback:
+                    raise
+                if not context.with_fallback:
+                    context.with_fallback = True
+                    rules = binding.resolver.for_fallback(context)
+                    await binding.fallback.check(context, await rules, context.memo)
+        except HTTPException:
+            raise
+        except Exception:
+            if not settings.swallow_errors:
+                raise
+            self.logger.exception("Failed to rate limit. Swallowing error")
+
+    async def _after_request(self, response: R) -> R:
+        binding, context = self._binding(), self._known_context()
+        if binding is None or context is None:
+            return response
+        await binding.evaluator.settle(context, response)
+        told = context.current_limit
+        if self.enabled and binding.settings.headers_enabled and told is not None:
+            settings = binding.settings
+            write(response.headers, told, settings.header_names, settings.retry_after)
+        return response
+
+    async def _context(self, binding: Binding) -> Context:
+        """What is known of this request; made at the first question."""
+        known = self._known_context()
+        if known is not None:
+            return known
+        app, endpoint = current_app, request.endpoint
+        identifier = binding.settings.request_identifier
+        identity = str(await ask(identifier) or "") if identifier else endpoint or ""
+        if not identity and endpoint is None and binding.settings.limit_unmatched:
+            identity = UNMATCHED
+        context = Context(
+            identity,
+            endpoint or "",
+            request.method,
+            app.view_functions.get(endpoint or ""),
+            blueprint_path(app, request.blueprint),
+        )
+        if not hasattr(request_ctx, _CONTEXTS):
+            setattr(request_ctx, _CONTEXTS, {})
+        getattr(request_ctx, _CONTEXTS)[self] = context
+        context.free = not identity or (endpoint or "").rpartition(".")[2] == "static"
+        for function in self._filters:
+            context.free = context.free or bool(await ask(function))
+        return context
+
+    def _known_context(self) -> Context | None:
+        if not has_request_context():
+            return None
+        contexts: dict[Limiter, Context] = getattr(request_ctx, _CONTEXTS, {})
+        return contexts.get(self)
+
+    # One app
+
+    def _binding(self) -> Binding | None:
+        return self._bindings.get(app_ctx.app) if has_app_context() else None
+
+    def _bound(self) -> Binding:
+        binding = self._binding() or self._latest
+        if binding is None:
+            raise ConfigurationError("this Limiter is bound to no app: call limiter.init_app(app)")
+        return binding
+
+    async def _start(self, app: Quart) -> None:
+        binding = self._bindings[app]
+        self._check_order(binding)
+        if binding.in_memory:
+            self.logger.warning("rate limits are kept in memory: each worker counts alone")
+        await binding.store.start()
+
+    async def _close(self, app: Quart) -> None:
+        await self._bindings[app].store.aclose()
+
+    @staticmethod
+    def _check_order(binding: Binding) -> None:
+        if not binding.order_checked:
+            check_order(current_app.view_functions.values())
+            binding.order_checked = True
 
 
-@functools.lru_cache(maxsize=1024, typed=True)
-def read_limit(
-    limit: str | Quota | None,
-    requests: int | None = None,
-    duration: int | None = None,
-    strategy_name: str | None = None,
-) -> list[Quota]:
-    """A limit given as text, a quota or the Flask snippet's numbers. Raises `InvalidLimit`."""
-    make = aligned_window if strategy_name in (None, "fixed-window") else strategy(strategy_name)
-    if limit is not None:
-        if requests is not None or duration is not None:
-            raise InvalidLimit("give either a limit or requests and duration, not both")
-        return [limit] if isinstance(limit, Quota) else parse_many(limit, make)
-    if requests is None and duration is None:
-        raise InvalidLimit(f"no limit is given; {FORM}, or requests=10, duration=60")
-    for name, value in (("requests", requests), ("duration", duration)):
-        if type(value) is not int or value < 1:
-            raise InvalidLimit(
-                f"{name}={value!r} is not a positive whole number; write requests=10, duration=60"
-            )
-    return [make(requests, duration)]
+def blueprint_path(app: Quart, name: str | None) -> list[Any]:
+    """The blueprints of a dotted name, outermost first; none if it names no blueprint."""
+    if name is None or name not in app.blueprints:
+        return []
+    parts = name.split(".")
+    names = (".".join(parts[: end + 1]) for end in range(len(parts)))
+    return [app.blueprints[name] for name in names if name in app.blueprints]
 
 
 def tightness(decision: Decision) -> tuple[bool, int]:
     """Sorts the first refusal, else the decision with least left, to the front."""
     return (decision.allowed, decision.remaining)
-
-
-def retry_after(decision: Decision) -> int | None:
-    """Whole seconds, rounded up, until the same hit can be allowed; None: never."""
-    return None if decision.retry_ms is None else max(1, math.ceil(decision.retry_ms / 1000))
-
-
-def refuse(limit: Any, decision: Decision, **kwargs: Any) -> RateLimitExceeded | LimiterUnavailable:
-    """The HTTP answer to a refusal: 429, or 503 when nothing could decide."""
-    if decision.by == "closed":
-        return LimiterUnavailable(retry_after=retry_after(decision))
-    return RateLimitExceeded(limit, retry_after=retry_after(decision), **kwargs)

@@ -1,41 +1,187 @@
 """What the limiter was told, by its constructor and by ``RATELIMIT_*`` variables, read once.
 
-Source of the names: Flask-Limiter 4.1.1.
+Source of the names and defaults: Flask-Limiter 4.1.1. One precedence for all: what the constructor
+was given, unless that is None or empty, then the app's variable, then the default. Two differ, as
+there: ``RATELIMIT_ENABLED`` and each single storage option of the app win over the constructor's.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .errors import ConfigurationError
-from .quotas import GCRA, FixedWindow, MovingWindow, Quota, SlidingWindow, StrictWindow
+from .constants import ConfigVars
+from .errors import ConfigurationError, InvalidLimit
+from .headers import HeaderNames
+from .limits import ApplicationLimit, Asked, Limit, MetaLimit, check_cost
+from .strategies import quotas_of, strategy
 
-#: The strategies by name, Flask-Limiter's first, and what makes a quota of each.
-STRATEGIES: dict[str, Callable[..., Quota]] = {
-    "fixed-window": FixedWindow,
-    "moving-window": MovingWindow,
-    "sliding-window-counter": SlidingWindow,
-    # ours
-    "strict-window": StrictWindow,
-    "gcra": GCRA,
-    "token-bucket": GCRA,
+#: The constructor's keyword -> the app's variable.
+VARIABLES = {
+    "key_func": ConfigVars.KEY_FUNC,
+    "key_prefix": ConfigVars.KEY_PREFIX,
+    "default_limits": ConfigVars.DEFAULT_LIMITS,
+    "default_limits_per_method": ConfigVars.DEFAULT_LIMITS_PER_METHOD,
+    "default_limits_exempt_when": ConfigVars.DEFAULT_LIMITS_EXEMPT_WHEN,
+    "default_limits_deduct_when": ConfigVars.DEFAULT_LIMITS_DEDUCT_WHEN,
+    "default_limits_cost": ConfigVars.DEFAULT_LIMITS_COST,
+    "application_limits": ConfigVars.APPLICATION_LIMITS,
+    "application_limits_per_method": ConfigVars.APPLICATION_LIMITS_PER_METHOD,
+    "application_limits_exempt_when": ConfigVars.APPLICATION_LIMITS_EXEMPT_WHEN,
+    "application_limits_deduct_when": ConfigVars.APPLICATION_LIMITS_DEDUCT_WHEN,
+    "application_limits_cost": ConfigVars.APPLICATION_LIMITS_COST,
+    "meta_limits": ConfigVars.META_LIMITS,
+    "on_breach": ConfigVars.ON_BREACH,
+    "on_meta_breach": ConfigVars.ON_META_BREACH,
+    "storage_uri": ConfigVars.STORAGE_URI,
+    "strategy": ConfigVars.STRATEGY,
+    "headers_enabled": ConfigVars.HEADERS_ENABLED,
+    "retry_after": ConfigVars.HEADER_RETRY_AFTER_VALUE,
+    "swallow_errors": ConfigVars.SWALLOW_ERRORS,
+    "fail_on_first_breach": ConfigVars.FAIL_ON_FIRST_BREACH,
+    "in_memory_fallback": ConfigVars.IN_MEMORY_FALLBACK,
+    "request_identifier": ConfigVars.REQUEST_IDENTIFIER,
 }
 
-#: For limits by the snippet's rule: windows by the clock, in the snippet's own keys.
-aligned_window = functools.partial(FixedWindow, aligned=True)
+_HEADER_VARIABLES = {
+    HeaderNames.LIMIT: ConfigVars.HEADER_LIMIT,
+    HeaderNames.REMAINING: ConfigVars.HEADER_REMAINING,
+    HeaderNames.RESET: ConfigVars.HEADER_RESET,
+    HeaderNames.RETRY_AFTER: ConfigVars.HEADER_RETRY_AFTER,
+}
 
 
-def strategy(name: str | None) -> Callable[..., Quota]:
-    """What makes a quota of that strategy. Raises `ConfigurationError`."""
-    try:
-        return STRATEGIES[name or "fixed-window"]
-    except KeyError:
-        known = ", ".join(STRATEGIES)
-        raise ConfigurationError(f"{name!r} is not a strategy; write one of {known}") from None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that one app told its limiter."""
+
+    key_func: Asked[Any]
+    key_prefix: str
+    strategy: str
+    storage_uri: str | None
+    storage_options: Mapping[str, Any]
+    default_limits: tuple[Limit, ...]
+    application_limits: tuple[Limit, ...]
+    meta_limits: tuple[Limit, ...]
+    in_memory_fallback: tuple[Limit, ...]
+    on_breach: Asked[Any] | None
+    on_meta_breach: Asked[Any] | None
+    headers_enabled: bool
+    header_names: Mapping[HeaderNames, str]
+    retry_after: str | None
+    swallow_errors: bool
+    fail_on_first_breach: bool
+    request_identifier: Asked[str] | None
+    #: What to do while the store is away: one of the store's policies, or "raise".
+    on_store_error: str
+    limit_unmatched: bool
 
 
-def pick(own: Any, config: Mapping[str, Any], name: str, default: Any) -> Any:
-    """The constructor's value, or the config variable's, or the default."""
-    return own if own is not None else config.get(name, default)
+def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settings:
+    """The settings, by the constructor's keywords and the app's variables.
+
+    Raises `ConfigurationError`; for a limit it names where it was given and its text.
+    """
+
+    def chosen(name: str, default: Any = None) -> Any:
+        own = given.get(name)
+        if own is not None and own not in ("", [], (), {}):
+            return own
+        value = config.get(VARIABLES[name])
+        return default if value is None else value
+
+    def group(name: str, kind: type[Limit]) -> tuple[Limit, ...]:
+        shares = {
+            "cost": chosen(f"{name}_cost", 1),
+            "per_method": bool(chosen(f"{name}_per_method", False)),
+            "exempt_when": chosen(f"{name}_exempt_when"),
+            "deduct_when": chosen(f"{name}_deduct_when"),
+        }
+        if not callable(shares["cost"]):
+            check_cost(shares["cost"])
+        limits = [
+            limit if limit.finalized else replace(limit, finalized=True, **shares)
+            for limit in _limits(chosen(name), kind, finalized=False)
+        ]
+        return _checked(limits, name, strategy_name)
+
+    def listed(name: str, kind: type[Limit]) -> tuple[Limit, ...]:
+        return _checked(_limits(chosen(name), kind), name, strategy_name)
+
+    strategy_name = chosen("strategy", "fixed-window")
+    strategy(strategy_name)
+    retry_after = chosen("retry_after")
+    if retry_after not in (None, "delta-seconds", "http-date"):
+        raise ConfigurationError(
+            f"retry_after={retry_after!r} is neither 'delta-seconds' nor 'http-date'"
+        )
+    names = given.get("header_name_mapping") or {}
+    fallback = listed("in_memory_fallback", Limit)
+    swallow = bool(chosen("swallow_errors", False))
+    return Settings(
+        key_func=chosen("key_func", given["default_key_func"]),
+        key_prefix=str(chosen("key_prefix", "")),
+        strategy=strategy_name,
+        storage_uri=chosen("storage_uri"),
+        storage_options={
+            **(given.get("storage_options") or {}),
+            **config.get(ConfigVars.STORAGE_OPTIONS, {}),
+        },
+        default_limits=group("default_limits", Limit),
+        application_limits=group("application_limits", ApplicationLimit),
+        meta_limits=listed("meta_limits", MetaLimit),
+        in_memory_fallback=fallback,
+        on_breach=chosen("on_breach"),
+        on_meta_breach=chosen("on_meta_breach"),
+        headers_enabled=bool(chosen("headers_enabled", False)),
+        header_names={
+            header: names.get(header) or config.get(variable) or header.value
+            for header, variable in _HEADER_VARIABLES.items()
+        },
+        retry_after=retry_after,
+        swallow_errors=swallow,
+        fail_on_first_breach=bool(chosen("fail_on_first_breach", True)),
+        request_identifier=chosen("request_identifier"),
+        on_store_error=_policy(given, config, bool(fallback), swallow),
+        limit_unmatched=bool(given.get("limit_unmatched")),
+    )
+
+
+def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> None:
+    """Raise `InvalidLimit`, which says where, for a text that cannot be read."""
+    metas = [meta for meta in limit.meta_limits or () if not isinstance(meta, MetaLimit)]
+    for provider in (limit.limit_provider, *metas):
+        if not callable(provider):
+            try:
+                quotas_of(provider, strategy_name)
+            except InvalidLimit as error:
+                raise InvalidLimit(f"{where}: {error}") from error
+    for meta in limit.meta_limits or ():
+        if isinstance(meta, MetaLimit):
+            check_limit(meta, where, strategy_name)
+
+
+def _limits(value: Any, kind: type[Limit], **shared: Any) -> list[Limit]:
+    """One limit or a list of them, as the constructor or a variable gave it."""
+    values = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    return [one if isinstance(one, Limit) else kind(one, **shared) for one in values]
+
+
+def _checked(limits: Sequence[Limit], where: str, strategy_name: str) -> tuple[Limit, ...]:
+    for limit in limits:
+        check_limit(limit, where, strategy_name)
+    return tuple(limits)
+
+
+def _policy(
+    given: Mapping[str, Any], config: Mapping[str, Any], fallback: bool, swallow: bool
+) -> str:
+    """What our own keyword says, else what Flask-Limiter's switches mean here."""
+    if fallback:
+        return "raise"
+    if given.get("on_store_error") is not None:
+        return str(given["on_store_error"])
+    if given.get("in_memory_fallback_enabled") or config.get(ConfigVars.IN_MEMORY_FALLBACK_ENABLED):
+        return "local"
+    return "open" if swallow else "local"

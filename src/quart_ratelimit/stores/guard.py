@@ -15,8 +15,9 @@ from ..quotas import Decision, Hit
 from .memory import MemoryStore
 from .store import Store
 
-#: "open" admits, "closed" refuses with 503, "local" counts in this worker's memory.
-POLICIES = ("open", "closed", "local")
+#: "open" admits, "closed" refuses with 503, "local" counts in this worker's memory, "raise" raises
+#: `StoreError`: the caller has an answer of its own.
+POLICIES = ("open", "closed", "local", "raise")
 
 _log = logging.getLogger("quart_ratelimit")
 
@@ -107,7 +108,7 @@ class GuardedStore:
         await self._store.aclose()
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
-        """The store's decisions, or the policies'. Raises nothing of the store's."""
+        """The store's decisions, or the policies'. Raises `StoreError` under "raise" alone."""
         if self._breaker.allows():
             try:
                 decisions = await self._store.hit(hits)
@@ -134,6 +135,8 @@ class GuardedStore:
 
     async def _stand_in(self, hits: Sequence[Hit]) -> list[Decision]:
         policies = [hit.policy or self._policy for hit in hits]
+        if "raise" in policies:
+            raise StoreError("the rate limit store is away")
         local = [hit for hit, policy in zip(hits, policies, strict=True) if policy == "local"]
         counted = iter(await self._local.hit(local)) if local else iter(())
         decisions = []

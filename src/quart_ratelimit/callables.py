@@ -1,0 +1,28 @@
+"""Calls what the user handed us: sync functions directly, in no thread, and async ones awaited."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+
+async def ask(function: Callable[..., Any], *args: Any) -> Any:
+    """The function's answer, awaited if it is awaitable."""
+    answer = function(*args)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+class Memo:
+    """Answers of the user's functions: each function is asked once in this memo's life."""
+
+    def __init__(self) -> None:
+        # The function is kept beside its answer, so that no other can take over its id.
+        self._answers: dict[int, tuple[Callable[..., Any], Any]] = {}
+
+    async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        """The function's first answer. The arguments must depend on the function alone."""
+        known = self._answers.get(id(function))
+        if known is None:
+            known = self._answers[id(function)] = (function, await ask(function, *args))
+        return known[1]

@@ -1,0 +1,68 @@
+"""What one limiter knows of one request, from its start to its response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .callables import Memo
+from .errors import RateLimitExceeded
+from .quotas import Decision, Hit
+from .runtime import RequestLimit, RuntimeLimit
+from .stores import Store
+
+
+@dataclass(eq=False, slots=True)
+class Charge:
+    """One limit, the hit that it asks for and, in the end, the decision."""
+
+    limit: RuntimeLimit
+    hit: Hit
+    told: RequestLimit
+    #: Where it was charged.
+    store: Store
+
+    @property
+    def decision(self) -> Decision:
+        """The last decision on it."""
+        return self.told.decision
+
+
+@dataclass(eq=False, slots=True)
+class Context:
+    """The limits of one request, what was charged, and what is still to be settled."""
+
+    #: What the endpoint is called in keys: the endpoint, or what ``request_identifier`` says.
+    identity: str
+    endpoint: str
+    method: str
+    view: Callable[..., Any] | None
+    #: The view's blueprints, outermost first.
+    path: Sequence[Any]
+    #: Nothing is limited: a static file, no route, or a request filter said so.
+    free: bool = False
+    #: Asked once for this request and its view; a helper's limits are asked at each call.
+    memo: Memo = field(default_factory=Memo)
+    limits: list[RequestLimit] = field(default_factory=list)
+    #: Meta limits that were looked at: those that any breach counts in, and others.
+    general_looks: list[Charge] = field(default_factory=list)
+    looks: list[Charge] = field(default_factory=list)
+    #: Charges that the response decides on.
+    reserved: list[Charge] = field(default_factory=list)
+    refusal: RateLimitExceeded | None = None
+    with_defaults: bool = False
+    with_blueprints: bool = False
+    with_fallback: bool = False
+
+    @property
+    def current_limit(self) -> RequestLimit | None:
+        """The limit to tell the client of.
+
+        The last one breached, else the shortest that is not shared, else the shortest.
+        """
+        breached = [limit for limit in self.limits if limit.breached]
+        if breached:
+            return breached[-1]
+        ordered = sorted(self.limits, key=lambda told: told.limit)
+        return next((told for told in ordered if not told.shared), ordered[0] if ordered else None)

@@ -1,0 +1,251 @@
+"""May it pass: hits are built, decided in one call of the store, and a breach becomes an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from werkzeug.sansio.response import Response
+
+from .callables import Memo, ask
+from .context import Charge, Context
+from .errors import LimiterUnavailable, RateLimitExceeded, StoreError
+from .headers import retry_after
+from .keys import slot_key
+from .limits import Asked, check_cost
+from .quotas import Decision, Hit
+from .resolve import Rules
+from .runtime import RequestLimit, RuntimeLimit
+from .settings import Settings
+from .stores import Store
+
+_log = logging.getLogger("quart_ratelimit")
+
+#: What a log says instead of the client.
+SOMEBODY = "client"
+
+
+class Evaluator:
+    """Charges one app's limits in a store.
+
+    ``standin`` is where the store counts while it is away ("local"), so that what was charged
+    there is given back there.
+    """
+
+    def __init__(self, extension: Any, settings: Settings, store: Store, standin: Store) -> None:
+        self._extension = extension
+        self._settings = settings
+        self._store = store
+        self._standin = standin
+
+    async def check(self, context: Context, rules: Rules, memo: Memo) -> None:
+        """Charge all limits of a stage, or refuse.
+
+        Raises `RateLimitExceeded`, `LimiterUnavailable` under the policy "closed", `StoreError`.
+        """
+        general = await self._charges(context, rules.general, memo, look=True)
+        looks = general + await self._charges(context, rules.metas, memo, look=True)
+        charges = await self._charges(context, rules.limits, memo)
+        if not looks and not charges:
+            return
+        await self._decide(looks, charges)
+        _refuse_if_closed([*looks, *charges])
+        context.general_looks += general
+        context.looks += looks[len(general) :]
+        for look in looks:
+            if not look.decision.allowed:
+                await self._refuse_by_meta(context, look)
+        refused = [charge for charge in charges if not charge.decision.allowed]
+        if refused and self._settings.fail_on_first_breach:
+            # All were asked at once; what stands after the first refusal is told to nobody.
+            charges = charges[: charges.index(refused[0]) + 1]
+        context.limits += [charge.told for charge in charges]
+        if not refused or not self._settings.fail_on_first_breach:
+            context.reserved += [
+                charge
+                for charge in charges
+                if charge.limit.deduct_when and charge.decision.allowed and charge.hit.cost
+            ]
+        if refused:
+            await self._refuse(context, [c for c in charges if c in refused], retry(refused))
+
+    async def settle(self, context: Context, response: Response) -> None:
+        """Give back what the response says is not to be charged, or all of it on a refusal.
+
+        A request that ends without a response, as when its client goes away, stays charged.
+        """
+        reserved, context.reserved = context.reserved, []
+        refusal = context.refusal
+        refused = refusal is not None and (
+            response.status_code == 429 or response is refusal.response
+        )
+        back = []
+        for charge in reserved:
+            if refused or not await self._deducts(charge, response):
+                back.append(charge)
+        for store in (self._store, self._standin):
+            await self._give_back(store, [charge for charge in back if charge.store is store])
+
+    async def _charges(
+        self, context: Context, limits: Iterable[RuntimeLimit], memo: Memo, *, look: bool = False
+    ) -> list[Charge]:
+        charges = []
+        for limit in sorted(limits, key=lambda limit: limit.limit):
+            if limit.exempts(context.method):
+                continue
+            if limit.exempt_when and await memo.ask(limit.exempt_when):
+                continue
+            charge = await self._charge(context, limit, memo, look=look)
+            if charge is not None:
+                charges.append(charge)
+        return charges
+
+    async def _charge(
+        self, context: Context, limit: RuntimeLimit, memo: Memo, *, look: bool
+    ) -> Charge | None:
+        own = limit.scope
+        if callable(own):
+            own = await memo.ask(own, context.endpoint)
+        scope = limit.full_scope(own, context.identity, context.method)
+        who = await memo.ask(limit.key_func)
+        who = "" if who is None else str(who)
+        if not who or not scope:
+            _log.error("Skipping limit: %s. Empty value found in parameters.", limit.limit)
+            return None
+        args = [who, scope]
+        if self._settings.key_prefix:
+            args.insert(0, self._settings.key_prefix)
+        cost: Any = 0
+        if not look:
+            cost = check_cost(await memo.ask(limit.cost) if callable(limit.cost) else limit.cost)
+        told = RequestLimit(self._extension, limit.limit, args, False, limit.shared)
+        return Charge(limit, Hit(limit.limit, slot_key(*args), cost), told, self._store)
+
+    async def _decide(self, looks: Sequence[Charge], charges: Sequence[Charge]) -> None:
+        """Ask the store: once for all, all-or-nothing.
+
+        But where every limit is to be evaluated, each is charged by itself; their hits share a
+        batch.
+        """
+        if self._settings.fail_on_first_breach or len(charges) < 2:
+            await self._ask([*looks, *charges])
+            return
+        await self._ask(looks)
+        if all(look.decision.allowed for look in looks):
+            await asyncio.gather(*[self._ask([charge]) for charge in charges])
+
+    async def _ask(self, charges: Sequence[Charge]) -> None:
+        if not charges:
+            return
+        decisions = await self._store.hit([charge.hit for charge in charges])
+        for charge, decision in zip(charges, decisions, strict=True):
+            charge.told.decide(decision)
+            charge.told.breached = not decision.allowed
+            if decision.by == "local":
+                charge.store = self._standin
+
+    async def _refuse_by_meta(self, context: Context, look: Charge) -> None:
+        context.limits.append(look.told)
+        callback = look.limit.on_breach or self._settings.on_meta_breach
+        response = await self._notify(callback, look.told, "on_meta_breach")
+        await self._raise(context, look.limit, response, retry([look]))
+
+    async def _refuse(self, context: Context, failed: list[Charge], wait: int | None) -> None:
+        response = None
+        for charge in failed:
+            scope = charge.told.request_args[-1]
+            _log.info(
+                "ratelimit %s (%s) exceeded at endpoint: %s", charge.limit.limit, SOMEBODY, scope
+            )
+            for callback in dict.fromkeys([self._settings.on_breach, charge.limit.on_breach]):
+                response = await self._notify(callback, charge.told, "on_breach") or response
+        await self._charge_metas(context, failed)
+        await self._raise(context, failed[0].limit, response, wait)
+
+    async def _charge_metas(self, context: Context, failed: Sequence[Charge]) -> None:
+        """Count the breach in the general meta limits and in those of the limits that failed."""
+        own = [meta for charge in failed for meta in charge.limit.meta_limits]
+        looks = [look for look in context.looks if look.limit in own] + context.general_looks
+        hits = []
+        for look in looks:
+            cost = look.limit.cost
+            cost = check_cost(await ask(cost) if callable(cost) else cost)
+            # No more than remains: a breach must count, also if it costs more than that.
+            cost = min(cost, max(1, look.decision.remaining))
+            hits.append(look.hit._replace(cost=cost))
+        await asyncio.gather(*[self._store.hit([hit]) for hit in hits])
+
+    async def _raise(
+        self,
+        context: Context,
+        limit: RuntimeLimit,
+        response: Response | None,
+        wait: int | None,
+    ) -> None:
+        message = limit.error_message
+        text = await ask(message) if callable(message) else message
+        context.refusal = RateLimitExceeded(
+            limit, response, description=text or str(limit.limit), retry_after=wait
+        )
+        raise context.refusal
+
+    async def _notify(
+        self, callback: Asked[Any] | None, told: RequestLimit, name: str
+    ) -> Response | None:
+        if callback is None:
+            return None
+        try:
+            response = await ask(callback, told)
+        except Exception as error:
+            if not self._settings.swallow_errors:
+                raise
+            _log.exception("%s callback failed with error %s", name, error)
+            return None
+        return response if isinstance(response, Response) else None
+
+    async def _deducts(self, charge: Charge, response: Response) -> bool:
+        deduct_when = charge.limit.deduct_when
+        assert deduct_when is not None
+        try:
+            return bool(await ask(deduct_when, response))
+        except Exception:
+            if not self._settings.swallow_errors:
+                raise
+            _log.exception("Failed to deduct rate limit. Swallowing error")
+            return True
+
+    async def _give_back(self, store: Store, charges: Sequence[Charge]) -> None:
+        hits = [
+            charge.hit._replace(cost=-charge.hit.cost, at_ms=charge.decision.at_ms)
+            for charge in charges
+        ]
+        if not hits:
+            return
+        try:
+            decisions = await store.hit(hits)
+        except StoreError as error:
+            _log.warning("%d reserved charges could not be given back: %s", len(hits), error)
+            return
+        for charge, decision in zip(charges, decisions, strict=True):
+            charge.told.decide(decision)
+
+
+def retry(charges: Sequence[Charge]) -> int | None:
+    """Seconds until all of these can be allowed; None: one of them never can."""
+    waits = [retry_after(charge.decision) for charge in charges]
+    return None if None in waits else max(wait for wait in waits if wait is not None)
+
+
+def _refuse_if_closed(charges: Iterable[Charge]) -> None:
+    for charge in charges:
+        if charge.decision.by == "closed":
+            raise LimiterUnavailable(retry_after=retry_after(charge.decision))
+
+
+def refuse(limit: Any, decision: Decision, **kwargs: Any) -> RateLimitExceeded | LimiterUnavailable:
+    """The HTTP answer to a refusal: 429, or 503 when nothing could decide."""
+    if decision.by == "closed":
+        return LimiterUnavailable(retry_after=retry_after(decision))
+    return RateLimitExceeded(limit, retry_after=retry_after(decision), **kwargs)

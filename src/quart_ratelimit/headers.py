@@ -1,0 +1,65 @@
+"""A decision as ``X-RateLimit-*`` and ``Retry-After`` response fields.
+
+Names and arithmetic are Flask-Limiter 4.1.1's, but that ``Retry-After`` is never a moment too
+short: a client that waits as told is allowed.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+
+from werkzeug.datastructures import Headers
+from werkzeug.http import http_date, parse_date
+
+from .clock import wall_ms
+from .quotas import Decision
+from .runtime import RequestLimit
+
+
+class HeaderNames(enum.Enum):
+    """The response fields, by their usual names; ``header_name_mapping`` gives them others."""
+
+    #: When the limit is reset, in seconds since the epoch.
+    RESET = "X-RateLimit-Reset"
+    #: Units that remain in this window.
+    REMAINING = "X-RateLimit-Remaining"
+    #: Units allowed in one window.
+    LIMIT = "X-RateLimit-Limit"
+    #: How long to wait, in seconds or, as ``retry_after="http-date"``, until when.
+    RETRY_AFTER = "Retry-After"
+
+
+def write(
+    headers: Headers, limit: RequestLimit, names: Mapping[HeaderNames, str], style: str | None
+) -> None:
+    """Add the fields of one limit. A ``Retry-After`` that is there already stands if it is later.
+
+    Two limiters on one app add theirs both.
+    """
+    reset_time, remaining = limit.window
+    reset_at = int(reset_time + 1)
+    headers.add(names[HeaderNames.LIMIT], str(limit.limit.amount))
+    headers.add(names[HeaderNames.REMAINING], str(remaining))
+    headers.add(names[HeaderNames.RESET], str(reset_at))
+    now = wall_ms() / 1000
+    until = max(reset_at, math.floor(_existing(headers.get("Retry-After"), now)))
+    wait = max(int(until - now), math.ceil(round(reset_time - now, 3)))
+    value = http_date(until) if style == "http-date" else str(wait)
+    headers.set(names[HeaderNames.RETRY_AFTER], value)
+
+
+def retry_after(decision: Decision) -> int | None:
+    """Whole seconds, rounded up, until the same hit can be allowed; None: never."""
+    return None if decision.retry_ms is None else max(1, math.ceil(decision.retry_ms / 1000))
+
+
+def _existing(value: str | None, now: float) -> float:
+    """Until when a ``Retry-After`` asks to wait, in seconds since the epoch; 0 if it does not."""
+    if value is None:
+        return 0
+    if value.strip().isdecimal():
+        return now + int(value)
+    date = parse_date(value)
+    return date.timestamp() if date else 0

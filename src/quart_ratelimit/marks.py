@@ -1,0 +1,86 @@
+"""What decorators leave behind: which functions and blueprints are limited, which are exempt."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ConfigurationError
+from .exemptions import ExemptionScope
+from .limits import Limit
+
+#: The attribute of a limited function: limiter -> `Limited`. ``functools.wraps`` hands it on to
+#: decorators above, so that the view under the route is known as limited.
+ATTRIBUTE = "_quart_ratelimit"
+
+#: Functions inside limited ones, with the limited ones.
+_inside: weakref.WeakKeyDictionary[Any, list[weakref.ref[Any]]] = weakref.WeakKeyDictionary()
+
+
+@dataclass(eq=False, slots=True)
+class Limited:
+    """A function or a block of code, and its limits."""
+
+    #: For messages, and to know an inner function that is defined anew in each request.
+    name: str
+    limits: list[Limit] = field(default_factory=list)
+    function: Callable[..., Any] | None = None
+
+    def add(self, limit: Limit) -> None:
+        """Limit it by this, too. The same limit twice counts once."""
+        if limit not in self.limits:
+            self.limits.append(limit)
+
+
+class Marks:
+    """One limiter's notes on blueprints and exempt functions."""
+
+    def __init__(self) -> None:
+        #: Each blueprint's limits.
+        self.blueprints: dict[Any, list[Limit]] = {}
+        self.exempt_blueprints: dict[Any, ExemptionScope] = {}
+        self._exempt: weakref.WeakKeyDictionary[Any, ExemptionScope] = weakref.WeakKeyDictionary()
+
+    def exempt(self, function: Callable[..., Any], flags: ExemptionScope) -> None:
+        """Exempt a function, with all decorators above it."""
+        self._exempt[_core(function)] = flags
+
+    def exemption(self, function: Callable[..., Any] | None) -> ExemptionScope:
+        """What this function, or one that it wraps, is exempt from."""
+        while self._exempt and function is not None:
+            flags = self._exempt.get(_core(function))
+            if flags is not None:
+                return flags
+            function = getattr(function, "__wrapped__", None)
+        return ExemptionScope.NONE
+
+
+def limited_by(limiter: Any, function: Callable[..., Any] | None) -> Limited | None:
+    """What this limiter knows of a function that it limits; None: it does not limit it."""
+    marks: dict[Any, Limited] = getattr(function, ATTRIBUTE, {})
+    return marks.get(limiter)
+
+
+def note_wrapped(inner: Callable[..., Any], outer: Callable[..., Any]) -> None:
+    """Remember that ``outer`` limits ``inner``, so that a route on ``inner`` is found out."""
+    _inside.setdefault(_core(inner), []).append(weakref.ref(outer))
+
+
+def check_order(views: Iterable[Callable[..., Any]]) -> None:
+    """Raise `ConfigurationError` for a view whose limit is above its route, and so never runs."""
+    views = list(views)
+    for view in views:
+        above = [outer for ref in _inside.get(_core(view), ()) if (outer := ref()) is not None]
+        if above and not any(outer in views for outer in above):
+            name = getattr(view, "__qualname__", repr(view))
+            raise ConfigurationError(
+                f"the limit of {name} stands above its route and never runs: write the route "
+                "first, as in @app.get(...) and below it @limiter.limit(...)"
+            )
+
+
+def _core(function: Callable[..., Any]) -> Any:
+    """The function of a bound method, which is made anew each time it is asked for."""
+    return getattr(function, "__func__", function)

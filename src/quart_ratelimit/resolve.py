@@ -1,0 +1,219 @@
+"""Which limits apply: the application's, the view's own, its blueprints', the defaults.
+
+Two stages ask. `Resolver.for_request` answers before the view for all that binds the application
+and views without limits of their own; `Resolver.for_call` when a limited function is called.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from .callables import Memo
+from .context import Context
+from .errors import InvalidLimit
+from .exemptions import ExemptionScope, inherited, limiting
+from .limits import Limit, MetaLimit, Provider
+from .marks import Limited, Marks
+from .quotas import Quota
+from .runtime import RuntimeLimit
+from .settings import Settings
+from .strategies import quotas_of
+
+_log = logging.getLogger("quart_ratelimit")
+
+#: Malformed texts remembered as logged.
+REMEMBERED = 1024
+
+
+class Rules(NamedTuple):
+    """What applies at one stage."""
+
+    limits: list[RuntimeLimit]
+    #: Limits on breaches of some of these, looked at before anything is charged.
+    metas: list[RuntimeLimit]
+    #: Limits on breaches of any limit, looked at once a request.
+    general: list[RuntimeLimit]
+
+
+class Resolver:
+    """Finds the limits of one app's requests."""
+
+    def __init__(self, settings: Settings, marks: Marks) -> None:
+        self._settings = settings
+        self._marks = marks
+        #: endpoint -> functions that are no view, but were called by it: name -> function.
+        self._hints: dict[str, dict[str, Limited]] = {}
+        self._static = functools.lru_cache(maxsize=1024)(self._load_static)
+        self._logged: set[str] = set()
+
+    async def for_request(self, context: Context, limited: Limited | None) -> Rules:
+        """What applies before the view, which is ``limited`` or has no limits of its own."""
+        settings = self._settings
+        exempt = self.exemption(context)
+        limits: list[RuntimeLimit] = []
+        if not exempt & ExemptionScope.APPLICATION:
+            limits += await self.load_all(settings.application_limits, context.memo)
+        hints = self._hints.get(context.endpoint)
+        if limited is None and not hints:
+            explicit = await self._of_blueprints(context, context.memo)
+            limits += await self._with_defaults(context, explicit, context.memo)
+        elif hints and _none_override(hint for each in hints.values() for hint in each.limits):
+            limits += await self._with_defaults(context, [], context.memo)
+        return await self._rules(context, limits, settings.meta_limits, context.memo)
+
+    async def for_call(self, context: Context, limited: Limited, memo: Memo) -> Rules:
+        """What applies when a limited function is called."""
+        explicit: list[RuntimeLimit] = []
+        if not self._marks.exemption(limited.function):
+            explicit = await self.load_all(limited.limits, memo, f"function {limited.name}")
+        if _none_override(explicit):
+            explicit += await self._of_blueprints(context, memo)
+        limits = await self._with_defaults(context, explicit, memo)
+        return await self._rules(context, limits, (), memo)
+
+    async def for_fallback(self, context: Context) -> Rules:
+        """What replaces all limits while the store is away."""
+        return Rules(await self.load_all(self._settings.in_memory_fallback, context.memo), [], [])
+
+    def hint(self, endpoint: str, limited: Limited) -> None:
+        """This endpoint calls a limited function that is not its view."""
+        self._hints.setdefault(endpoint, {})[limited.name] = limited
+
+    def exemption(self, context: Context) -> ExemptionScope:
+        """What the request is exempt from, by its view and its blueprints."""
+        flags = inherited(context.path, self._marks.exempt_blueprints)
+        return flags | self._marks.exemption(context.view)
+
+    async def load_all(
+        self, limits: Iterable[Limit], memo: Memo, where: str = "default limits"
+    ) -> list[RuntimeLimit]:
+        """What these rules come to in this request."""
+        return [loaded for limit in limits for loaded in await self.load(limit, memo, where)]
+
+    async def load(self, limit: Limit, memo: Memo, where: str) -> Sequence[RuntimeLimit]:
+        """What a rule comes to; a malformed text from a function is logged and left out."""
+        if is_static(limit):
+            return self._static(limit)
+        quotas = await self._quotas(limit.limit_provider, memo, where)
+        if not quotas:
+            return ()
+        metas: list[RuntimeLimit] = []
+        for meta in map(_as_meta, limit.meta_limits or ()):
+            found = await self._quotas(meta.limit_provider, memo, where)
+            metas += self._runtime(meta, found, (), limit)
+        return self._runtime(limit, quotas, tuple(metas))
+
+    def _load_static(self, limit: Limit) -> Sequence[RuntimeLimit]:
+        metas: list[RuntimeLimit] = []
+        for meta in map(_as_meta, limit.meta_limits or ()):
+            metas += self._runtime(meta, self._parse(meta.limit_provider), (), limit)
+        return self._runtime(limit, self._parse(limit.limit_provider), tuple(metas))
+
+    def _runtime(
+        self,
+        limit: Limit,
+        quotas: Sequence[Quota],
+        metas: tuple[RuntimeLimit, ...],
+        parent: Limit | None = None,
+    ) -> list[RuntimeLimit]:
+        key = limit.key_function or (parent and parent.key_function) or self._settings.key_func
+        return [
+            RuntimeLimit(
+                quota,
+                key,
+                limit.scope,
+                limit.per_method,
+                None if limit.methods is None else tuple(limit.methods),
+                limit.error_message,
+                limit.exempt_when,
+                limit.override_defaults,
+                limit.deduct_when,
+                limit.on_breach,
+                1 if limit.cost is None else limit.cost,
+                limit.shared,
+                metas,
+            )
+            for quota in quotas
+        ]
+
+    async def _quotas(self, provider: Provider, memo: Memo, where: str) -> Sequence[Quota]:
+        value = await memo.ask(provider) if callable(provider) else provider
+        if not value:
+            return ()
+        try:
+            return self._parse(value)
+        except InvalidLimit as error:
+            self._log_once(f"{where}: {error}")
+            return ()
+
+    def _parse(self, value: object) -> Sequence[Quota]:
+        return quotas_of(value, self._settings.strategy)
+
+    def _log_once(self, text: str) -> None:
+        if text in self._logged:
+            return
+        if len(self._logged) >= REMEMBERED:
+            self._logged.clear()
+        self._logged.add(text)
+        _log.error("failed to load ratelimit for %s", text)
+
+    async def _of_blueprints(self, context: Context, memo: Memo) -> list[RuntimeLimit]:
+        if context.with_blueprints or not self._marks.blueprints:
+            return []
+        context.with_blueprints = True
+        marks = self._marks
+        overrides = {
+            blueprint: all(limit.override_defaults for limit in limits)
+            for blueprint, limits in marks.blueprints.items()
+        }
+        found: list[RuntimeLimit] = []
+        for blueprint in limiting(context.path, marks.exempt_blueprints, overrides):
+            where = f"blueprint {blueprint.name}"
+            found += await self.load_all(marks.blueprints[blueprint], memo, where)
+        return found
+
+    async def _with_defaults(
+        self, context: Context, explicit: list[RuntimeLimit], memo: Memo
+    ) -> list[RuntimeLimit]:
+        """The explicit limits, and the defaults unless these, or an exemption, rule them out."""
+        wanted = _none_override(explicit) or all(one.exempts(context.method) for one in explicit)
+        if (
+            not wanted
+            or context.with_defaults
+            or not self._settings.default_limits
+            or self.exemption(context) & ExemptionScope.DEFAULT
+        ):
+            return explicit
+        context.with_defaults = True
+        return await self.load_all(self._settings.default_limits, memo) + explicit
+
+    async def _rules(
+        self,
+        context: Context,
+        limits: list[RuntimeLimit],
+        general: Iterable[Limit],
+        memo: Memo,
+    ) -> Rules:
+        if self.exemption(context) & ExemptionScope.META:
+            return Rules(limits, [], [])
+        metas: list[RuntimeLimit] = []
+        for limit in limits:
+            metas += [meta for meta in limit.meta_limits if meta not in metas]
+        return Rules(limits, metas, await self.load_all(general, memo, "meta limits"))
+
+
+def is_static(limit: Limit) -> bool:
+    """Whether no function has a say in how much is allowed."""
+    metas = map(_as_meta, limit.meta_limits or ())
+    return not callable(limit.limit_provider) and all(map(is_static, metas))
+
+
+def _none_override(limits: Iterable[Limit | RuntimeLimit]) -> bool:
+    return not any(limit.override_defaults for limit in limits)
+
+
+def _as_meta(meta: Provider | MetaLimit) -> MetaLimit:
+    return meta if isinstance(meta, MetaLimit) else MetaLimit(meta)

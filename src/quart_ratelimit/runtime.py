@@ -1,0 +1,114 @@
+"""A rule in one request: what it comes to, and what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .clock import monotonic_ms, wall_ms
+from .limits import Asked
+from .quotas import Decision, Quota
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeLimit:
+    """One quota of a rule, with all that the rule says of it; `RateLimitExceeded.limit`."""
+
+    limit: Quota
+    key_func: Asked[Any]
+    scope: Any = None
+    per_method: bool = False
+    methods: tuple[str, ...] | None = None
+    error_message: str | Asked[str] | None = None
+    exempt_when: Asked[bool] | None = None
+    override_defaults: bool = False
+    deduct_when: Asked[bool] | None = None
+    on_breach: Asked[Any] | None = None
+    cost: int | Asked[int] = 1
+    shared: bool = False
+    meta_limits: tuple[RuntimeLimit, ...] = ()
+
+    def exempts(self, method: str) -> bool:
+        """Whether requests with this HTTP method are not limited."""
+        return self.methods is not None and method.lower() not in self.methods
+
+    def full_scope(self, scope: Any, identity: str, method: str) -> str:
+        """What is counted together, given what the rule's own ``scope`` comes to."""
+        own = "" if scope is None else str(scope)
+        full = identity
+        if own:
+            full = own if self.shared else f"{identity}:{own}"
+        return f"{full}:{method.upper()}" if self.per_method else full
+
+
+class WindowStats(NamedTuple):
+    """When a window ends, in seconds since the epoch, and what remains in it."""
+
+    reset_time: float
+    remaining: int
+
+
+class RequestLimit:
+    """A limit in this request: what remains, and until when.
+
+    All of it came with the hit: nothing here asks the store.
+    """
+
+    def __init__(
+        self,
+        extension: Any,
+        limit: Quota,
+        request_args: Sequence[str],
+        breached: bool,
+        shared: bool,
+        *,
+        decision: Decision | None = None,
+    ) -> None:
+        self.extension = extension
+        #: The quota, with ``.amount`` and ``.get_expiry()``.
+        self.limit = limit
+        #: The key's parts: prefix (if there is one), client, scope.
+        self.request_args = list(request_args)
+        self.breached = breached
+        self.shared = shared
+        self.decide(decision or Decision(not breached, 0 if breached else limit.amount, 0, 0))
+
+    def decide(self, decision: Decision) -> None:
+        """Take over a decision; its times count from now."""
+        self.decision = decision
+        wait = decision.retry_ms if decision.retry_ms and not decision.allowed else 0
+        self._wait_ms = wait or decision.reset_ms
+        self._at_ms = wall_ms()
+        self._ticks_ms = monotonic_ms()
+
+    @property
+    def key(self) -> str:
+        """Flask-Limiter's name for the counter: ``LIMITER/127.0.0.1/index/2/1/second``."""
+        limit = self.limit
+        return "/".join(
+            ["LIMITER", *self.request_args, str(limit.amount), str(limit.multiples), limit.unit]
+        )
+
+    @property
+    def limiter(self) -> Any:
+        """The limiter's ``.limiter``."""
+        return self.extension.limiter
+
+    @property
+    def window(self) -> WindowStats:
+        """What remains and until when, also if the window has passed since the hit."""
+        if monotonic_ms() - self._ticks_ms >= self._wait_ms:
+            amount = self.limit.capacity if self._wait_ms else self.decision.remaining
+            return WindowStats(wall_ms() / 1000, amount)
+        return WindowStats((self._at_ms + self._wait_ms) / 1000, self.decision.remaining)
+
+    @property
+    def reset_at(self) -> int:
+        """The first whole second since the epoch after the window's end."""
+        return int(self.window.reset_time + 1)
+
+    @property
+    def remaining(self) -> int:
+        """Units left after this request."""
+        return self.window.remaining
