@@ -16,22 +16,24 @@ ROOT = Path(__file__).parent.parent
 
 @contextmanager
 def hypercorn(
-    *args: str, env: dict[str, str], app: str = "serve:app", cwd: Path = ROOT
+    *args: str, env: dict[str, str], app: str = "serve:app", log: list[str] | None = None
 ) -> Iterator[int]:
-    """Serve an app and yield its port; what was started is stopped by pid."""
+    """Serve an app and yield its port; what was started is stopped by pid. Fills ``log`` then."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "hypercorn", "-b", f"127.0.0.1:{port}", *args, app]
     process = subprocess.Popen(
-        command, cwd=cwd, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True
+        command, cwd=ROOT, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True
     )
     try:
         _wait_for(port, process)
         yield port
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=20)
+        if log is not None:
+            log += errors.splitlines()
 
 
 def _wait_for(port: int, process: "subprocess.Popen[str]") -> None:

@@ -12,19 +12,42 @@ ROOT = Path(quart_ratelimit.__file__).parent
 #: The floor of every room; an import may only point to a lower one, or stay on its own floor
 #: where the folder is one room (quotas, stores).
 FLOORS = {
+    # know nothing of rate limits or of each other
     "errors": 1,
     "batch": 1,
+    "callables": 1,
     "clock": 1,
+    "exemptions": 1,
     "keys": 1,
+    # what a limit is
     "quotas": 2,
     "notation": 3,
     "stores": 3,
-    "settings": 4,
-    "limiter": 5,
-    "decorator": 6,
+    "strategies": 4,
+    "limits": 4,
+    # a rule in a request
+    "runtime": 5,
+    "marks": 5,
+    "headers": 6,
+    "constants": 7,
+    "context": 6,
+    "reservation": 4,
+    "slots": 4,
+    "waiting": 4,
+    "settings": 8,
+    "storage": 6,
+    "resolve": 9,
+    "evaluate": 10,
+    "binding": 11,
+    # the extension
+    "streaming": 5,
+    "in_flight": 11,
+    "limiter": 12,
+    "decorator": 13,
+    "util": 13,
 }
 MAY_IMPORT_REDIS = {"stores/redis.py"}
-MAY_IMPORT_QUART = {"limiter.py", "decorator.py"}
+MAY_IMPORT_QUART = {"limiter.py", "decorator.py", "in_flight.py", "streaming.py"}
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
@@ -33,10 +56,19 @@ def room(file: str) -> str:
     return file.split("/", 1)[0].removesuffix(".py")
 
 
+def _is_for_types(node: ast.AST) -> bool:
+    """``if TYPE_CHECKING:`` names a type of an upper room, and knows nothing of it at run time."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
 def imports(file: str) -> list[tuple[int, str]]:
     """Every import of a file: its level (0 = absolute) and the module it names."""
     found: list[tuple[int, str]] = []
-    for node in ast.walk(ast.parse((ROOT / file).read_text("utf-8"))):
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    for_types = {id(n) for block in ast.walk(tree) if _is_for_types(block) for n in ast.walk(block)}
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
         if isinstance(node, ast.Import):
             found += [(0, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

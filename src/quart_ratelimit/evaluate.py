@@ -249,3 +249,8 @@ def refuse(limit: Any, decision: Decision, **kwargs: Any) -> RateLimitExceeded |
     if decision.by == "closed":
         return LimiterUnavailable(retry_after=retry_after(decision))
     return RateLimitExceeded(limit, retry_after=retry_after(decision), **kwargs)
+
+
+def refusal(hit: Hit, decision: Decision) -> RateLimitExceeded | LimiterUnavailable:
+    """The HTTP answer to a refused hit that belongs to no rule."""
+    return refuse(RuntimeLimit(hit.quota, lambda: hit.key), decision)

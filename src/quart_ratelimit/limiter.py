@@ -16,19 +16,23 @@ from werkzeug.sansio.response import Response
 from .binding import Binding, bind
 from .callables import Memo, ask
 from .context import Context
-from .errors import ConfigurationError, StoreError
+from .errors import ConfigurationError, InvalidLimit, StoreError
+from .evaluate import refusal
 from .exemptions import USUAL, ExemptionScope
 from .headers import HeaderNames, write
-from .keys import join_key
+from .in_flight import InFlight
+from .keys import join_key, slot_key
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
 from .marks import ATTRIBUTE, Limited, Marks, check_order, limited_by, note_wrapped
-from .quotas import Decision, Hit, Quota
+from .quotas import Concurrency, Decision, Hit, Quota
+from .reservation import Reserving
 from .resolve import Rules
 from .runtime import RequestLimit
 from .settings import check_limit, read_settings
 from .storage import Storage, Strategy
 from .stores import Store
 from .strategies import read_limit
+from .waiting import Turns
 
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
 EXTENSION = "quart_ratelimit"
@@ -105,6 +109,7 @@ class Limiter:
         self._filters: list[Asked[bool]] = []
         self._bindings: weakref.WeakKeyDictionary[Quart, Binding] = weakref.WeakKeyDictionary()
         self._latest: Binding | None = None
+        self._turns = Turns(self.charge)
         self.app = app
         self.logger = _log
         self.enabled = enabled
@@ -318,6 +323,74 @@ class Limiter:
         quotas = self.quotas(limit, requests=requests, duration=duration)
         bucket = join_key(await self.identify() if key is None else key)
         return min(await self.charge([Hit(quota, bucket, cost) for quota in quotas]), key=tightness)
+
+    async def peek(self, limit: str | Quota, key: str | None = None) -> Decision:
+        """What a hit of cost 1 would be told; nothing is charged. Raises `InvalidLimit`."""
+        return await self.hit(limit, key, cost=0)
+
+    async def refund(
+        self, limit: str | Quota, key: str | None = None, *, charged: Decision, cost: int = 1
+    ) -> Decision:
+        """Give back a cost that this decision charged; never more than still counts of it."""
+        hits = await self._hits(limit, key, cost)
+        back = [hit._replace(cost=-hit.cost, at_ms=charged.at_ms) for hit in hits]
+        return min(await self.charge(back), key=tightness)
+
+    async def forget(self, limit: str | Quota, key: str | None = None) -> int:
+        """Forget what a key used of a limit; how many counters there were. Raises `StoreError`."""
+        return await self.store.reset(await self._hits(limit, key, 1))
+
+    async def wait(
+        self, limit: str | Quota, key: str | None = None, *, seconds: float, cost: int = 1
+    ) -> Decision:
+        """Charge a key as soon as the limit allows it, at most so many seconds from now.
+
+        Fair among the callers of this worker, and false without waiting when it cannot be in time.
+        Works outside a request as well, for background tasks and outbound calls.
+        """
+        return min(
+            await self._turns.take(await self._hits(limit, key, cost), seconds), key=tightness
+        )
+
+    def reserve(self, limit: str | Quota, key: str | None = None, *, cost: int) -> Reserving:
+        """``async with limiter.reserve("10000/hour", cost=estimate) as reservation:``.
+
+        Charges the estimate on entry or raises `RateLimitExceeded`; `Reservation.settle` says in
+        the block what it cost in truth. A block that fails unsettled is given back whole.
+        """
+        if type(cost) is not int or cost < 1:
+            raise InvalidLimit(f"cost={cost!r} is not a positive whole number; write e.g. cost=100")
+        for quota in self.quotas(limit):
+            if cost > quota.capacity:
+                raise InvalidLimit(f"cost={cost} can never be allowed by '{quota}'")
+        return Reserving(self.charge, lambda: self._hits(limit, key, cost), refusal)
+
+    def in_flight(
+        self,
+        amount: int,
+        key: str | None = None,
+        *,
+        key_func: KeyFunction | None = None,
+        scope: str | None = None,
+        lease: int = 60,
+    ) -> InFlight:
+        """At most ``amount`` at a time of each key across all workers.
+
+        Decorates a view, under its route, and is held until its response, a stream too, has been
+        sent; or guards a block, ``async with limiter.in_flight(5, key):``. A worker that dies
+        frees its places after ``lease`` seconds. Raises `InvalidLimit`.
+        """
+        quota = Concurrency(amount, lease)
+
+        async def hit(default_scope: str) -> Hit:
+            who = await self.identify(key_func) if key is None else key
+            return Hit(quota, slot_key(who, scope or default_scope))
+
+        return InFlight(self.charge, hit)
+
+    async def _hits(self, limit: str | Quota, key: str | None, cost: int) -> list[Hit]:
+        bucket = join_key(await self.identify() if key is None else key)
+        return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
 
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""

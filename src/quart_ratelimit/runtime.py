@@ -72,7 +72,9 @@ class RequestLimit:
         self.request_args = list(request_args)
         self.breached = breached
         self.shared = shared
-        self.decide(decision or Decision(not breached, 0 if breached else limit.amount, 0, 0))
+        if decision is None:  # not `or`: a refusal is false
+            decision = Decision(not breached, 0 if breached else limit.amount, 0, 0)
+        self.decide(decision)
 
     def decide(self, decision: Decision) -> None:
         """Take over a decision; its times count from now."""
