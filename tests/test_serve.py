@@ -42,7 +42,7 @@ async def test_four_workers_admit_exactly_ten_of_each_of_500_clients(redis_url: 
 
 def test_without_a_redis_url_it_counts_in_memory_and_says_so() -> None:
     env = {**os.environ, "REDIS_URL": "", "RATE_LIMIT_REQUESTS": "3"}
-    code = "import serve; print(serve.app.name)"
+    code = "import asyncio, serve; asyncio.run(serve.app.startup())"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
     )
