@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from .cluster import Cluster
 from .servers import VARIABLE, RedisServer, binary
 
 
@@ -24,6 +25,16 @@ def redis_url(redis_server: RedisServer) -> str:
     """The session's server, empty."""
     redis_server.ask("FLUSHALL")
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[Cluster]:
+    """Three masters for the session; tests that break one start their own."""
+    if binary() is None:
+        pytest.skip("no redis-server is installed: ./dev test installs one")
+    cluster = Cluster()
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture

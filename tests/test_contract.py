@@ -9,18 +9,25 @@ import redis.asyncio
 
 from quart_ratelimit import Hit, Quota
 from quart_ratelimit.quotas import Concurrency, MovingWindow
-from quart_ratelimit.stores import MemoryStore, RedisStore, Store
+from quart_ratelimit.stores import ClusterStore, MemoryStore, RedisStore, Store
 
 from .algorithms import ALL, RATES, name
 
 _numbers = itertools.count()
 
 
-@pytest.fixture(params=["memory", "redis", "redis-script"])
+@pytest.fixture(params=["memory", "redis", "redis-script", "cluster"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     """Every store there is; ``redis-script`` counts as on a server without EXPIRE NX."""
     if request.param == "memory":
         yield MemoryStore()
+        return
+    if request.param == "cluster":
+        cluster = request.getfixturevalue("redis_cluster")
+        cluster.flush()
+        in_cluster = ClusterStore(cluster.url, deadline=5)
+        yield in_cluster
+        await in_cluster.aclose()
         return
     store = RedisStore(request.getfixturevalue("redis_url"), deadline=5)
     await store.start()

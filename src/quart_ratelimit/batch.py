@@ -91,6 +91,11 @@ class Batcher(Generic[T, R]):
         batch.callers.append(caller)
         return caller
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not self._waiting and not self._sent
+
     async def aclose(self) -> None:
         """Wait for what was sent; it is bounded by the deadline."""
         while self._waiting or self._sent:

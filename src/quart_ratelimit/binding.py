@@ -10,7 +10,7 @@ from .marks import Marks
 from .resolve import Resolver
 from .settings import Settings
 from .storage import Storage, Strategy
-from .stores import GuardedStore, MemoryStore, RedisStore, Store, store_from_uri
+from .stores import ClusterStore, GuardedStore, MemoryStore, RedisStore, Store, store_from_uri
 
 
 @dataclass(eq=False, slots=True)
@@ -38,7 +38,7 @@ def bind(extension: Any, settings: Settings, marks: Marks, store: Store | None) 
     standin = MemoryStore()
     if store is None:
         store = store_from_uri(settings.storage_uri or "memory://", **settings.storage_options)
-    if isinstance(store, RedisStore):
+    if isinstance(store, (ClusterStore, RedisStore)):
         store = GuardedStore(store, policy=settings.on_store_error, local=standin)
     return Binding(
         settings=settings,

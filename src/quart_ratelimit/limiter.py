@@ -50,8 +50,12 @@ _log = logging.getLogger("quart_ratelimit")
 
 
 def get_remote_address() -> str:
-    """The address of the peer that the request came from; no header can change it."""
-    return request.remote_addr or "127.0.0.1"
+    """The address of the peer that the request came from; no header can change it.
+
+    127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
+    """
+    address = request.remote_addr
+    return "127.0.0.1" if address in (None, "", "<local>") else address
 
 
 class Limiter:
@@ -124,6 +128,9 @@ class Limiter:
             return
         self.enabled = True
         settings = read_settings(self._given, app.config)
+        # Private in Flask-Limiter, and read by its users' tests.
+        self._in_memory_fallback = settings.in_memory_fallback
+        self._in_memory_fallback_enabled = settings.on_store_error in ("raise", "local")
         self._latest = binding = bind(self, settings, self._marks, self._store)
         if app not in self._bindings:
             app.before_request(self._before_request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .cluster import ClusterStore
 from .guard import POLICIES, Breaker, GuardedStore
 from .memory import MemoryStore
 from .redis import RedisStore
@@ -12,6 +13,7 @@ from .store import Store
 __all__ = [
     "POLICIES",
     "Breaker",
+    "ClusterStore",
     "GuardedStore",
     "MemoryStore",
     "RedisStore",
@@ -24,4 +26,6 @@ def store_from_uri(uri: str, **options: Any) -> Store:
     """The store that a URI names. Opens nothing. Raises `ConfigurationError`."""
     if uri == "memory://" or uri.startswith("memory://?"):
         return MemoryStore()
+    if uri.partition("://")[0].endswith("+cluster"):
+        return ClusterStore(uri, **options)
     return RedisStore(uri, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -24,6 +25,11 @@ def script() -> str:
         parts.append(f"parts['{name}'] = (function()\n{source}end)()")
     driver = resources.files(__package__).joinpath("decide.lua").read_text("utf-8")
     return "\n".join([*parts, driver])
+
+
+def pattern(prefix: str) -> str:
+    """The glob that SCAN finds all keys under a prefix by."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + ":*"
 
 
 class Plan:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -123,7 +122,7 @@ class RedisStore:
     async def clear(self) -> int:
         """Forget every key under this store's prefix, by SCAN; how many there were."""
         client = self._linked().client
-        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + ":*"
+        pattern = plan.pattern(self._prefix)
         count = 0
         try:
             cursor = None

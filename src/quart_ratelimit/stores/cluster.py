@@ -1,0 +1,269 @@
+"""Keeps state in a Redis Cluster: one script for all hits on a client's slot, never a pipeline.
+
+redis-py's cluster pipelines do not notice a failover and block the event loop in transactions, so
+every hit here is decided by ``EVALSHA``. Keys of one request that cannot share a slot are charged
+one after another, and given back when a later one refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.exceptions import AskError, ClusterError, NoScriptError, RedisError
+
+from ..batch import Batcher, DeadlinePassed, QueueFull, within
+from ..clock import monotonic_ms
+from ..errors import ConfigurationError, StoreOverloaded, StoreTimeout
+from ..quotas import Decision, Hit
+from . import plan
+from .redis import CLOCK_TRUSTED_MS, SCAN_COUNT, START_DEADLINE, redacted, store_error
+
+#: What opens a client: called in the event loop that will use it.
+Opener = Callable[[], RedisCluster]
+
+_SCHEMES = {
+    "redis+cluster": "redis",
+    "rediss+cluster": "rediss",
+    "valkey+cluster": "redis",
+    "async+redis+cluster": "redis",
+}
+
+
+class ClusterStore:
+    """Counts in a Redis Cluster.
+
+    ``source`` is a URI of one of its nodes, ``redis+cluster://host:6379``, or a callable that
+    opens a ``redis.asyncio.RedisCluster``; nothing is opened before the first hit or `start`.
+    ``deadline`` (seconds) covers all that one hit may wait for. Raises `ConfigurationError`.
+    """
+
+    def __init__(
+        self,
+        source: str | Opener,
+        *,
+        prefix: str = "rate_limit",
+        deadline: float = 0.05,
+        **options: Any,
+    ) -> None:
+        if deadline <= 0:
+            raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
+        self._prefix = prefix
+        self._deadline = deadline
+        self._open = source if callable(source) else _opener(source, options)
+        self._link: _Link | None = None
+
+    async def start(self) -> None:
+        """Find the nodes and load the script. Raises `StoreError`."""
+        try:
+            await within(max(START_DEADLINE, self._deadline), self._linked().prepare())
+        except Exception as error:
+            raise store_error(error) from error
+
+    async def aclose(self) -> None:
+        """Close the connections. A later hit opens them again."""
+        link, self._link = self._link, None
+        if link is not None and link.is_mine():
+            await link.client.aclose()
+
+    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+        """Carry out all hits or none; see `Store.hit`."""
+        link = self._linked()
+        now = link.now_ms()
+        slots = [self._slot(hit, now) for hit in hits]
+        if len(set(slots)) == 1:
+            return await self._join(link, slots[0], hits)
+        return await self._hit_apart(link, slots, hits)
+
+    async def reset(self, hits: Sequence[Hit]) -> int:
+        """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
+        link = self._linked()
+        keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, link.now_ms())}" for hit in hits}
+        try:
+            return sum([int(await link.client.unlink(key)) for key in keys])
+        except (RedisError, OSError) as error:
+            raise store_error(error) from error
+
+    async def clear(self) -> int:
+        """Forget every key under this store's prefix, by SCAN of each node."""
+        client = self._linked().client
+        count = 0
+        try:
+            async for key in client.scan_iter(match=plan.pattern(self._prefix), count=SCAN_COUNT):
+                count += int(await client.unlink(key))
+        except (RedisError, OSError) as error:
+            raise store_error(error) from error
+        return count
+
+    async def _hit_apart(
+        self, link: _Link, slots: Sequence[int], hits: Sequence[Hit]
+    ) -> list[Decision]:
+        """Charge slot after slot; once one refuses, look at the rest and give back what was."""
+        decisions: dict[int, Decision] = {}
+        refused = False
+        for slot in dict.fromkeys(slots):
+            places = [place for place, own in enumerate(slots) if own == slot]
+            asked = [hits[place]._replace(cost=0) if refused else hits[place] for place in places]
+            answers = await self._join(link, slot, asked)
+            decisions.update(zip(places, answers, strict=True))
+            if not refused and not all(answers):
+                refused = True
+                charged = [place for place in decisions if place not in places]
+                await self._give_back(link, slots, hits, charged, decisions)
+        return [
+            decisions[place]._replace(allowed=True, retry_ms=0)
+            if refused and hits[place].cost == 0 and decisions[place].allowed
+            else decisions[place]
+            for place in range(len(hits))
+        ]
+
+    async def _give_back(
+        self,
+        link: _Link,
+        slots: Sequence[int],
+        hits: Sequence[Hit],
+        places: Sequence[int],
+        decisions: dict[int, Decision],
+    ) -> None:
+        for place in places:
+            if hits[place].cost > 0:
+                back = hits[place]._replace(cost=-hits[place].cost, at_ms=decisions[place].at_ms)
+                (decisions[place],) = await self._join(link, slots[place], [back])
+
+    async def _join(self, link: _Link, slot: int, hits: Sequence[Hit]) -> list[Decision]:
+        try:
+            return await link.join(slot, hits)
+        except DeadlinePassed as error:
+            raise StoreTimeout(f"the cluster did not answer within {self._deadline} s") from error
+        except QueueFull as error:
+            raise StoreOverloaded("too many hits wait for the cluster already") from error
+
+    def _slot(self, hit: Hit, now_ms: int) -> int:
+        return key_slot(f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}".encode())
+
+    def _linked(self) -> _Link:
+        link = self._link
+        if link is None or not link.is_mine():
+            link = self._link = _Link(self._open(), self._prefix, self._deadline)
+        return link
+
+
+class _Link:
+    """One cluster client in one event loop of one process."""
+
+    def __init__(self, client: RedisCluster, prefix: str, deadline: float) -> None:
+        self.client = client
+        self._prefix = prefix
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._sha = ""
+        self._clock_offset_ms = 0
+        self._clock_asked_ms = -CLOCK_TRUSTED_MS
+        self._batchers: dict[int, Batcher[Sequence[Hit], list[Decision]]] = {}
+
+    def is_mine(self) -> bool:
+        """Whether it was opened by this very event loop and process: no other may use it."""
+        return self._loop is asyncio.get_running_loop() and self._pid == os.getpid()
+
+    def now_ms(self) -> int:
+        """The clock of one node, so that workers with skewed clocks share their windows."""
+        return monotonic_ms() + self._clock_offset_ms
+
+    async def join(self, slot: int, hits: Sequence[Hit]) -> list[Decision]:
+        """Decide in the slot's next batch: a node that hangs holds up its own slots alone."""
+        batcher = self._batchers.get(slot)
+        if batcher is None:
+            batcher = Batcher(self._send, deadline=self._deadline, in_flight=1)
+            self._batchers[slot] = batcher
+        try:
+            return await batcher.join(hits)
+        finally:
+            if batcher.idle and self._batchers.get(slot) is batcher:
+                del self._batchers[slot]
+
+    async def prepare(self) -> None:
+        """Find the nodes, load the script on each, and read the clock."""
+        if not self._sha:
+            await self.client.initialize()
+            self._sha = await self.client.script_load(plan.script())
+        if not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS:
+            self._clock_asked_ms = monotonic_ms()
+            node = self.client.get_random_primary_node()
+            seconds, micros = await self.client.execute_command("TIME", target_nodes=node)
+            asked = self._clock_asked_ms = monotonic_ms()
+            self._clock_offset_ms = int(seconds) * 1000 + int(micros) // 1000 - asked
+
+    async def _send(self, requests: list[Sequence[Hit]]) -> Sequence[list[Decision] | Exception]:
+        try:
+            await self.prepare()
+            batch = plan.Plan(requests, prefix=self._prefix, now_ms=self.now_ms(), counters=False)
+            answers = batch.read([], await self._run(batch))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            raise store_error(error) from error
+        return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+
+    async def _run(self, batch: plan.Plan) -> Any:
+        command: list[Any] = ["EVALSHA", self._sha, len(batch.keys), *batch.keys, batch.argument()]
+        try:
+            return await self.client.execute_command(*command)
+        except NoScriptError:
+            # A node that is new or was flushed. Nothing ran there.
+            await self.client.script_load(plan.script())
+            return await self.client.execute_command(*command)
+        except ClusterError as error:
+            if "TTL exhausted" not in str(error):
+                raise
+            # Every node that was asked sent us on, so nothing ran.
+            return await self._ask(next(iter(batch.keys)), command)
+
+    async def _ask(self, key: str, command: Sequence[Any]) -> Any:
+        """Follow an ASK: redis-py may send ASKING on one connection, the command on another."""
+        slot = key_slot(key.encode())
+        node: ClusterNode = self.client.nodes_manager.get_node_from_slot(slot)
+        try:
+            return await node.execute_command(*command)
+        except AskError as error:
+            target = self.client.get_node(host=error.host, port=error.port)
+            if target is None:
+                raise
+        connection = target.acquire_connection()
+        try:
+            packed = connection.pack_commands([["ASKING"], command])
+            await connection.send_packed_command(packed)
+            await connection.read_response()
+            return await connection.read_response()
+        finally:
+            target.release(connection)
+
+
+def _opener(uri: str, options: dict[str, Any]) -> Opener:
+    """Check a URI now; open its client later."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme not in _SCHEMES or not rest:
+        raise ConfigurationError(
+            f"{redacted(uri)!r} is no cluster; write 'redis+cluster://localhost:6379'"
+        )
+    settings: dict[str, Any] = {
+        # Never sent twice: what a failover loses is an error, and the policy's to answer.
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": None,
+        "socket_connect_timeout": None,
+        # RESP 2: no maintenance notifications, which hide a stray reply.
+        "protocol": 2,
+        **options,
+    }
+
+    def open_client() -> RedisCluster:
+        return RedisCluster.from_url(f"{_SCHEMES[scheme]}://{rest}", **settings)
+
+    return open_client

@@ -1,0 +1,97 @@
+"""A real Redis Cluster on loopback, formed without redis-cli."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import redis
+
+from .servers import RedisServer, free_port
+
+SLOTS = 16_384
+
+
+class Cluster:
+    """So many masters, each with so many replicas; node timeout 1 s."""
+
+    def __init__(self, masters: int = 3, replicas: int = 0) -> None:
+        # The bus listens on the port + 10000, so the port must leave room for it.
+        self.nodes = [self._node() for _ in range(masters * (1 + replicas))]
+        self.masters = self.nodes[:masters]
+        share = -(-SLOTS // masters)
+        for number, node in enumerate(self.masters):
+            first = number * share
+            last = min(SLOTS, first + share) - 1
+            node.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for node in self.nodes[1:]:
+            node.ask("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
+        until(lambda: all(self._knows_all(node) for node in self.nodes))
+        for number, node in enumerate(self.nodes[masters:]):
+            master = self.masters[number % masters]
+            node.ask("CLUSTER", "REPLICATE", master.ask("CLUSTER", "MYID"))
+        until(lambda: all(self._is_ok(node) for node in self.nodes))
+        if replicas:
+            until(lambda: all("master_link_status:up" in info(n) for n in self.nodes[masters:]))
+            time.sleep(1)  # a replica younger than this may not take over
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://127.0.0.1:{self.nodes[0].port}"
+
+    def alive(self) -> RedisServer:
+        """A node that answers."""
+        for node in self.nodes:
+            with contextlib.suppress(redis.RedisError):
+                if node.ask("PING"):
+                    return node
+        raise RuntimeError("no node is alive")
+
+    def owner(self, key: str) -> RedisServer:
+        """The master that a key lies on."""
+        slot = self.alive().ask("CLUSTER", "KEYSLOT", key)
+        for first, last, master, *_ in self.alive().ask("CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return next(node for node in self.nodes if node.port == master[1])
+        raise RuntimeError(f"slot {slot} has no owner")
+
+    def flush(self) -> None:
+        for node in self.masters:
+            with contextlib.suppress(redis.RedisError):
+                node.ask("FLUSHALL")
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.stop()
+
+    @staticmethod
+    def _node() -> RedisServer:
+        port = next(port for port in iter(free_port, None) if port < 55_000)
+        return RedisServer(
+            "--cluster-enabled", "yes",
+            "--cluster-node-timeout", "1000",
+            "--cluster-replica-validity-factor", "0",
+            "--repl-diskless-sync-delay", "0",
+            port=port,
+        )  # fmt: skip
+
+    def _knows_all(self, node: RedisServer) -> bool:
+        return f"cluster_known_nodes:{len(self.nodes)}" in node.ask("CLUSTER", "INFO")
+
+    @staticmethod
+    def _is_ok(node: RedisServer) -> bool:
+        return "cluster_state:ok" in node.ask("CLUSTER", "INFO")
+
+
+def info(node: RedisServer) -> str:
+    return str(node.client().execute_command("INFO replication", NEVER_DECODE=False))
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Poll until it is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to be"
+        time.sleep(0.05)
