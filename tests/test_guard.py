@@ -62,6 +62,23 @@ async def test_without_the_store_the_policy_decides_and_says_so(
     assert {answer.by for answer in answers} == {policy}
 
 
+async def test_a_worker_counts_on_from_what_the_store_last_said() -> None:
+    guard, store, _ = guarded()
+    assert (await guard.hit([Hit(QUOTA, "ann")]))[0].remaining == 1
+    store.error = StoreError("away")
+    answers = [(await guard.hit([Hit(QUOTA, "ann")]))[0] for _ in range(3)]
+    assert [answer.allowed for answer in answers] == [True, False, False]
+    assert (await guard.hit([Hit(QUOTA, "bob")]))[0].remaining == 1
+
+
+async def test_a_client_that_was_refused_stays_refused_when_the_store_goes_away() -> None:
+    guard, store, _ = guarded()
+    for _ in range(3):
+        await guard.hit([Hit(QUOTA, "ann")])
+    store.error = StoreError("away")
+    assert not (await guard.hit([Hit(QUOTA, "ann")]))[0].allowed
+
+
 async def test_each_hit_may_have_its_own_policy_and_the_strictest_counts() -> None:
     guard, store, _ = guarded("open")
     store.error = StoreError("away")

@@ -120,6 +120,23 @@ def test_after_its_reset_a_key_is_as_good_as_never_hit(
 
 @settings(max_examples=200, deadline=None)
 @given(rates, trails)
+def test_a_key_that_another_store_resumes_has_as_much_left_and_is_new_no_earlier(
+    quota: Quota, trail: list[tuple[int, int]]
+) -> None:
+    store, now = MemoryStore(), START
+    for pause, cost in trail:
+        now += pause
+        (decision,) = store.decide([Hit(quota, "ann", cost)], now)
+    other = MemoryStore()
+    hit = Hit(quota, "ann", 0)
+    other.adopt(hit, quota.resume(decision, now), now)
+    (look,) = other.decide([hit], now)
+    assert look.remaining == decision.remaining
+    assert look.reset_ms >= decision.reset_ms
+
+
+@settings(max_examples=200, deadline=None)
+@given(rates, trails)
 def test_a_refused_hit_changes_nothing(quota: Quota, trail: list[tuple[int, int]]) -> None:
     """The trail without its refused hits gets the same answers."""
     steps = walk(quota, trail)

@@ -21,6 +21,11 @@ class Concurrency(Quota):
 
     algorithm: ClassVar[str] = "concurrency"
 
+    def resume(self, decision: Decision, now_ms: int) -> Leases:
+        """As many leases as were held, by nobody that is known, until the last of them ends."""
+        end = now_ms + decision.reset_ms
+        return {f"?{number}": end for number in range(self.amount - decision.remaining)}
+
     def heal(self, state: Leases, now_ms: int) -> Leases:
         """No lease ends later than a period from now."""
         longest = now_ms + self.period_ms

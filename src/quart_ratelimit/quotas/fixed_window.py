@@ -35,6 +35,10 @@ class FixedWindow(Quota):
             return f"{key}:{now_ms // self.period_ms}"
         return f"{key}:{self.tag}"
 
+    def resume(self, decision: Decision, now_ms: int) -> Window:
+        """The window that the decision told of."""
+        return (now_ms + decision.reset_ms, self.amount - decision.remaining)
+
     def heal(self, state: Window, now_ms: int) -> Window:
         """No window ends later than a period from now."""
         end, used = state

@@ -56,6 +56,13 @@ class GCRA(Quota):
             self.algorithm, self.amount, self.period_ms, self.capacity, self._drain, self._unit
         )  # fmt: skip
 
+    def resume(self, decision: Decision, now_ms: int) -> Debt:
+        """The debt that drains by the time that the decision told."""
+        debt = decision.reset_ms * self._drain  # rounded up, by less than a millisecond's worth
+        if decision.remaining:
+            debt = min(debt, (self.capacity - decision.remaining) * self._unit)
+        return (debt, now_ms)
+
     def heal(self, state: Debt, now_ms: int) -> Debt:
         """No debt is from the future: it drains from now on."""
         return state if state[1] <= now_ms else (state[0], now_ms)

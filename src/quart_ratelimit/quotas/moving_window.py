@@ -32,6 +32,11 @@ class MovingWindow(Quota):
                 "use 'sliding-window-counter'"
             )
 
+    def resume(self, decision: Decision, now_ms: int) -> array[int]:
+        """All that was used, as if with the newest unit."""
+        newest = min(now_ms, now_ms + decision.reset_ms - self.period_ms)
+        return array("q", [newest]) * (self.amount - decision.remaining)
+
     def heal(self, state: array[int], now_ms: int) -> array[int]:
         """No unit is from the future."""
         if not state or state[-1] <= now_ms:

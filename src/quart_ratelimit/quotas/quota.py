@@ -96,6 +96,13 @@ class Quota:
         """Where the state of ``key`` lives at that time."""
         return f"{key}:{self.tag}"
 
+    def resume(self, decision: Decision, now_ms: int) -> Any:
+        """A state that has as much left as this decision said, and is new again no earlier.
+
+        For a store that takes over when the one that decided is away.
+        """
+        raise NotImplementedError
+
     def heal(self, state: Any, now_ms: int) -> Any:
         """The state, or if the clock went back one that locks nobody out for longer than it may."""
         raise NotImplementedError

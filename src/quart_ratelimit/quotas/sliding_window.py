@@ -31,6 +31,10 @@ class SlidingWindow(Quota):
                 f"'{self}' is too large to be exact by a sliding window: use GCRA or a fixed window"
             )
 
+    def resume(self, decision: Decision, now_ms: int) -> Counts:
+        """All that was used, as if in the running window."""
+        return (now_ms // self.period_ms, self.amount - decision.remaining, 0)
+
     def heal(self, state: Counts, now_ms: int) -> Counts:
         """No window is from the future: its counts are the running one's."""
         index = now_ms // self.period_ms

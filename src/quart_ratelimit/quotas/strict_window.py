@@ -38,6 +38,11 @@ class StrictWindow(Quota):
         """Amount and period in ms, then the number of segments."""
         return (self.algorithm, self.amount, self.period_ms, self.segments)
 
+    def resume(self, decision: Decision, now_ms: int) -> Segments:
+        """All that was used, as if in the running segment."""
+        index = now_ms * self.segments // self.period_ms
+        return (index, (self.amount - decision.remaining, *(0,) * self.segments))
+
     def heal(self, state: Segments, now_ms: int) -> Segments:
         """No segment is from the future: the newest is the running one."""
         index = now_ms * self.segments // self.period_ms

@@ -13,6 +13,7 @@ from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError, StoreError, StoreOverloaded
 from ..quotas import Decision, Hit
 from .memory import MemoryStore
+from .recall import Recall
 from .store import Store
 
 #: "open" admits, "closed" refuses with 503, "local" counts in this worker's memory, "raise" raises
@@ -86,14 +87,15 @@ class GuardedStore:
         store: Store,
         *,
         policy: str = "local",
-        local: Store | None = None,
+        local: MemoryStore | None = None,
         breaker: Breaker | None = None,
     ) -> None:
         check_policy(policy)
         self._store = store
         self._policy = policy
-        self._local = local or MemoryStore()
-        self._breaker = breaker or Breaker()
+        self._local = MemoryStore() if local is None else local
+        self._breaker = Breaker() if breaker is None else breaker
+        self._recall = Recall()
 
     async def start(self) -> None:
         """Start the store; a store that is away is logged and does not stop the app."""
@@ -120,6 +122,7 @@ class GuardedStore:
                 if self._breaker.is_open:
                     _log.warning("the rate limit store answers again")
                 self._breaker.succeeded()
+                self._recall.note(hits, decisions)
                 return decisions
         return await self._stand_in(hits)
 
@@ -138,6 +141,7 @@ class GuardedStore:
         if "raise" in policies:
             raise StoreError("the rate limit store is away")
         local = [hit for hit, policy in zip(hits, policies, strict=True) if policy == "local"]
+        self._recall.hand_over(local, self._local)
         counted = iter(await self._local.hit(local)) if local else iter(())
         decisions = []
         for hit, policy in zip(hits, policies, strict=True):

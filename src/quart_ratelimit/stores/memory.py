@@ -68,6 +68,12 @@ class MemoryStore:
             return [decision]
         return self._decide_together(hits, now_ms)
 
+    def adopt(self, hit: Hit, state: Any, now_ms: int) -> None:
+        """Take over the state of a hit's key, unless it is counted here already."""
+        table = self._table(hit.quota)
+        if table.get(hit.key) is None:
+            table.put(hit.key, state, now_ms, self._is_full)
+
     def _decide_together(self, hits: Sequence[Hit], now_ms: int) -> list[Decision]:
         pending: dict[tuple[str, str], Any] = {}
         decisions = []
@@ -106,13 +112,17 @@ class MemoryStore:
     def _charge(self, hit: Hit, state: Any, decision: Decision, now_ms: int) -> None:
         if not hit.cost:
             return
-        table = self._tables.get(hit.quota.tag)
-        if table is None:
-            table = self._tables[hit.quota.tag] = _Table(hit.quota)
+        table = self._table(hit.quota)
         if decision.reset_ms:
             table.put(hit.key, state, now_ms, self._is_full)
         else:
             table.forget(hit.key)
+
+    def _table(self, quota: Quota) -> _Table:
+        table = self._tables.get(quota.tag)
+        if table is None:
+            table = self._tables[quota.tag] = _Table(quota)
+        return table
 
     def _is_full(self) -> bool:
         return len(self) >= self._max_keys
