@@ -10,6 +10,7 @@ from importlib import resources
 
 from .. import quotas
 from ..quotas import ALGORITHMS, Decision, FixedWindow, Hit
+from ..quotas.quota import MAX_EXACT
 
 #: Integers that the script replies for each hit.
 REPLY_WIDTH = 4
@@ -85,8 +86,9 @@ class Plan:
         answers: list[list[Decision] | Exception] = [[]] * self._count
         for (quota, callers), total in zip(self.counters.values(), totals, strict=True):
             if isinstance(total, Exception):
+                full = "overflow" in str(total)  # it counts no further, so it is far past any limit
                 for index in callers:
-                    answers[index] = total
+                    answers[index] = [quota.ranked(MAX_EXACT, self._now_ms)] if full else total
                 continue
             first = _whole(total) - len(callers) + 1
             if first < 1:

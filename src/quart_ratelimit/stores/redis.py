@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    MasterDownError,
     NoPermissionError,
     NoScriptError,
     ReadOnlyError,
@@ -224,8 +225,15 @@ class _Link:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # redis-py lets AttributeError and its like escape, too
+            await self._leave_replica([error])
             raise store_error(error) from error
+        await self._leave_replica(answers)
         return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+
+    async def _leave_replica(self, answers: Sequence[object]) -> None:
+        """After a failover the pool holds connections to what is a replica now: drop them."""
+        if any(isinstance(answer, (ReadOnlyError, MasterDownError)) for answer in answers):
+            await self.client.connection_pool.disconnect(inuse_connections=False)
 
     async def _exchange(self, batch: plan.Plan) -> tuple[list[Any], Any]:
         """Send a batch once; the counters' totals and the script's reply."""

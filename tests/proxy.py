@@ -1,0 +1,140 @@
+"""A TCP proxy that does to a connection what networks and failovers do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+
+#: What becomes of a reply: itself, other bytes, or None to reset the client's connection.
+Fault = Callable[[bytes], "bytes | None"]
+
+
+def deliver(reply: bytes) -> bytes | None:
+    return reply
+
+
+def lose(reply: bytes) -> bytes | None:
+    """The request was carried out; the client hears nothing."""
+    return b""
+
+
+def reset(reply: bytes) -> bytes | None:
+    """The request was carried out; the client's connection is reset."""
+    return None
+
+
+def add_stray(reply: bytes) -> bytes | None:
+    """One reply too many, which a careless client takes for the answer to its next request."""
+    return reply + b":666\r\n"
+
+
+def answer(garbage: bytes) -> Fault:
+    """Other bytes instead of the reply."""
+    return lambda _: garbage
+
+
+def cut(length: int) -> Fault:
+    """The first bytes of the reply, then silence."""
+    return lambda reply: reply[:length]
+
+
+class Proxy:
+    """Forwards to a port that may change; ``match`` arms the fault for requests that hold it."""
+
+    def __init__(self, upstream: int) -> None:
+        self.upstream = upstream
+        self.port = 0
+        self.fault: Fault = deliver
+        self.match = b""
+        self.times = 1_000_000
+        #: Seconds before each reply.
+        self.delay = 0.0
+        #: Forward nothing, answer nothing.
+        self.silent = False
+        self.requests = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Proxy:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._server.close()
+        self.drop_all()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def drop_all(self) -> None:
+        """Reset every connection, idle ones too."""
+        for writer in list(self._writers):
+            _reset(writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._writers.add(writer)
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.upstream)
+            armed: list[Fault] = []
+            self._writers.add(up_writer)
+            try:
+                await asyncio.gather(
+                    self._up(reader, up_writer, armed), self._down(up_reader, writer, armed)
+                )
+            finally:
+                self._writers.discard(up_writer)
+                up_writer.close()
+        except OSError:
+            pass
+        finally:
+            self._writers.discard(writer)
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _up(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, armed: list[Fault]
+    ) -> None:
+        while data := await reader.read(65_536):
+            self.requests += 1
+            if self.silent:
+                continue
+            if self.fault is not deliver and self.match in data and self.times > 0:
+                self.times -= 1
+                armed.append(self.fault)
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def _down(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, armed: list[Fault]
+    ) -> None:
+        while data := await reader.read(65_536):
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            fault = armed.pop(0) if armed else deliver
+            reply = fault(data)
+            if reply is None:
+                _reset(writer)
+                return
+            writer.write(reply)
+            await writer.drain()
+        writer.close()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """RST instead of FIN."""
+    sock = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError, AttributeError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

@@ -1,0 +1,243 @@
+"""What Redis and the network do to a store: counted once, ended in time, healed by itself."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from quart_ratelimit import FixedWindow, Hit, StoreError
+from quart_ratelimit.errors import StoreMisconfigured, StoreTimeout
+from quart_ratelimit.stores import Breaker, GuardedStore, RedisStore
+
+from .proxy import Proxy, add_stray, answer, cut, lose, reset
+from .servers import RedisServer
+
+CLOCK = FixedWindow(1_000_000, 3_600, aligned=True)  # INCRBY in a transaction
+SCRIPT = FixedWindow(1_000_000, 3_600)
+
+BOTH = pytest.mark.parametrize("quota", [CLOCK, SCRIPT], ids=["pipeline", "script"])
+
+
+@pytest.fixture
+async def proxy(redis_server: RedisServer, redis_url: str) -> AsyncIterator[Proxy]:
+    async with Proxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def store(proxy: Proxy) -> AsyncIterator[RedisStore]:
+    store = RedisStore(proxy.url, deadline=0.2)
+    await store.start()
+    yield store
+    await store.aclose()
+
+
+def counted(server: RedisServer, who: str) -> int:
+    """What Redis holds for a client."""
+    with server.client() as client:
+        values = [client.get(key) for key in client.scan_iter(match=f"rate_limit:{who}:*")]
+    return sum(int(value.split(":")[0]) for value in values)
+
+
+async def outcome(store: Any, hit: Hit) -> Any:
+    try:
+        return (await store.hit([hit]))[0]
+    except StoreError as error:
+        return error
+
+
+@BOTH
+@pytest.mark.parametrize("fault", [lose, reset], ids=["lost", "reset"])
+async def test_a_lost_reply_counts_once_and_the_next_caller_is_right(
+    redis_server: RedisServer, proxy: Proxy, store: RedisStore, quota: FixedWindow, fault: Any
+) -> None:
+    for number in range(20):
+        who = f"client-{number}"
+        proxy.match, proxy.fault, proxy.times = who.encode(), fault, 1
+        assert isinstance(await outcome(store, Hit(quota, who)), StoreError)
+        assert counted(redis_server, who) == 1
+        assert (await outcome(store, Hit(quota, who))).remaining == quota.amount - 2
+
+
+@BOTH
+async def test_a_stray_reply_shifts_nobodys_answer(
+    proxy: Proxy, store: RedisStore, quota: FixedWindow
+) -> None:
+    proxy.fault, proxy.times = add_stray, 1
+    first = await outcome(store, Hit(quota, "ann"))
+    rest = [await outcome(store, Hit(quota, "ann")) for _ in range(10)]
+    told = [a.remaining for a in [first, *rest] if not isinstance(a, StoreError)]
+    assert told == sorted(told, reverse=True)
+    assert all(quota.amount - 12 <= remaining < quota.amount for remaining in told)
+    assert len(told) >= 10
+
+
+GARBAGE = [b"+OK\r\n", b"$-1\r\n", b":-3\r\n", b"*1\r\n:5\r\n", b"#t\r\n", b",1.5\r\n", b"_\r\n"]
+GARBAGE += [
+    b"*3\r\n:1\r\n:1\r\n:1\r\n",
+    b"hello\r\n",
+    b"\x00\xff\r\n",
+    b"$5\r\nabc\r\n",
+    b"-ERR\r\n",
+]
+
+
+@BOTH
+@pytest.mark.parametrize("garbage", GARBAGE, ids=repr)
+async def test_garbage_is_never_taken_for_a_count(
+    proxy: Proxy, store: RedisStore, quota: FixedWindow, garbage: bytes
+) -> None:
+    proxy.match, proxy.fault, proxy.times = b"garbled", answer(garbage), 1
+    assert isinstance(await outcome(store, Hit(quota, "garbled")), StoreError)
+    proxy.times = 0
+    assert (await outcome(store, Hit(quota, "bob"))).remaining == quota.amount - 1
+
+
+@BOTH
+async def test_half_a_reply_is_an_error_in_time_and_harms_nobody(
+    proxy: Proxy, store: RedisStore, quota: FixedWindow
+) -> None:
+    for length in (1, 5, 9):
+        proxy.match, proxy.fault, proxy.times = b"halved", cut(length), 1
+        assert isinstance(await outcome(store, Hit(quota, "halved")), StoreError)
+        assert isinstance((await store.hit([Hit(quota, "bob")]))[0].remaining, int)
+
+
+@BOTH
+async def test_a_silent_redis_costs_the_deadline_and_not_more(
+    proxy: Proxy, store: RedisStore, quota: FixedWindow
+) -> None:
+    proxy.silent = True
+    assert isinstance(await outcome(store, Hit(quota, "ann")), StoreTimeout)
+    proxy.silent = False
+    assert (await outcome(store, Hit(quota, "bob"))).remaining == quota.amount - 1
+
+
+@BOTH
+async def test_idle_connections_that_were_reset_fail_no_more_than_a_call_each(
+    proxy: Proxy, store: RedisStore, quota: FixedWindow
+) -> None:
+    proxy.drop_all()
+    answers = [await outcome(store, Hit(quota, f"c{number}")) for number in range(20)]
+    assert sum(isinstance(a, StoreError) for a in answers) <= 4
+    assert not isinstance(answers[-1], StoreError)
+
+
+async def test_a_demoted_master_is_left_for_the_new_one(
+    proxy: Proxy, store: RedisStore, start_redis: Callable[..., RedisServer]
+) -> None:
+    """The endpoint now leads elsewhere, but the pool still holds connections to the old master."""
+    old, new = start_redis(), start_redis()
+    proxy.upstream = old.port
+    proxy.drop_all()
+    for number in range(10):
+        await outcome(store, Hit(CLOCK, f"warm-{number}"))
+    old.ask("REPLICAOF", "127.0.0.1", new.port)
+    proxy.upstream = new.port
+    answers = [await outcome(store, Hit(CLOCK, f"c{number}")) for number in range(20)]
+    assert sum(isinstance(a, StoreError) for a in answers) <= 2
+    assert not isinstance(answers[-1], StoreError)
+
+
+async def test_server_errors_are_store_errors_and_tell_no_secret(
+    redis_server: RedisServer, redis_url: str
+) -> None:
+    store = RedisStore(redis_url, deadline=0.5)
+    await store.start()
+    cases = [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("CONFIG", "SET", "min-replicas-to-write", "1"),) * 1
+        + (("CONFIG", "SET", "min-replicas-to-write", "0"),),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    ]
+    for breaks, heals in cases:
+        redis_server.ask(*breaks)
+        try:
+            for quota in (CLOCK, SCRIPT):
+                error = await outcome(store, Hit(quota, "203.0.113.77"))
+                assert isinstance(error, StoreError), breaks
+                assert "203.0.113.77" not in str(error)
+        finally:
+            redis_server.ask(*heals)
+    for quota in (CLOCK, SCRIPT):
+        answers = [await outcome(store, Hit(quota, "ann")) for _ in range(3)]
+        assert not isinstance(answers[-1], StoreError)
+    await store.aclose()
+
+
+async def test_a_wrong_password_is_named_as_misconfiguration(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    server = start_redis("--requirepass", "right-horse")
+    url = f"redis://:wrong-horse@127.0.0.1:{server.port}/0"
+    store = RedisStore(url, deadline=1)
+    error = await outcome(store, Hit(CLOCK, "ann"))
+    assert isinstance(error, StoreMisconfigured)
+    assert "horse" not in str(error)
+    await store.aclose()
+
+
+@BOTH
+async def test_another_type_under_our_key_hits_its_own_caller_only(
+    redis_server: RedisServer, redis_url: str, quota: FixedWindow
+) -> None:
+    store = RedisStore(redis_url, deadline=1)
+    await store.hit([Hit(quota, "poisoned")])
+    with redis_server.client() as client:
+        (key,) = client.keys()
+        client.delete(key)
+        client.lpush(key, "foreign")
+    poisoned, fine = await asyncio.gather(
+        outcome(store, Hit(quota, "poisoned")), outcome(store, Hit(quota, "fine"))
+    )
+    assert isinstance(poisoned, StoreError)
+    if quota is CLOCK:
+        assert fine.remaining == quota.amount - 1
+    await store.aclose()
+
+
+async def test_a_counter_that_cannot_count_on_refuses(
+    redis_server: RedisServer, redis_url: str
+) -> None:
+    store = RedisStore(redis_url, deadline=1)
+    await store.hit([Hit(CLOCK, "ann")])
+    with redis_server.client() as client:
+        (key,) = client.keys()
+        client.set(key, 2**63 - 1, keepttl=True)
+    (decision,) = await store.hit([Hit(CLOCK, "ann")])
+    assert (decision.allowed, decision.remaining) == (False, 0)
+    await store.aclose()
+
+
+async def test_a_hung_redis_is_left_alone_and_found_again(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    """200 callers: the first wait the deadline, the others nothing, and counting resumes."""
+    server = start_redis()
+    store = RedisStore(server.url, deadline=0.05)
+    guard = GuardedStore(store, policy="open", breaker=Breaker())
+    await guard.start()
+    await guard.hit([Hit(CLOCK, "ann")])
+    server.freeze()
+    waits: list[float] = []
+
+    async def caller() -> None:
+        for _ in range(10):
+            start = time.monotonic()
+            (decision,) = await guard.hit([Hit(CLOCK, "ann")])
+            waits.append(time.monotonic() - start)
+            assert decision.by in ("open", "store")
+            await asyncio.sleep(0.01)
+
+    await asyncio.gather(*[caller() for _ in range(20)])
+    assert sum(wait > 0.03 for wait in waits) <= 40
+    server.thaw()
+    for _ in range(400):
+        (decision,) = await guard.hit([Hit(CLOCK, "ann")])
+        if decision.by == "store":
+            break
+        await asyncio.sleep(0.01)
+    assert decision.by == "store"
+    await guard.aclose()
