@@ -34,11 +34,16 @@ class RedisServer:
     """One redis-server process in a folder of its own."""
 
     def __init__(
-        self, *args: str, port: int | None = None, env: dict[str, str] | None = None
+        self,
+        *args: str,
+        port: int | None = None,
+        env: dict[str, str] | None = None,
+        config: str | None = None,
     ) -> None:
         self.port = free_port() if port is None else port
         self.folder = Path(tempfile.mkdtemp(prefix="redis-test-"))
         self._args = args
+        self._config = config
         self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.stop)
@@ -59,8 +64,14 @@ class RedisServer:
             assert probe.connect_ex(("127.0.0.1", self.port)), f"port {self.port} is in use"
         path = binary()
         assert path is not None, "no redis-server is installed"
-        command = [path, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--dir", str(self.folder), "--enable-debug-command", "yes", *self._args]
+        command = [path, "--port", str(self.port), "--bind", "127.0.0.1"]
+        if self._config is not None:  # a Sentinel, which keeps its state in its own file
+            file = self.folder / "conf"
+            file.write_text(self._config, "utf-8")
+            command.insert(1, str(file))
+        else:
+            command += ["--save", "", "--enable-debug-command", "yes"]
+        command += ["--dir", str(self.folder), *self._args]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._env)
         self._wait()

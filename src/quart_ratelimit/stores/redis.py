@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -54,6 +55,7 @@ SCAN_COUNT = 500
 #: What opens a client: called in the event loop that will use it.
 Opener = Callable[[], "redis.asyncio.Redis"]
 
+_SENTINEL_SCHEMES = {"redis+sentinel", "valkey+sentinel"}
 _SCHEMES = {
     "redis": "redis",
     "rediss": "rediss",
@@ -178,6 +180,9 @@ class _Link:
     async def aclose(self) -> None:
         await self.batcher.aclose()
         await self.client.aclose()
+        manager = getattr(self.client.connection_pool, "sentinel_manager", None)
+        for sentinel in manager.sentinels if manager else ():
+            await sentinel.aclose()
 
     def now_ms(self) -> int:
         """Redis' clock, so that workers with skewed clocks share their windows."""
@@ -278,20 +283,6 @@ def store_error(error: BaseException) -> StoreError:
 def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
     """Check a URI now; open its client later."""
     scheme, separator, rest = uri.partition("://")
-    if not separator or scheme not in _SCHEMES:
-        raise ConfigurationError(
-            f"{redacted(uri)!r} is not a store; write 'memory://', 'redis://localhost:6379/0', "
-            "'rediss://…', 'unix:///path/to/redis.sock' or 'valkey://…'"
-        )
-    url = f"{_SCHEMES[scheme]}://{rest}"
-    try:
-        parts = urlsplit(url)
-        if parts.scheme != "unix" and parts.path.strip("/"):
-            int(parts.path.strip("/"))  # redis-py takes database 0 for one that is no number
-        parts.port  # noqa: B018  # it raises on a bad port
-        redis.asyncio.connection.parse_url(url)
-    except ValueError as error:
-        raise ConfigurationError(f"{redacted(uri)!r} cannot be read as a Redis URI") from error
     settings: dict[str, Any] = {
         "max_connections": max_connections,
         # Never sent twice: redis-py's default would count one hit up to 11 times.
@@ -303,11 +294,59 @@ def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
         **_NO_MAINTENANCE,
         **options,
     }
+    if scheme in _SENTINEL_SCHEMES:
+        return _sentinel_opener(uri, settings)
+    if not separator or scheme not in _SCHEMES:
+        raise ConfigurationError(
+            f"{redacted(uri)!r} is not a store; write 'memory://', 'redis://localhost:6379/0', "
+            "'rediss://…', 'unix:///path/to/redis.sock', 'valkey://…', 'redis+sentinel://…' or "
+            "'redis+cluster://…'"
+        )
+    url = f"{_SCHEMES[scheme]}://{rest}"
+    try:
+        parts = urlsplit(url)
+        if parts.scheme != "unix" and parts.path.strip("/"):
+            int(parts.path.strip("/"))  # redis-py takes database 0 for one that is no number
+        parts.port  # noqa: B018  # it raises on a bad port
+        redis.asyncio.connection.parse_url(url)
+    except ValueError as error:
+        raise ConfigurationError(f"{redacted(uri)!r} cannot be read as a Redis URI") from error
 
     def open_client() -> redis.asyncio.Redis:
         pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
         client = redis.asyncio.Redis.from_pool(pool)
         client.auto_close_connection_pool = True
+        return client
+
+    return open_client
+
+
+def _sentinel_opener(uri: str, settings: dict[str, Any]) -> Opener:
+    """``redis+sentinel://[user:password@]host:port,host:port/service[/db]``."""
+    rest = uri.partition("://")[2]
+    login, _, place = rest.rpartition("@")
+    hosts, _, path = place.partition("/")
+    service, _, database = path.partition("/")
+    try:
+        pairs = [host.rpartition(":") for host in hosts.split(",")]
+        nodes = [(host, int(port)) for host, _, port in pairs]
+        number = int(database or 0)
+    except ValueError:
+        nodes, number = [], 0
+    if not nodes or not all(host for host, _ in nodes) or not service:
+        raise ConfigurationError(
+            f"{redacted(uri)!r} names no Sentinels and service; write "
+            "'redis+sentinel://host:26379,host:26379/mymaster/0'"
+        )
+    user, _, password = login.partition(":")
+    own = {name: value for name, value in (("username", user), ("password", password)) if value}
+    # SentinelConnectionPool asks the Sentinels anew whenever a connection is lost or read-only.
+    kept = {name: value for name, value in settings.items() if name != "max_connections"}
+
+    def open_client() -> redis.asyncio.Redis:
+        make: Any = Sentinel  # redis-py types none of its arguments
+        sentinel = make(nodes, sentinel_kwargs=dict(kept), **own, **kept, db=number)
+        client: redis.asyncio.Redis = sentinel.master_for(service)
         return client
 
     return open_client
