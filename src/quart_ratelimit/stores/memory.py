@@ -33,6 +33,7 @@ class MemoryStore:
         self._max_keys = max_keys
         self._now_ms = now_ms
         self._tables: dict[str, _Table] = {}
+        self._newest_ms = 0
 
     async def start(self) -> None:
         """Nothing to open."""
@@ -60,13 +61,21 @@ class MemoryStore:
 
     def decide(self, hits: Sequence[Hit], now_ms: int) -> list[Decision]:
         """Decide one request at that time: the twin of ``decide.lua``."""
-        if len(hits) == 1:
-            (hit,) = hits
-            state, decision = hit.quota.advance(self._state(hit, now_ms), now_ms, hit)
-            if decision.allowed:
-                self._charge(hit, state, decision, now_ms)
-            return [decision]
-        return self._decide_together(hits, now_ms)
+        if now_ms < self._newest_ms:
+            self._heal(hits, now_ms)
+        else:
+            self._newest_ms = now_ms
+        if len(hits) > 1:
+            return self._decide_together(hits, now_ms)
+        hit = hits[0]
+        quota = hit.quota
+        table = self._tables.get(quota.tag)
+        if table is None:
+            table = self._table(quota)
+        state, decision = quota.advance(table.get(hit.key), now_ms, hit)
+        if decision.allowed and hit.cost:
+            self._keep(table, hit.key, state, decision, now_ms)
+        return [decision]
 
     def adopt(self, hit: Hit, state: Any, now_ms: int) -> None:
         """Take over the state of a hit's key, unless it is counted here already."""
@@ -78,11 +87,11 @@ class MemoryStore:
         pending: dict[tuple[str, str], Any] = {}
         decisions = []
         for hit in hits:
-            key = (hit.quota.tag, hit.key)
-            before = pending[key] if key in pending else self._state(hit, now_ms)
+            name = (hit.quota.tag, hit.key)
+            before = pending[name] if name in pending else self._table(hit.quota).get(hit.key)
             state, decision = hit.quota.advance(before, now_ms, hit)
             if decision.allowed:
-                pending[key] = state
+                pending[name] = state
             decisions.append(decision)
         if not all(decisions):
             return [
@@ -90,33 +99,30 @@ class MemoryStore:
                 for hit, decision in zip(hits, decisions, strict=True)
             ]
         for hit, decision in zip(hits, decisions, strict=True):
-            self._charge(hit, pending[hit.quota.tag, hit.key], decision, now_ms)
+            if hit.cost:
+                state = pending[hit.quota.tag, hit.key]
+                self._keep(self._table(hit.quota), hit.key, state, decision, now_ms)
         return decisions
 
     def _look(self, hit: Hit, now_ms: int) -> Decision:
         """What a hit that is not charged after all is told of its key."""
         look = Hit(hit.quota, hit.key, 0)
-        _, decision = hit.quota.advance(self._state(hit, now_ms), now_ms, look)
+        _, decision = hit.quota.advance(self._table(hit.quota).get(hit.key), now_ms, look)
         return decision._replace(allowed=True, retry_ms=0)
 
-    def _state(self, hit: Hit, now_ms: int) -> Any:
-        table = self._tables.get(hit.quota.tag)
-        state = None if table is None else table.get(hit.key)
-        if table is None or state is None:
-            return None
-        healed = hit.quota.heal(state, now_ms)
-        if healed is not state:
-            table.put(hit.key, healed, now_ms, self._is_full)
-        return healed
-
-    def _charge(self, hit: Hit, state: Any, decision: Decision, now_ms: int) -> None:
-        if not hit.cost:
-            return
-        table = self._table(hit.quota)
+    def _keep(self, table: _Table, key: str, state: Any, decision: Decision, now_ms: int) -> None:
         if decision.reset_ms:
-            table.put(hit.key, state, now_ms, self._is_full)
+            table.put(key, state, now_ms, self._is_full)
         else:
-            table.forget(hit.key)
+            table.forget(key)
+
+    def _heal(self, hits: Sequence[Hit], now_ms: int) -> None:
+        """The clock went back: the states of these keys may come from the future."""
+        for hit in hits:
+            table = self._table(hit.quota)
+            state = table.get(hit.key)
+            if state is not None:
+                table.put(hit.key, hit.quota.heal(state, now_ms), now_ms, self._is_full)
 
     def _table(self, quota: Quota) -> _Table:
         table = self._tables.get(quota.tag)
@@ -134,41 +140,37 @@ class _Table:
     def __init__(self, quota: Quota) -> None:
         self.count = 0
         self._look = Hit(quota, "", 0)
-        self._shards: list[dict[str, Any] | None] = [None] * SHARDS
+        self._shards: list[dict[str, Any]] = [{} for _ in range(SHARDS)]
         self._next_swept = 0
-        self._sweep_due = 0
+        #: Keys written until the next shard is swept.
+        self._due = 0
 
     def get(self, key: str) -> Any:
-        shard = self._shards[hash(key) & (SHARDS - 1)]
-        return None if shard is None else shard.get(key)
+        return self._shards[hash(key) & (SHARDS - 1)].get(key)
 
     def put(self, key: str, state: Any, now_ms: int, is_full: Callable[[], bool]) -> None:
-        index = hash(key) & (SHARDS - 1)
-        shard = self._shards[index]
-        if shard is None:
-            shard = self._shards[index] = {}
+        shard = self._shards[hash(key) & (SHARDS - 1)]
         if key not in shard:
             if is_full():
                 self._evict(shard, now_ms)
             self.count += 1
         shard[key] = state
-        self._sweep_due += SWEPT_PER_WRITE
-        self._sweep(now_ms)
+        self._due -= 1
+        if self._due <= 0:
+            self._sweep(now_ms)
 
     def forget(self, key: str) -> bool:
         shard = self._shards[hash(key) & (SHARDS - 1)]
-        if shard is None or shard.pop(key, _ABSENT) is _ABSENT:
+        if shard.pop(key, _ABSENT) is _ABSENT:
             return False
         self.count -= 1
         return True
 
     def _sweep(self, now_ms: int) -> None:
-        """Drop what is as good as never hit from one shard, once it has paid for itself."""
-        shard = self._shards[self._next_swept]
-        if shard is None or self._sweep_due >= len(shard):
-            self._drop_expired(shard or {}, now_ms)
-            self._sweep_due = 0
-            self._next_swept = (self._next_swept + 1) & (SHARDS - 1)
+        """Drop what is as good as never hit from one shard, now that so many were written."""
+        self._drop_expired(self._shards[self._next_swept], now_ms)
+        self._next_swept = (self._next_swept + 1) & (SHARDS - 1)
+        self._due = 1 + len(self._shards[self._next_swept]) // SWEPT_PER_WRITE
 
     def _drop_expired(self, shard: dict[str, Any], now_ms: int) -> None:
         over = [key for key, state in shard.items() if not self._decide(state, now_ms).reset_ms]

@@ -1,0 +1,55 @@
+"""What the contract does not ask of the memory store: how it forgets, and whom it must not."""
+
+import pytest
+
+from quart_ratelimit import ConfigurationError, FixedWindow, Hit
+from quart_ratelimit.quotas import MovingWindow
+from quart_ratelimit.stores import MemoryStore
+
+QUOTA = FixedWindow(2, 60)
+NOW = 1_800_000_000_000
+
+
+def test_keys_that_are_over_are_forgotten_by_what_comes_after() -> None:
+    store = MemoryStore()
+    for number in range(10_000):
+        store.decide([Hit(QUOTA, f"old-{number}")], NOW)
+    for number in range(10_000):
+        store.decide([Hit(QUOTA, f"new-{number}")], NOW + 60_000)
+    assert 10_000 <= len(store) <= 10_300
+
+
+def test_a_hit_looks_at_few_keys_however_many_there_are() -> None:
+    """The sweep of one shard is paid for by as many writes: no hit stalls the event loop."""
+    counted: list[int] = []
+
+    class Counting(MovingWindow):
+        __slots__ = ()
+
+        def advance(self, state, now_ms, hit):  # type: ignore[no-untyped-def]
+            counted[-1] += 1
+            return MovingWindow.advance(self, state, now_ms, hit)
+
+    store, quota = MemoryStore(), Counting(5, 60)
+    for number in range(100_000):
+        counted.append(0)
+        store.decide([Hit(quota, f"k{number}")], NOW)
+    assert max(counted) <= 200
+    assert sum(counted) <= 4 * len(counted)
+
+
+def test_a_full_store_gives_a_new_client_the_place_of_one_with_most_left() -> None:
+    store = MemoryStore(max_keys=2_000)
+    for number in range(1_000):
+        for _ in range(2):
+            store.decide([Hit(QUOTA, f"refused-{number}")], NOW)
+    for number in range(20_000):
+        assert store.decide([Hit(QUOTA, f"junk-{number}")], NOW)[0].allowed
+    assert len(store) <= 2_000 + 1_024
+    refused = [store.decide([Hit(QUOTA, f"refused-{n}")], NOW)[0] for n in range(1_000)]
+    assert not any(refused)
+
+
+def test_a_bound_that_holds_nothing_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="max_keys=0"):
+        MemoryStore(max_keys=0)
