@@ -22,6 +22,8 @@ class Binding:
 
     settings: Settings
     store: Store
+    #: What the store is called, without what stands around it.
+    instance: str
     resolver: Resolver
     gate: Gate
     storage: Storage
@@ -44,6 +46,7 @@ def bind(
     standin = MemoryStore()
     if store is None:
         store = _store(settings)
+    instance = type(store).__name__
     if isinstance(store, RedisStore):
         store = GuardedStore(store, policy=settings.on_store_error, local=standin)
     resolver = Resolver(settings, marks)
@@ -55,7 +58,7 @@ def bind(
         fallback=Evaluator(extension, settings, standin, standin),
         filters=filters,
     )
-    return Binding(settings, store, resolver, gate, Storage(store), Strategy(store))
+    return Binding(settings, store, instance, resolver, gate, Storage(store), Strategy(store))
 
 
 def _store(settings: Settings) -> Store:

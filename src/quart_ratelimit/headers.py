@@ -50,9 +50,11 @@ def write(
     headers.set(names[HeaderNames.RETRY_AFTER], value)
 
 
-def retry_after(decision: Decision) -> int | None:
-    """Whole seconds, rounded up, until the same hit can be allowed; None: never."""
-    return None if decision.retry_ms is None else max(1, math.ceil(decision.retry_ms / 1000))
+def retry_after(*decisions: Decision) -> int | None:
+    """Whole seconds, rounded up, until all these hits can be allowed; None: one never can."""
+    waits = [decision.retry_ms for decision in decisions]
+    known = [wait for wait in waits if wait is not None]
+    return max(1, math.ceil(max(known) / 1000)) if known and len(known) == len(waits) else None
 
 
 def _existing(value: str | None, now: float) -> float:

@@ -375,6 +375,10 @@ class Limiter:
 
     # One app
 
+    def binding_for(self, app: Quart) -> Binding | None:
+        """The limiter's settings and rooms in that app; None if it is not limited."""
+        return self._bindings.get(app)
+
     def _binding(self) -> Binding | None:
         return self._bindings.get(app_ctx.app) if has_app_context() else None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from .guard import POLICIES, Breaker, GuardedStore
 from .memory import MemoryStore
-from .redis import RedisStore
+from .redis import RedisStore, redacted
 from .store import Store
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "MemoryStore",
     "RedisStore",
     "Store",
+    "redacted",
     "store_from_uri",
 ]
 
