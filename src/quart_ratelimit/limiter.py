@@ -213,7 +213,8 @@ class Limiter:
         if isinstance(obj, Blueprint):
             self._marks.exempt_blueprints[obj] = flags
         else:
-            self._marks.exempt(obj, flags)
+            limited = limited_by(self, obj)
+            self._marks.exempt(limited.function if limited else obj, flags)
         return obj
 
     def request_filter(self, fn: Asked[bool]) -> Asked[bool]:

@@ -49,7 +49,7 @@ class Marks:
         if limit not in limits:
             limits.append(limit)
 
-    def exempt(self, function: Callable[..., Any], flags: ExemptionScope) -> None:
+    def exempt(self, function: Any, flags: ExemptionScope) -> None:
         """Exempt a function, with all decorators above it."""
         self._exempt[_core(function)] = flags
 
