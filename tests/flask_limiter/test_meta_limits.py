@@ -91,9 +91,7 @@ async def test_each_has_its_own_key_callback_and_exemption(make: Make, clock: Cl
     assert await texts("/own", "admin") == ["/own", "limit"]
 
 
-async def test_a_breach_that_costs_more_than_is_left_still_counts(
-    make: Make, clock: Clock
-) -> None:
+async def test_a_breach_that_costs_more_than_is_left_still_counts(make: Make, clock: Clock) -> None:
     app, _ = make(default_limits=["1/second"], meta_limits=[MetaLimit("3/day", cost=2)])
     view(app, "/")
     for _ in range(2):

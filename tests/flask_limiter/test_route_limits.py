@@ -250,9 +250,7 @@ async def test_streaming_views_are_limited_and_bear_headers(make: Make) -> None:
     assert await ask(app, "/", 1) == [429]
 
 
-async def test_class_based_views_are_limited_by_their_decorators(
-    make: Make, clock: Clock
-) -> None:
+async def test_class_based_views_are_limited_by_their_decorators(make: Make, clock: Clock) -> None:
     app, limiter = make(default_limits=["1/hour"])
 
     class Plain(View):
