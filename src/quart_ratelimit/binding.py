@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .evaluate import Evaluator
+from .gate import Gate
+from .limits import Asked
 from .marks import Marks
 from .resolve import Resolver
 from .settings import Settings
@@ -19,13 +22,12 @@ class Binding:
 
     settings: Settings
     store: Store
+    #: What the store is called, without what stands around it.
+    instance: str
     resolver: Resolver
-    evaluator: Evaluator
-    #: Evaluates ``in_memory_fallback`` while the store is away.
-    fallback: Evaluator
+    gate: Gate
     storage: Storage
     strategy: Strategy
-    order_checked: bool = False
 
     @property
     def in_memory(self) -> bool:
@@ -33,19 +35,34 @@ class Binding:
         return isinstance(self.store, MemoryStore)
 
 
-def bind(extension: Any, settings: Settings, marks: Marks, store: Store | None) -> Binding:
+def bind(
+    extension: Any,
+    settings: Settings,
+    marks: Marks,
+    filters: Sequence[Asked[bool]],
+    store: Store | None,
+) -> Binding:
     """Make what the settings ask for. Opens nothing. Raises `ConfigurationError`."""
     standin = MemoryStore()
     if store is None:
-        store = store_from_uri(settings.storage_uri or "memory://", **settings.storage_options)
+        store = _store(settings)
+    instance = type(store).__name__
     if isinstance(store, (ClusterStore, RedisStore)):
         store = GuardedStore(store, policy=settings.on_store_error, local=standin)
-    return Binding(
-        settings=settings,
-        store=store,
-        resolver=Resolver(settings, marks),
+    resolver = Resolver(settings, marks)
+    gate = Gate(
+        extension,
+        settings,
+        resolver=resolver,
         evaluator=Evaluator(extension, settings, store, standin),
         fallback=Evaluator(extension, settings, standin, standin),
-        storage=Storage(store),
-        strategy=Strategy(store),
+        filters=filters,
     )
+    return Binding(settings, store, instance, resolver, gate, Storage(store), Strategy(store))
+
+
+def _store(settings: Settings) -> Store:
+    options = dict(settings.storage_options)
+    if "key_prefix" in options:  # as the storages behind Flask-Limiter call it
+        options["prefix"] = options.pop("key_prefix")
+    return store_from_uri(settings.storage_uri or "memory://", **options)

@@ -8,6 +8,7 @@ from typing import Any
 
 from .callables import Memo
 from .errors import RateLimitExceeded
+from .exemptions import ExemptionScope
 from .quotas import Decision, Hit
 from .runtime import RequestLimit, RuntimeLimit
 from .stores import Store
@@ -40,6 +41,8 @@ class Context:
     view: Callable[..., Any] | None
     #: The view's blueprints, outermost first.
     path: Sequence[Any]
+    #: What the view is exempt from, by itself and by its blueprints.
+    exemption: ExemptionScope = ExemptionScope.NONE
     #: Nothing is limited: a static file, no route, or a request filter said so.
     free: bool = False
     #: Asked once for this request and its view; a helper's limits are asked at each call.

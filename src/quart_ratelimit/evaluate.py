@@ -69,7 +69,11 @@ class Evaluator:
                 if charge.limit.deduct_when and charge.decision.allowed and charge.hit.cost
             ]
         if refused:
-            await self._refuse(context, [c for c in charges if c in refused], retry(refused))
+            await self._refuse(
+                context,
+                [c for c in charges if c in refused],
+                retry_after(*[charge.decision for charge in refused]),
+            )
 
     async def settle(self, context: Context, response: Response) -> None:
         """Give back what the response says is not to be charged, or all of it on a refusal.
@@ -150,7 +154,7 @@ class Evaluator:
         context.limits.append(look.told)
         callback = look.limit.on_breach or self._settings.on_meta_breach
         response = await self._notify(callback, look.told, "on_meta_breach")
-        await self._raise(context, look.limit, response, retry([look]))
+        await self._raise(context, look.limit, response, retry_after(look.decision))
 
     async def _refuse(self, context: Context, failed: list[Charge], wait: int | None) -> None:
         response = None
@@ -230,12 +234,6 @@ class Evaluator:
             return
         for charge, decision in zip(charges, decisions, strict=True):
             charge.told.decide(decision)
-
-
-def retry(charges: Sequence[Charge]) -> int | None:
-    """Seconds until all of these can be allowed; None: one of them never can."""
-    waits = [retry_after(charge.decision) for charge in charges]
-    return None if None in waits else max(wait for wait in waits if wait is not None)
 
 
 def _refuse_if_closed(charges: Iterable[Charge]) -> None:

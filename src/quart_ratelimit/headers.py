@@ -44,22 +44,28 @@ def write(
     headers.add(names[HeaderNames.REMAINING], str(remaining))
     headers.add(names[HeaderNames.RESET], str(reset_at))
     now = wall_ms() / 1000
-    until = max(reset_at, math.floor(_existing(headers.get("Retry-After"), now)))
-    wait = max(int(until - now), math.ceil(round(reset_time - now, 3)))
-    value = http_date(until) if style == "http-date" else str(wait)
+    asked = _asked_wait(headers.get("Retry-After"), now)
+    if style == "http-date":
+        value = http_date(max(reset_at, math.ceil(now + asked)))
+    else:
+        value = str(
+            max(int(reset_at - now), math.ceil(round(reset_time - now, 3)), math.ceil(asked))
+        )
     headers.set(names[HeaderNames.RETRY_AFTER], value)
 
 
-def retry_after(decision: Decision) -> int | None:
-    """Whole seconds, rounded up, until the same hit can be allowed; None: never."""
-    return None if decision.retry_ms is None else max(1, math.ceil(decision.retry_ms / 1000))
+def retry_after(*decisions: Decision) -> int | None:
+    """Whole seconds, rounded up, until all these hits can be allowed; None: one never can."""
+    waits = [decision.retry_ms for decision in decisions]
+    known = [wait for wait in waits if wait is not None]
+    return max(1, math.ceil(max(known) / 1000)) if known and len(known) == len(waits) else None
 
 
-def _existing(value: str | None, now: float) -> float:
-    """Until when a ``Retry-After`` asks to wait, in seconds since the epoch; 0 if it does not."""
+def _asked_wait(value: str | None, now: float) -> float:
+    """How long an existing ``Retry-After`` asks to wait, in seconds; 0 if it does not."""
     if value is None:
         return 0
     if value.strip().isdecimal():
-        return now + int(value)
+        return int(value)
     date = parse_date(value)
-    return date.timestamp() if date else 0
+    return date.timestamp() - now if date else 0

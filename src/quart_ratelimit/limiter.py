@@ -5,28 +5,27 @@ from __future__ import annotations
 import functools
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from quart import Blueprint, Quart, current_app, has_app_context, has_request_context, request
-from quart.globals import app_ctx, request_ctx
-from werkzeug.exceptions import HTTPException
+from quart.globals import app_ctx
 from werkzeug.sansio.response import Response
 
 from .binding import Binding, bind
-from .callables import Memo, ask
-from .context import Context
-from .errors import ConfigurationError, InvalidLimit, StoreError
+from .callables import ask
+from .constants import ConfigVars
+from .errors import ConfigurationError, InvalidLimit
 from .evaluate import refusal
 from .exemptions import USUAL, ExemptionScope
-from .headers import HeaderNames, write
+from .gate import known_context
+from .headers import HeaderNames
 from .in_flight import InFlight
 from .keys import join_key, slot_key
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
-from .marks import ATTRIBUTE, Limited, Marks, check_order, limited_by, note_wrapped
+from .marks import ATTRIBUTE, Limited, Marks, limited_by, note_wrapped
 from .quotas import Concurrency, Decision, Hit, Quota
 from .reservation import Reserving
-from .resolve import Rules
 from .runtime import RequestLimit
 from .settings import check_limit, read_settings
 from .storage import Storage, Strategy
@@ -36,10 +35,6 @@ from .waiting import Turns
 
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
 EXTENSION = "quart_ratelimit"
-_CONTEXTS = "_quart_ratelimit"
-
-#: What requests without a route are called in keys.
-UNMATCHED = "<unmatched>"
 
 #: Whom a request counts for.
 KeyFunction = Callable[[], "str | Awaitable[str]"]
@@ -114,6 +109,8 @@ class Limiter:
         self._bindings: weakref.WeakKeyDictionary[Quart, Binding] = weakref.WeakKeyDictionary()
         self._latest: Binding | None = None
         self._turns = Turns(self.charge)
+        self._warned = False
+        self._known_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
         self.app = app
         self.logger = _log
         self.enabled = enabled
@@ -123,15 +120,16 @@ class Limiter:
     def init_app(self, app: Quart) -> None:
         """Bind the limiter to an app. Opens nothing. Raises `ConfigurationError`."""
         app.extensions.setdefault(EXTENSION, self)
-        if not app.config.setdefault("RATELIMIT_ENABLED", self._given["enabled"]):
-            self.enabled = self._latest is not None  # another app may be limited
+        self._known_apps.add(app)
+        if not app.config.setdefault(ConfigVars.ENABLED, self.enabled):
+            self.enabled = self.initialized  # another app may be limited
             return
         self.enabled = True
         settings = read_settings(self._given, app.config)
         # Private in Flask-Limiter, and read by its users' tests.
         self._in_memory_fallback = settings.in_memory_fallback
         self._in_memory_fallback_enabled = settings.on_store_error in ("raise", "local")
-        self._latest = binding = bind(self, settings, self._marks, self._store)
+        self._latest = binding = bind(self, settings, self._marks, self._filters, self._store)
         if app not in self._bindings:
             app.before_request(self._before_request)
             app.after_request(self._after_request)
@@ -220,7 +218,8 @@ class Limiter:
         if isinstance(obj, Blueprint):
             self._marks.exempt_blueprints[obj] = flags
         else:
-            self._marks.exempt(obj, flags)
+            limited = limited_by(self, obj)
+            self._marks.exempt(limited.function if limited else obj, flags)
         return obj
 
     def request_filter(self, fn: Asked[bool]) -> Asked[bool]:
@@ -233,7 +232,7 @@ class Limiter:
         strategy = self._given["strategy"]
         if isinstance(target, Blueprint):
             check_limit(limit, f"blueprint {target.name}", strategy)
-            self._marks.blueprints.setdefault(target, []).append(limit)
+            self._marks.limit_blueprint(target, limit)
             return None
         name = f"{target.__module__}.{getattr(target, '__qualname__', repr(target))}"
         check_limit(limit, f"function {name}", strategy)
@@ -245,7 +244,7 @@ class Limiter:
 
         @functools.wraps(target)
         async def limited_function(*args: Any, **kwargs: Any) -> Any:
-            await self._check_call(limited)
+            await self._call(limited)
             return await current_app.ensure_async(target)(*args, **kwargs)
 
         marks = {**getattr(target, ATTRIBUTE, {}), self: limited}
@@ -256,28 +255,28 @@ class Limiter:
     async def enter_limit(self, limit: RouteLimit, where: str) -> None:
         """See `RouteLimit.__aenter__`."""
         check_limit(limit, where, self._given["strategy"])
-        await self._check_call(Limited(where, [limit]))
+        await self._call(Limited(where, [limit]))
 
     # What was decided
 
     @property
     def current_limit(self) -> RequestLimit | None:
         """The limit of this request to tell its client of; None before any was evaluated."""
-        context = self._known_context()
+        context = known_context(self)
         return None if context is None else context.current_limit
 
     @property
     def current_limits(self) -> list[RequestLimit]:
         """All limits of this request, in the order in which they were evaluated."""
-        context = self._known_context()
-        return context.limits if context else []
+        context = known_context(self)
+        return list(context.limits) if context else []
 
     async def identify_request(self) -> str:
         """What this request's endpoint is called in keys; "" when nothing is limited."""
         binding = self._binding()
         if binding is None or not self.enabled:
             return ""
-        return (await self._context(binding)).identity
+        return (await binding.gate.context()).identity
 
     # The store
 
@@ -429,99 +428,30 @@ class Limiter:
 
     async def _before_request(self) -> None:
         binding = self._binding()
-        if binding is None or not self.enabled:
-            return
-        self._check_order(binding)
-        context = await self._context(binding)
-        if not context.free:
-            limited = limited_by(self, context.view)
-            rules = binding.resolver.for_request(context, limited)
-            await self._check(binding, context, rules, context.memo)
+        if binding is not None and self.enabled:
+            await binding.gate.before_request()
 
-    async def _check_call(self, limited: Limited) -> None:
-        """Check what binds a function that is called, or a block that is entered."""
+    async def _call(self, limited: Limited) -> None:
         binding = self._binding()
-        if binding is None or not self.enabled:
-            return
-        context = await self._context(binding)
-        if context.free:
-            return
-        memo = context.memo
-        if limited_by(self, context.view) is not limited:
-            # It may be called several times, for different things: its functions are asked anew.
-            memo = Memo()
-            binding.resolver.hint(context.endpoint, limited)
-        rules = binding.resolver.for_call(context, limited, memo)
-        await self._check(binding, context, rules, memo)
-
-    async def _check(
-        self,
-        binding: Binding,
-        context: Context,
-        rules: Coroutine[Any, Any, Rules],
-        memo: Memo,
-    ) -> None:
-        settings = binding.settings
-        try:
-            try:
-                await binding.evaluator.check(context, await rules, memo)
-            except StoreError:
-                if not settings.in_memory_fallback:
-                    raise
-                if not context.with_fallback:
-                    context.with_fallback = True
-                    rules = binding.resolver.for_fallback(context)
-                    await binding.fallback.check(context, await rules, context.memo)
-        except HTTPException:
-            raise
-        except Exception:
-            if not settings.swallow_errors:
-                raise
-            self.logger.exception("Failed to rate limit. Swallowing error")
+        if binding is not None and self.enabled:
+            await binding.gate.call(limited)
+        elif self.enabled and app_ctx.app not in self._known_apps and not self._warned:
+            self._warned = True
+            self.logger.warning(
+                "%s is not limited: call limiter.init_app(app) to bind its Limiter", limited.name
+            )
 
     async def _after_request(self, response: R) -> R:
-        binding, context = self._binding(), self._known_context()
-        if binding is None or context is None:
+        binding = self._binding()
+        if binding is None:
             return response
-        await binding.evaluator.settle(context, response)
-        told = context.current_limit
-        if self.enabled and binding.settings.headers_enabled and told is not None:
-            settings = binding.settings
-            write(response.headers, told, settings.header_names, settings.retry_after)
-        return response
-
-    async def _context(self, binding: Binding) -> Context:
-        """What is known of this request; made at the first question."""
-        known = self._known_context()
-        if known is not None:
-            return known
-        app, endpoint = current_app, request.endpoint
-        identifier = binding.settings.request_identifier
-        identity = str(await ask(identifier) or "") if identifier else endpoint or ""
-        if not identity and endpoint is None and binding.settings.limit_unmatched:
-            identity = UNMATCHED
-        context = Context(
-            identity,
-            endpoint or "",
-            request.method,
-            app.view_functions.get(endpoint or ""),
-            blueprint_path(app, request.blueprint),
-        )
-        if not hasattr(request_ctx, _CONTEXTS):
-            setattr(request_ctx, _CONTEXTS, {})
-        getattr(request_ctx, _CONTEXTS)[self] = context
-        context.free = not identity or (endpoint or "").rpartition(".")[2] == "static"
-        for function in self._filters:
-            context.free = context.free or bool(await ask(function))
-        return context
-
-    def _known_context(self) -> Context | None:
-        if not has_request_context():
-            return None
-        contexts: dict[Limiter, Context] = getattr(request_ctx, _CONTEXTS, {})
-        return contexts.get(self)
+        return await binding.gate.after_request(response, headers=self.enabled)
 
     # One app
+
+    def binding_for(self, app: Quart) -> Binding | None:
+        """The limiter's settings and rooms in that app; None if it is not limited."""
+        return self._bindings.get(app)
 
     def _binding(self) -> Binding | None:
         return self._bindings.get(app_ctx.app) if has_app_context() else None
@@ -534,28 +464,13 @@ class Limiter:
 
     async def _start(self, app: Quart) -> None:
         binding = self._bindings[app]
-        self._check_order(binding)
+        binding.gate.check_views()
         if binding.in_memory:
             self.logger.warning("rate limits are kept in memory: each worker counts alone")
         await binding.store.start()
 
     async def _close(self, app: Quart) -> None:
         await self._bindings[app].store.aclose()
-
-    @staticmethod
-    def _check_order(binding: Binding) -> None:
-        if not binding.order_checked:
-            check_order(current_app.view_functions.values())
-            binding.order_checked = True
-
-
-def blueprint_path(app: Quart, name: str | None) -> list[Any]:
-    """The blueprints of a dotted name, outermost first; none if it names no blueprint."""
-    if name is None or name not in app.blueprints:
-        return []
-    parts = name.split(".")
-    names = (".".join(parts[: end + 1]) for end in range(len(parts)))
-    return [app.blueprints[name] for name in names if name in app.blueprints]
 
 
 def tightness(decision: Decision) -> tuple[bool, int]:

@@ -43,7 +43,13 @@ class Marks:
         self.exempt_blueprints: dict[Any, ExemptionScope] = {}
         self._exempt: weakref.WeakKeyDictionary[Any, ExemptionScope] = weakref.WeakKeyDictionary()
 
-    def exempt(self, function: Callable[..., Any], flags: ExemptionScope) -> None:
+    def limit_blueprint(self, blueprint: Any, limit: Limit) -> None:
+        """Limit each view of a blueprint by this, too. The same limit twice counts once."""
+        limits = self.blueprints.setdefault(blueprint, [])
+        if limit not in limits:
+            limits.append(limit)
+
+    def exempt(self, function: Any, flags: ExemptionScope) -> None:
         """Exempt a function, with all decorators above it."""
         self._exempt[_core(function)] = flags
 
@@ -65,7 +71,8 @@ def limited_by(limiter: Any, function: Callable[..., Any] | None) -> Limited | N
 
 def note_wrapped(inner: Callable[..., Any], outer: Callable[..., Any]) -> None:
     """Remember that ``outer`` limits ``inner``, so that a route on ``inner`` is found out."""
-    _inside.setdefault(_core(inner), []).append(weakref.ref(outer))
+    living = [ref for ref in _inside.get(_core(inner), ()) if ref() is not None]
+    _inside[_core(inner)] = [*living, weakref.ref(outer)]
 
 
 def check_order(views: Iterable[Callable[..., Any]]) -> None:

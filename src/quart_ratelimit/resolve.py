@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from .callables import Memo
 from .context import Context
@@ -52,9 +52,8 @@ class Resolver:
     async def for_request(self, context: Context, limited: Limited | None) -> Rules:
         """What applies before the view, which is ``limited`` or has no limits of its own."""
         settings = self._settings
-        exempt = self.exemption(context)
         limits: list[RuntimeLimit] = []
-        if not exempt & ExemptionScope.APPLICATION:
+        if not context.exemption & ExemptionScope.APPLICATION:
             limits += await self.load_all(settings.application_limits, context.memo)
         hints = self._hints.get(context.endpoint)
         if limited is None and not hints:
@@ -82,10 +81,9 @@ class Resolver:
         """This endpoint calls a limited function that is not its view."""
         self._hints.setdefault(endpoint, {})[limited.name] = limited
 
-    def exemption(self, context: Context) -> ExemptionScope:
-        """What the request is exempt from, by its view and its blueprints."""
-        flags = inherited(context.path, self._marks.exempt_blueprints)
-        return flags | self._marks.exemption(context.view)
+    def exemption(self, view: Callable[..., Any] | None, path: Sequence[Any]) -> ExemptionScope:
+        """What a view in these blueprints, outermost first, is exempt from."""
+        return inherited(path, self._marks.exempt_blueprints) | self._marks.exemption(view)
 
     async def load_all(
         self, limits: Iterable[Limit], memo: Memo, where: str = "default limits"
@@ -184,7 +182,7 @@ class Resolver:
             not wanted
             or context.with_defaults
             or not self._settings.default_limits
-            or self.exemption(context) & ExemptionScope.DEFAULT
+            or context.exemption & ExemptionScope.DEFAULT
         ):
             return explicit
         context.with_defaults = True
@@ -197,7 +195,7 @@ class Resolver:
         general: Iterable[Limit],
         memo: Memo,
     ) -> Rules:
-        if self.exemption(context) & ExemptionScope.META:
+        if context.exemption & ExemptionScope.META:
             return Rules(limits, [], [])
         metas: list[RuntimeLimit] = []
         for limit in limits:

@@ -7,7 +7,7 @@ from typing import Any
 from .cluster import ClusterStore
 from .guard import POLICIES, Breaker, GuardedStore
 from .memory import MemoryStore
-from .redis import RedisStore
+from .redis import RedisStore, redacted
 from .store import Store
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "MemoryStore",
     "RedisStore",
     "Store",
+    "redacted",
     "store_from_uri",
 ]
 

@@ -1,0 +1,162 @@
+"""One request at the limiter of one app: before its view, at limited functions, at its response."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from quart import Quart, current_app, has_request_context, request
+from quart.globals import request_ctx
+from werkzeug.exceptions import HTTPException
+from werkzeug.sansio.response import Response
+
+from .callables import Memo, ask
+from .context import Context
+from .errors import StoreError
+from .evaluate import Evaluator
+from .headers import write
+from .limits import Asked
+from .marks import Limited, check_order, limited_by
+from .resolve import Resolver, Rules
+from .settings import Settings, check_limit
+
+#: What requests without a route are called in keys.
+UNMATCHED = "<unmatched>"
+
+_CONTEXTS = "_quart_ratelimit"
+
+R = TypeVar("R", bound=Response)
+
+_log = logging.getLogger("quart_ratelimit")
+
+
+class Gate:
+    """Stops a request that is not to pass, and tells its client how it stands."""
+
+    def __init__(
+        self,
+        extension: Any,
+        settings: Settings,
+        *,
+        resolver: Resolver,
+        evaluator: Evaluator,
+        fallback: Evaluator,
+        filters: Sequence[Asked[bool]],
+    ) -> None:
+        self._extension = extension
+        self._settings = settings
+        self._resolver = resolver
+        self._evaluator = evaluator
+        self._fallback = fallback
+        self._filters = filters
+        self._views_checked = False
+
+    async def before_request(self) -> None:
+        """Charge what binds the application and views without limits of their own."""
+        self.check_views()
+        context = await self.context()
+        if not context.free:
+            limited = limited_by(self._extension, context.view)
+            rules = self._resolver.for_request(context, limited)
+            await self._check(context, rules, context.memo)
+
+    async def call(self, limited: Limited) -> None:
+        """Charge what binds a function that is called, or a block that is entered."""
+        context = await self.context()
+        if context.free:
+            return
+        memo = context.memo
+        if limited_by(self._extension, context.view) is not limited:
+            # It may be called several times, for different things: its functions are asked anew.
+            memo = Memo()
+            self._resolver.hint(context.endpoint, limited)
+        await self._check(context, self._resolver.for_call(context, limited, memo), memo)
+
+    async def after_request(self, response: R, *, headers: bool) -> R:
+        """Settle what the response decides on, then write the headers."""
+        context = known_context(self._extension)
+        if context is None:
+            return response
+        await self._evaluator.settle(context, response)
+        told = context.current_limit
+        if headers and self._settings.headers_enabled and told is not None:
+            names = self._settings.header_names
+            write(response.headers, told, names, self._settings.retry_after)
+        return response
+
+    async def context(self) -> Context:
+        """What is known of this request; made at the first question."""
+        known = known_context(self._extension)
+        if known is not None:
+            return known
+        endpoint = request.endpoint or ""
+        view = current_app.view_functions.get(endpoint)
+        path = blueprint_path(current_app, request.blueprint)
+        context = Context(await self._identity(), endpoint, request.method, view, path)
+        context.exemption = self._resolver.exemption(view, path)
+        if not hasattr(request_ctx, _CONTEXTS):
+            setattr(request_ctx, _CONTEXTS, {})
+        getattr(request_ctx, _CONTEXTS)[self._extension] = context
+        context.free = not context.identity or endpoint.rpartition(".")[2] == "static"
+        for function in self._filters:
+            context.free = context.free or bool(await ask(function))
+        return context
+
+    def check_views(self) -> None:
+        """Once, at start or at the first request: find mistakes that decorators could not.
+
+        Raises `ConfigurationError`.
+        """
+        if self._views_checked:
+            return
+        views = current_app.view_functions.values()
+        check_order(views)
+        for view in views:
+            limited = limited_by(self._extension, view)
+            if limited is not None:
+                for limit in limited.limits:
+                    check_limit(limit, f"function {limited.name}", self._settings.strategy)
+        self._views_checked = True
+
+    async def _identity(self) -> str:
+        identifier, endpoint = self._settings.request_identifier, request.endpoint
+        identity = str(await ask(identifier) or "") if identifier else endpoint or ""
+        if not identity and endpoint is None and self._settings.limit_unmatched:
+            return UNMATCHED
+        return identity
+
+    async def _check(self, context: Context, rules: Coroutine[Any, Any, Rules], memo: Memo) -> None:
+        try:
+            try:
+                await self._evaluator.check(context, await rules, memo)
+            except StoreError:
+                if not self._settings.in_memory_fallback:
+                    raise
+                if not context.with_fallback:
+                    context.with_fallback = True
+                    instead = await self._resolver.for_fallback(context)
+                    await self._fallback.check(context, instead, context.memo)
+        except HTTPException:
+            raise
+        except Exception:
+            if not self._settings.swallow_errors:
+                raise
+            _log.exception("Failed to rate limit. Swallowing error")
+
+
+def known_context(extension: Any) -> Context | None:
+    """What this limiter knows of the current request; None if it was not asked yet."""
+    if not has_request_context():
+        return None
+    contexts: dict[Any, Context] = getattr(request_ctx, _CONTEXTS, {})
+    return contexts.get(extension)
+
+
+def blueprint_path(app: Quart, name: str | None) -> list[Any]:
+    """The blueprints of a dotted name, outermost first; none if it names no blueprint."""
+    if name is None or name not in app.blueprints:
+        return []
+    parts = name.split(".")
+    names = (".".join(parts[: end + 1]) for end in range(len(parts)))
+    return [app.blueprints[name] for name in names if name in app.blueprints]

@@ -1,0 +1,227 @@
+"""The names of quart-rate-limiter 0.12, on this package's stores: its code runs, now exact.
+
+It limits with GCRA, as there: ``RateLimit(10, timedelta(minutes=1))`` lets 10 through at once and
+then one every 6 seconds. All limits of a request are charged together or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from quart import Blueprint, Quart, current_app, request
+from quart.globals import request_ctx
+from werkzeug.exceptions import TooManyRequests
+from werkzeug.sansio.response import Response
+
+from .callables import Memo
+from .errors import LimiterUnavailable
+from .headers import retry_after
+from .keys import slot_key
+from .limiter import get_remote_address
+from .limits import Asked
+from .quotas import GCRA, Decision, Hit
+from .stores import GuardedStore, MemoryStore, RedisStore, Store
+
+#: The app's variable; it wins over ``enabled``.
+ENABLED = "QUART_RATE_LIMITER_ENABLED"
+
+_LIMITS = "_quart_rate_limiter_limits"
+_EXEMPT = "_quart_rate_limiter_exempt"
+_TOLD = "_quart_rate_limiter_told"
+
+T = TypeVar("T")
+B = TypeVar("B", bound=Blueprint)
+R = TypeVar("R", bound=Response)
+
+
+class RateLimitExceeded(TooManyRequests):
+    """HTTP 429 with ``Retry-After`` in seconds; None: the request can never pass."""
+
+    def __init__(self, retry_after: int | None) -> None:
+        super().__init__(retry_after=retry_after)
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """``count`` requests in a period; the functions default to the limiter's."""
+
+    count: int
+    period: timedelta
+    key_function: Asked[str] | None = None
+    skip_function: Asked[bool] | None = None
+
+    @property
+    def inverse(self) -> float:
+        """Seconds from one request to the next at a steady rate."""
+        return self.period.total_seconds() / self.count
+
+    @property
+    def key(self) -> str:
+        """Count and period as text."""
+        return f"{self.count}-{self.period.total_seconds()}"
+
+    @property
+    def quota(self) -> GCRA:
+        """The same as a quota of whole seconds. Raises `InvalidLimit`."""
+        period_ms = self.period // timedelta(milliseconds=1)
+        shared = math.gcd(self.count * 1000, period_ms)
+        if period_ms <= 0 or period_ms % 1000 == 0:
+            return GCRA(self.count, period_ms // 1000, burst=self.count)
+        return GCRA(self.count * 1000 // shared, period_ms // shared, burst=self.count)
+
+
+async def remote_addr_key() -> str:
+    """The address of the peer that the request came from; no header can change it."""
+    return get_remote_address()
+
+
+def rate_limit(
+    limit: int | None = None,
+    period: timedelta | None = None,
+    key_function: Asked[str] | None = None,
+    skip_function: Asked[bool] | None = None,
+    *,
+    limits: Sequence[RateLimit] | None = None,
+) -> Callable[[T], T]:
+    """Limit a view. Raises `InvalidLimit`, or `ValueError` unless given one or the other."""
+    added = _given(limit, period, key_function, skip_function, limits)
+
+    def decorate(function: T) -> T:
+        setattr(function, _LIMITS, [*getattr(function, _LIMITS, ()), *added])
+        return function
+
+    return decorate
+
+
+def rate_exempt(function: T) -> T:
+    """Exempt a view from all limits."""
+    setattr(function, _EXEMPT, True)
+    return function
+
+
+def limit_blueprint(
+    blueprint: B,
+    limit: int | None = None,
+    period: timedelta | None = None,
+    key_function: Asked[str] | None = None,
+    skip_function: Asked[bool] | None = None,
+    *,
+    limits: Sequence[RateLimit] | None = None,
+) -> B:
+    """Limit each view of a blueprint. Raises as `rate_limit` does."""
+    added = _given(limit, period, key_function, skip_function, limits)
+    setattr(blueprint, _LIMITS, [*getattr(blueprint, _LIMITS, ()), *added])
+    return blueprint
+
+
+class RateLimiter:
+    """Limits the views of an app; `init_app` may bind it later.
+
+    ``store`` is one of `quart_ratelimit.stores` (None: in memory), ``on_store_error`` what happens
+    while Redis is away.
+    """
+
+    def __init__(  # noqa: PLR0917  # quart-rate-limiter's own signature
+        self,
+        app: Quart | None = None,
+        key_function: Asked[str] = remote_addr_key,
+        store: Store | None = None,
+        default_limits: Sequence[RateLimit] | None = None,
+        enabled: bool = True,
+        skip_function: Asked[bool] | None = None,
+        *,
+        on_store_error: str = "local",
+    ) -> None:
+        self.key_function = key_function
+        self.skip_function = skip_function
+        self.store: Store = MemoryStore() if store is None else store
+        if isinstance(store, RedisStore):
+            self.store = GuardedStore(store, policy=on_store_error)
+        self._default_limits = _checked(default_limits or ())
+        if app is not None:
+            self.init_app(app, enabled=enabled)
+
+    def init_app(self, app: Quart, enabled: bool = True) -> None:
+        """Bind the limiter to an app. Opens nothing."""
+        app.config.setdefault(ENABLED, enabled)
+        app.before_serving(self.store.start)
+        app.after_serving(self.store.aclose)
+        app.before_request(self._before_request)
+        app.after_request(self._after_request)
+
+    async def _before_request(self) -> None:
+        memo = Memo()
+        limits = [limit for limit in self._limits() if not await self._skips(limit, memo)]
+        if not limits:
+            return
+        hits = []
+        for limit in limits:
+            who = await memo.ask(limit.key_function or self.key_function)
+            key = slot_key(current_app.import_name, str(who), request.endpoint or "")
+            hits.append(Hit(limit.quota, key))
+        decisions = await self.store.hit(hits)
+        refused = [decision for decision in decisions if not decision.allowed]
+        told = min(zip(limits, decisions, strict=True), key=lambda pair: pair[0].period)
+        setattr(request_ctx, _TOLD, {**getattr(request_ctx, _TOLD, {}), self: told})
+        if refused:
+            raise _refusal(refused)
+
+    async def _after_request(self, response: R) -> R:
+        told = getattr(request_ctx, _TOLD, {}).get(self)
+        if told is not None:
+            limit, decision = told
+            response.headers["RateLimit-Limit"] = str(limit.count)
+            response.headers["RateLimit-Remaining"] = str(decision.remaining)
+            response.headers["RateLimit-Reset"] = str(math.ceil(decision.reset_ms / 1000))
+        return response
+
+    def _limits(self) -> list[RateLimit]:
+        view = current_app.view_functions.get(request.endpoint or "")
+        if view is None or not current_app.config[ENABLED] or getattr(view, _EXEMPT, False):
+            return []
+        blueprint = current_app.blueprints.get(request.blueprint or "")
+        return [
+            *getattr(view, _LIMITS, ()),
+            *getattr(blueprint, _LIMITS, ()),
+            *self._default_limits,
+        ]
+
+    async def _skips(self, limit: RateLimit, memo: Memo) -> bool:
+        function = limit.skip_function or self.skip_function
+        return function is not None and bool(await memo.ask(function))
+
+
+def _given(
+    limit: int | None,
+    period: timedelta | None,
+    key_function: Asked[str] | None,
+    skip_function: Asked[bool] | None,
+    limits: Sequence[RateLimit] | None,
+) -> list[RateLimit]:
+    if limit is None and period is None:
+        if limits is None:
+            raise ValueError("no rate limit is given; write rate_limit(10, timedelta(minutes=1))")
+        return _checked(limits)
+    if limits is not None:
+        raise ValueError("give either a limit and its period, or limits")
+    if limit is None or period is None:
+        raise ValueError("a limit needs its period; write rate_limit(10, timedelta(minutes=1))")
+    return _checked([RateLimit(limit, period, key_function, skip_function)])
+
+
+def _checked(limits: Sequence[RateLimit]) -> list[RateLimit]:
+    """The limits, each tried once, so that one that cannot be kept is an error where it stands."""
+    for limit in limits:
+        limit.quota  # noqa: B018
+    return list(limits)
+
+
+def _refusal(refused: Sequence[Decision]) -> TooManyRequests | LimiterUnavailable:
+    wait = retry_after(*refused)
+    if any(decision.by == "closed" for decision in refused):
+        return LimiterUnavailable(retry_after=wait)
+    return RateLimitExceeded(wait)
