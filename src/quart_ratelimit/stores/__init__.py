@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .guard import POLICIES, Breaker, GuardedStore
+from .guard import POLICIES, Breaker, GuardedStore, check_policy
 from .memory import MemoryStore
 from .redis import RedisStore, redacted
 from .store import Store
@@ -16,6 +16,7 @@ __all__ = [
     "MemoryStore",
     "RedisStore",
     "Store",
+    "check_policy",
     "redacted",
     "store_from_uri",
 ]

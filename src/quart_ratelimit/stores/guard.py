@@ -92,8 +92,8 @@ class GuardedStore:
         check_policy(policy)
         self._store = store
         self._policy = policy
-        self._local = local or MemoryStore()
-        self._breaker = breaker or Breaker()
+        self._local = MemoryStore() if local is None else local  # an empty store is false
+        self._breaker = Breaker() if breaker is None else breaker
 
     async def start(self) -> None:
         """Start the store; a store that is away is logged and does not stop the app."""
