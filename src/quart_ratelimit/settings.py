@@ -15,6 +15,7 @@ from .constants import ConfigVars
 from .errors import ConfigurationError, InvalidLimit
 from .headers import HeaderNames
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, check_cost
+from .stores import check_policy
 from .strategies import quotas_of, strategy
 
 #: The constructor's keyword -> the app's variable.
@@ -181,6 +182,7 @@ def _policy(
     if fallback:
         return "raise"
     if given.get("on_store_error") is not None:
+        check_policy(given["on_store_error"])
         return str(given["on_store_error"])
     if given.get("in_memory_fallback_enabled") or config.get(ConfigVars.IN_MEMORY_FALLBACK_ENABLED):
         return "local"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .cluster import ClusterStore
-from .guard import POLICIES, Breaker, GuardedStore
+from .guard import POLICIES, Breaker, GuardedStore, check_policy
 from .memory import MemoryStore
 from .redis import RedisStore, redacted
 from .store import Store
@@ -18,6 +18,7 @@ __all__ = [
     "MemoryStore",
     "RedisStore",
     "Store",
+    "check_policy",
     "redacted",
     "store_from_uri",
 ]

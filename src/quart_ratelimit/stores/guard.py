@@ -93,7 +93,7 @@ class GuardedStore:
         check_policy(policy)
         self._store = store
         self._policy = policy
-        self._local = MemoryStore() if local is None else local
+        self._local = MemoryStore() if local is None else local  # an empty store is false
         self._breaker = Breaker() if breaker is None else breaker
         self._recall = Recall()
 
