@@ -13,12 +13,16 @@ ROOT = Path(quart_ratelimit.__file__).parent
 #: where the folder is one room (quotas, stores).
 FLOORS = {
     # know nothing of rate limits or of each other
+    "address": 1,
     "errors": 1,
     "batch": 1,
     "callables": 1,
     "clock": 1,
     "exemptions": 1,
-    "keys": 1,
+    "forwarded": 1,
+    # know no more than those
+    "keys": 2,
+    "proxies": 2,
     # what a limit is
     "quotas": 2,
     "notation": 3,
@@ -40,6 +44,7 @@ FLOORS = {
     "evaluate": 10,
     "binding": 11,
     # the extension
+    "client": 3,
     "streaming": 5,
     "in_flight": 11,
     "limiter": 12,
@@ -47,7 +52,7 @@ FLOORS = {
     "util": 13,
 }
 MAY_IMPORT_REDIS = {"stores/cluster.py", "stores/redis.py"}
-MAY_IMPORT_QUART = {"limiter.py", "decorator.py", "in_flight.py", "streaming.py"}
+MAY_IMPORT_QUART = {"client.py", "decorator.py", "limiter.py", "in_flight.py", "streaming.py"}
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
