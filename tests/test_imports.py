@@ -13,12 +13,16 @@ ROOT = Path(quart_ratelimit.__file__).parent
 #: where the folder is one room (quotas, stores).
 FLOORS = {
     # know nothing of rate limits or of each other
+    "address": 1,
     "errors": 1,
     "batch": 1,
     "callables": 1,
     "clock": 1,
     "exemptions": 1,
-    "keys": 1,
+    "forwarded": 1,
+    # know no more than those
+    "keys": 2,
+    "proxies": 2,
     # what a limit is
     "quotas": 2,
     "notation": 3,
@@ -43,6 +47,7 @@ FLOORS = {
     "in_flight": 10,
     "binding": 11,
     # the extension, and what stands on it
+    "client": 3,
     "limiter": 12,
     "decorator": 13,
     "quart_rate_limiter": 13,
@@ -54,6 +59,7 @@ FLOORS = {
 }
 MAY_IMPORT_REDIS = {"stores/cluster.py", "stores/redis.py"}
 MAY_IMPORT_QUART = {
+    "client.py",
     "gate.py",
     "in_flight.py",
     "limiter.py",

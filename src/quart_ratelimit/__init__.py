@@ -1,5 +1,6 @@
 """Rate limiting for Quart on Redis: exact under concurrency, right when Redis fails."""
 
+from .client import client_address
 from .constants import HeaderNames
 from .decorator import rate_limit
 from .errors import (
@@ -50,5 +51,6 @@ __all__ = [
     "SlidingWindow",
     "StoreError",
     "StrictWindow",
+    "client_address",
     "rate_limit",
 ]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from hashlib import blake2b
 
-#: Bytes. A longer part is replaced by its digest: a client must not choose the size of our keys.
+from .errors import ConfigurationError
+
+#: Bytes of a part in a key. What would be longer is replaced by its digest: a client must not
+#: choose the size of our keys.
 LONGEST_PART = 64
 
-#: Printable ASCII but what we use ourselves: "|" between parts, "%" to encode, braces for slots.
-_SAFE = re.compile(r"[ -~]+", re.ASCII)
-_OURS = re.compile(r"[|%{}]")
+#: Bytes of a digest, which is written in hex: two clients in 2**64 may share one.
+DIGEST = 16
+
+#: Printable ASCII but what we use ourselves: "%" to encode, "|" between parts, braces for slots.
+_PLAIN = re.compile(rf"[ -$&-z~]{{0,{LONGEST_PART}}}")
+_PLAIN_BYTES = frozenset(byte for byte in range(128) if _PLAIN.fullmatch(chr(byte)))
 
 
 def join_key(*parts: str) -> str:
@@ -26,21 +33,55 @@ def slot_key(*parts: str) -> str:
     """``{who}|scope``, before it a prefix: the last part but one, the client, in braces.
 
     So all keys of a client lie in one slot of a Redis Cluster and one script may decide them. No
-    other parts ever give the same key, and none of `join_key`'s is like it.
+    other parts ever give the same key (no part at all is the same as one empty part), and none of
+    `join_key`'s is like it.
     """
-    *before, who, scope = parts if len(parts) > 1 else (*parts, "")
+    if len(parts) < 2:
+        return f"{{{join_key(*parts)}}}"
+    *before, who, scope = parts
     return "|".join([*map(_part, before), f"{{{_part(who)}}}", _part(scope)])
 
 
+def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
+    """Gives each client a pseudonym, so that no address or name stands in Redis in clear.
+
+    It is a keyed BLAKE2b: without the secret nobody can find a client's pseudonym, nor a client by
+    trying all addresses. Processes that share limits share the secret; a new one starts every
+    count afresh. Raises `ConfigurationError` for a secret of fewer than 16 bytes.
+    """
+    raw = secret.encode() if isinstance(secret, str) else secret
+    if len(raw) < 16:
+        raise ConfigurationError(
+            f"a secret of {len(raw)} bytes can be guessed; write 16 or more, such as those of "
+            "secrets.token_hex(16)"
+        )
+    # Hashed first, as BLAKE2b takes a key of no more than 64 bytes.
+    start = blake2b(key=blake2b(raw).digest(), digest_size=DIGEST)
+
+    def pseudonym(who: str) -> str:
+        digest = start.copy()
+        digest.update(_raw(who))
+        return digest.hexdigest()
+
+    return pseudonym
+
+
 def _part(part: str) -> str:
-    if len(part) <= LONGEST_PART and _SAFE.fullmatch(part) and not _OURS.search(part):
+    if _PLAIN.fullmatch(part):
         return part
-    raw = part.encode("utf-8", "surrogatepass")
-    if len(raw) > LONGEST_PART:
-        return "%%" + blake2b(raw, digest_size=16).hexdigest()
-    return "".join(map(_encoded, raw))
+    raw = _raw(part)
+    if len(raw) <= LONGEST_PART:
+        encoded = "".join(map(_encoded, raw))
+        if len(encoded) <= LONGEST_PART:
+            return encoded
+    # No encoded part begins so: there two hex digits follow a "%".
+    return "%%" + blake2b(raw, digest_size=DIGEST).hexdigest()
+
+
+def _raw(text: str) -> bytes:
+    """UTF-8, also of a lone surrogate, which a client can send."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _encoded(byte: int) -> str:
-    char = chr(byte)
-    return char if _SAFE.fullmatch(char) and not _OURS.match(char) else f"%{byte:02X}"
+    return chr(byte) if byte in _PLAIN_BYTES else f"%{byte:02X}"

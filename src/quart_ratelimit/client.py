@@ -1,0 +1,56 @@
+"""Whom a request counts for: its client's address, which the client cannot choose."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from quart import has_websocket_context, request, websocket
+
+from .errors import ConfigurationError
+from .proxies import FORM, TrustedProxies
+
+#: Whom clients without an address count for, all together; as in Flask-Limiter.
+LOCAL = "127.0.0.1"
+
+#: Quart's word for a peer without an address.
+_NO_PEER = "<local>"
+
+_log = logging.getLogger("quart_ratelimit")
+
+
+def client_address(
+    trusted_proxies: int | str | Iterable[str] | None = None,
+    *,
+    header: str | None = None,
+    ipv6_prefix: int = 64,
+) -> Callable[[], str]:
+    """A key function: ``Limiter(key_func=client_address(trusted_proxies=["10.0.0.0/8"]))``.
+
+    Without trusted proxies it is the transport peer's address, and no header is looked at. With
+    them, by their networks or their number, it is who they say (see `TrustedProxies`), in
+    ``X-Forwarded-For`` unless ``header`` is given. An IPv6 client is its network of ``ipv6_prefix``
+    bits, 32 to 128. Works in requests and websockets. Raises `ConfigurationError`.
+    """
+    proxies = TrustedProxies(
+        trusted_proxies, header=header or "X-Forwarded-For", ipv6_prefix=ipv6_prefix
+    )
+    if header is not None and not proxies:
+        raise ConfigurationError(f"header={header!r} is believed of trusted proxies only; {FORM}")
+    warned = False
+
+    def address() -> str:
+        nonlocal warned
+        connection = websocket if has_websocket_context() else request
+        peer = connection.remote_addr
+        lines = connection.headers.getlist(proxies.header) if proxies else ()
+        who = proxies.client(None if peer == _NO_PEER else peer, lines)
+        if who is None and not warned:
+            warned = True
+            _log.warning(
+                "requests come from no address (a unix socket, or a proxy that does not tell): "
+                "all such clients share one rate limit; set client_address(trusted_proxies=...)"
+            )
+        return who or LOCAL
+
+    return address
