@@ -52,10 +52,14 @@ async def test_refund_gives_back_what_was_charged(limiter: Limiter) -> None:
     assert (await limiter.refund("10/minute", "ann", charged=charged, cost=4)).remaining == 4
 
 
-async def test_forget_starts_a_key_afresh(limiter: Limiter) -> None:
-    await limiter.hit("2/minute", "ann", cost=2)
-    assert await limiter.forget("2/minute", "ann") == 1
+async def test_reset_starts_one_key_afresh_or_all(limiter: Limiter) -> None:
+    for who in ("ann", "bob"):
+        await limiter.hit("2/minute", who, cost=2)
+    assert await limiter.reset("2/minute", "ann") == 1
     assert (await limiter.peek("2/minute", "ann")).remaining == 2
+    assert (await limiter.peek("2/minute", "bob")).remaining == 0
+    assert await limiter.reset() == 1
+    assert (await limiter.peek("2/minute", "bob")).remaining == 2
 
 
 @pytest.mark.parametrize(("actual", "left"), [(None, 40), (60, 40), (25, 75), (0, 100), (90, 10)])

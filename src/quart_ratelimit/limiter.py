@@ -305,10 +305,16 @@ class Limiter:
         """Single limits by key. Raises `ConfigurationError` before `init_app`."""
         return self._bound().strategy
 
-    async def reset(self) -> None:
-        """Forget all that was counted. Raises `StoreError`."""
-        await self.store.clear()
+    async def reset(self, limit: str | Quota | None = None, key: str | None = None) -> int:
+        """Forget all that was counted, or what one key used of a limit; how many counters.
+
+        Raises `StoreError`.
+        """
+        if limit is not None:
+            return await self.store.reset(await self._hits(limit, key, 1))
+        count = await self.store.clear()
         self.logger.info("Storage has been reset and all limits cleared")
+        return count
 
     async def hit(
         self,
@@ -341,10 +347,6 @@ class Limiter:
         hits = await self._hits(limit, key, cost)
         back = [hit._replace(cost=-hit.cost, at_ms=charged.at_ms) for hit in hits]
         return min(await self.charge(back), key=tightness)
-
-    async def forget(self, limit: str | Quota, key: str | None = None) -> int:
-        """Forget what a key used of a limit; how many counters there were. Raises `StoreError`."""
-        return await self.store.reset(await self._hits(limit, key, 1))
 
     async def wait(
         self, limit: str | Quota, key: str | None = None, *, seconds: float, cost: int = 1

@@ -15,6 +15,7 @@ from .constants import ConfigVars
 from .errors import ConfigurationError, InvalidLimit
 from .headers import HeaderNames
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, check_cost
+from .quotas import Quota
 from .stores import check_policy
 from .strategies import quotas_of, strategy
 
@@ -155,12 +156,23 @@ def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> N
     for provider in (limit.limit_provider, *metas):
         if not callable(provider):
             try:
-                quotas_of(provider, strategy_name)
+                quotas = quotas_of(provider, strategy_name)
             except InvalidLimit as error:
                 raise InvalidLimit(f"{where}: {error}") from error
+            if provider is limit.limit_provider:
+                _check_capacity(limit.cost, quotas, where)
     for meta in limit.meta_limits or ():
         if isinstance(meta, MetaLimit):
             check_limit(meta, where, strategy_name)
+
+
+def _check_capacity(cost: Any, quotas: Sequence[Quota], where: str) -> None:
+    """Raise `InvalidLimit` for a cost, known now, that a limit can never allow."""
+    if cost is None or callable(cost):
+        return
+    for quota in quotas:
+        if check_cost(cost) > quota.capacity:
+            raise InvalidLimit(f"{where}: cost={cost} can never be allowed by '{quota}'")
 
 
 def _limits(value: Any, kind: type[Limit], **shared: Any) -> list[Limit]:

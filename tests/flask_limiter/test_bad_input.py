@@ -156,3 +156,15 @@ async def test_a_limit_that_the_strategy_cannot_keep_is_found_at_start() -> None
         await app.startup()
     with pytest.raises(InvalidLimit):
         MovingWindow(9_000_000, 86_400)
+
+
+def test_a_cost_that_its_limit_can_never_allow_is_named_as_it_decorates(make: Make) -> None:
+    _, limiter = make()
+
+    async def index() -> str:
+        return "here"
+
+    with pytest.raises(InvalidLimit, match=r"index: cost=20 can never be allowed by '10 per 1 min"):
+        limiter.limit("10/minute", cost=20)(index)
+    with pytest.raises(InvalidLimit, match=r"default_limits: cost=5 can never"):
+        make(default_limits=["100/hour;4/second"], default_limits_cost=5)
