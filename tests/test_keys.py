@@ -30,6 +30,7 @@ NASTY = {
     "separator": "ann|bob",
     "percent": "100%",
     "encoded": "ann%7Cbob",
+    "hex": blake2b(b"x" * 100, digest_size=16).hexdigest(),
     "digest": "%%" + blake2b(b"x" * 100, digest_size=16).hexdigest(),
     "digested": "x" * 100,
     "64": "x" * 64,
@@ -57,7 +58,8 @@ def test_a_part_is_printable_and_bounded_whatever_a_client_sends(text: str) -> N
 
 def test_whatever_a_client_sends_is_a_key_of_its_own() -> None:
     texts = list(NASTY.values())
-    pairs = [(one, other) for one in texts for other in texts]
+    short = [text for text in texts if len(text) <= 100]
+    pairs = [(one, other) for one in short for other in short]
     built = [join_key(text) for text in texts] + [join_key(*pair) for pair in pairs]
     built += [slot_key(text) for text in texts] + [slot_key(*pair) for pair in pairs]
     assert len(set(built)) == len(built) == 2 * (len(texts) + len(pairs))
@@ -158,8 +160,10 @@ SECRET = "correct horse battery staple"
 
 @pytest.mark.parametrize("who", ["203.0.113.7", *NASTY.values()], ids=["plain", *NASTY])
 def test_a_pseudonym_tells_nothing_and_is_always_the_same(who: str) -> None:
-    pseudonym = pseudonyms(SECRET)(who)
-    assert pseudonym == pseudonyms(SECRET.encode())(who) == join_key(pseudonym)
+    pseudonym_of = pseudonyms(SECRET)
+    pseudonym = pseudonym_of(who)
+    assert pseudonym == pseudonym_of(who) == pseudonyms(SECRET.encode())(who)
+    assert pseudonym == join_key(pseudonym)
     assert len(pseudonym) == 32
     assert who[:4] not in pseudonym
 

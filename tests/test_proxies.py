@@ -1,15 +1,17 @@
 """Who the client is, by what trusted proxies say; the app's side of it is in test_spoofing."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from quart_ratelimit import ConfigurationError
+from quart_ratelimit import ConfigurationError, client_address
 from quart_ratelimit.forwarded import LONGEST_CHAIN
 from quart_ratelimit.proxies import TrustedProxies
 
 from .fuzz import headers
+from .serving import ROOT
 
 PROXY, OUTER = "10.0.0.1", "10.0.0.2"
 ANN, BOB = "203.0.113.1", "203.0.113.2"
@@ -171,6 +173,25 @@ def test_a_header_of_one_address_must_hold_one(trusted: Any, lines: list[str], w
 
 def test_a_header_of_one_address_is_not_read_from_strangers() -> None:
     assert client(by_network, FORGED, peer=ANN, header="CF-Connecting-IP") == ANN
+
+
+def test_what_a_list_says_left_of_a_trusted_address_is_believed_and_one_address_ends_there() -> (
+    None
+):
+    """Why the how-to reads CF-Connecting-IP: other customers' Workers call from such addresses."""
+    edge, worker = "2400:cb00::1", "2a06:98c0:3600::103"
+    cloudflare = ["2400:cb00::/32", "2a06:98c0::/29"]
+    assert client(cloudflare, f"{FORGED}, {worker}", peer=edge) == FORGED
+    assert client(cloudflare, worker, peer=edge, header="CF-Connecting-IP") == "2a06:98c0:3600::/64"
+
+
+def test_the_examples_of_the_how_to_run() -> None:
+    page = (ROOT / "docs" / "proxies.md").read_text("utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 6
+    names: dict[str, Any] = {"__name__": __name__, "client_address": client_address}
+    for example in examples:
+        exec(example, names)
 
 
 def test_clients_are_grouped_as_told() -> None:

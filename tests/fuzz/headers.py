@@ -82,7 +82,7 @@ def written(random: Random, address: str, *, quoted: bool) -> str:
 
 
 def node(random: Random, text: str) -> str:
-    """An element of ``Forwarded``, perhaps with what the client sent as Host (RFC 7239)."""
+    """An element of ``Forwarded``, perhaps with what the client sent as Host."""
     pair = random.choice(["for", "For", "FOR"]) + "=" + (text or '""')
     host = ", ".join(f"for={word}" for word in random.sample(FORGED + GARBAGE[:-2], 2))
     escaped = host.replace("\\", "\\\\").replace('"', '\\"')
