@@ -166,6 +166,7 @@ CHECKLIST = {
             AWAY, "test_raise_leaves_the_answer_to_the_app"),
         "test_fallback_to_memory_with_global_override": (
             AWAY, "test_the_fallback_limits_replace_the_others_until_the_store_is_back"),
+        # But a budget that the store refused is not renewed in memory.
         "test_fallback_to_memory": (
             AWAY, "test_the_same_limits_may_be_counted_in_memory_meanwhile"),
     },
