@@ -38,6 +38,12 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     assert "quart_ratelimit/py.typed" in held
 
 
+def test_the_wheel_adds_its_commands_to_quart(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as held:
+        name = next(name for name in held.namelist() if name.endswith("entry_points.txt"))
+        assert "[quart.commands]\nlimiter = quart_ratelimit.cli:cli" in held.read(name).decode()
+
+
 def test_the_wheel_decides_and_finds_its_script(wheel: Path, tmp_path: Path) -> None:
     code = (
         "import asyncio, sys; sys.path.insert(0, sys.argv[1]);"

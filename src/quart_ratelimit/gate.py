@@ -6,8 +6,8 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from quart import Quart, current_app, has_request_context, request
-from quart.globals import request_ctx
+from quart import Quart, current_app, has_request_context
+from quart.globals import app_ctx, request_ctx
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
@@ -90,14 +90,15 @@ class Gate:
         known = known_context(self._extension)
         if known is not None:
             return known
+        # Not through Quart's proxies, which look the request up each time.
+        request, app = request_ctx.request, app_ctx.app
         endpoint = request.endpoint or ""
-        view = current_app.view_functions.get(endpoint)
-        path = blueprint_path(current_app, request.blueprint)
-        context = Context(await self._identity(), endpoint, request.method, view, path)
+        view = app.view_functions.get(endpoint)
+        path = blueprint_path(app, request.blueprint)
+        identity = await self._identity(request.endpoint)
+        context = Context(identity, endpoint, request.method, view, path)
         context.exemption = self._resolver.exemption(view, path)
-        if not hasattr(request_ctx, _CONTEXTS):
-            setattr(request_ctx, _CONTEXTS, {})
-        getattr(request_ctx, _CONTEXTS)[self._extension] = context
+        vars(request).setdefault(_CONTEXTS, {})[self._extension] = context
         context.free = not context.identity or endpoint.rpartition(".")[2] == "static"
         for function in self._filters:
             context.free = context.free or bool(await ask(function))
@@ -119,8 +120,8 @@ class Gate:
                     check_limit(limit, f"function {limited.name}", self._settings.strategy)
         self._views_checked = True
 
-    async def _identity(self) -> str:
-        identifier, endpoint = self._settings.request_identifier, request.endpoint
+    async def _identity(self, endpoint: str | None) -> str:
+        identifier = self._settings.request_identifier
         identity = str(await ask(identifier) or "") if identifier else endpoint or ""
         if not identity and endpoint is None and self._settings.limit_unmatched:
             return UNMATCHED
@@ -149,7 +150,7 @@ def known_context(extension: Any) -> Context | None:
     """What this limiter knows of the current request; None if it was not asked yet."""
     if not has_request_context():
         return None
-    contexts: dict[Any, Context] = getattr(request_ctx, _CONTEXTS, {})
+    contexts: dict[Any, Context] = getattr(request_ctx.request, _CONTEXTS, {})
     return contexts.get(extension)
 
 

@@ -325,10 +325,16 @@ def defaults(function: Any) -> dict[str, Any]:
     return {parameter.name: parameter.default for parameter in parameters}
 
 
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 def test_the_package_has_every_public_name() -> None:
-    names = """ApplicationLimit ExemptionScope HeaderNames Limit Limiter MetaLimit
+    names = words(
+        """ApplicationLimit ExemptionScope HeaderNames Limit Limiter MetaLimit
         RateLimitExceeded RequestLimit RouteLimit"""
-    assert set(names.split()) <= set(quart_ratelimit.__all__)
+    )
+    assert set(names) <= set(quart_ratelimit.__all__)
     assert errors.RateLimitExceeded is quart_ratelimit.RateLimitExceeded
     assert constants.ExemptionScope is ExemptionScope
     assert constants.HeaderNames is HeaderNames
@@ -343,36 +349,15 @@ def test_the_package_has_every_public_name() -> None:
 
 
 def test_the_constructor_has_its_keywords_and_defaults() -> None:
-    names = [
-        "key_func",
-        "app",
-        "default_limits",
-        "default_limits_per_method",
-        "default_limits_exempt_when",
-        "default_limits_deduct_when",
-        "default_limits_cost",
-        "application_limits",
-        "application_limits_per_method",
-        "application_limits_exempt_when",
-        "application_limits_deduct_when",
-        "application_limits_cost",
-        "headers_enabled",
-        "header_name_mapping",
-        "strategy",
-        "storage_uri",
-        "storage_options",
-        "swallow_errors",
-        "fail_on_first_breach",
-        "on_breach",
-        "meta_limits",
-        "on_meta_breach",
-        "in_memory_fallback",
-        "in_memory_fallback_enabled",
-        "retry_after",
-        "key_prefix",
-        "request_identifier",
-        "enabled",
-    ]
+    names = words(
+        """key_func app default_limits default_limits_per_method default_limits_exempt_when
+        default_limits_deduct_when default_limits_cost application_limits
+        application_limits_per_method application_limits_exempt_when
+        application_limits_deduct_when application_limits_cost headers_enabled
+        header_name_mapping strategy storage_uri storage_options swallow_errors
+        fail_on_first_breach on_breach meta_limits on_meta_breach in_memory_fallback
+        in_memory_fallback_enabled retry_after key_prefix request_identifier enabled"""
+    )
     found = defaults(Limiter)
     assert list(found)[: len(names)] == names
     assert {name: found[name] for name in names} == {
@@ -392,21 +377,10 @@ def test_limit_and_shared_limit_have_their_arguments_and_defaults() -> None:
 
 
 def test_the_rules_have_their_fields_in_order() -> None:
-    fields = [
-        "limit_provider",
-        "key_function",
-        "scope",
-        "cost",
-        "shared",
-        "methods",
-        "per_method",
-        "error_message",
-        "meta_limits",
-        "exempt_when",
-        "deduct_when",
-        "on_breach",
-        "finalized",
-    ]
+    fields = words(
+        """limit_provider key_function scope cost shared methods per_method error_message
+        meta_limits exempt_when deduct_when on_breach finalized"""
+    )
     assert list(defaults(Limit)) == fields
     assert list(defaults(RouteLimit)) == [*fields, "override_defaults", "limiter"]
     assert defaults(RouteLimit)["override_defaults"] is False

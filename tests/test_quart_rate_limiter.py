@@ -1,0 +1,269 @@
+"""quart-rate-limiter's names: its decorators and classes, on this package's stores."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from quart import Blueprint, Quart, request
+
+from quart_ratelimit import InvalidLimit, StoreError
+from quart_ratelimit.quart_rate_limiter import (
+    RateLimit,
+    RateLimiter,
+    RateLimitExceeded,
+    limit_blueprint,
+    rate_exempt,
+    rate_limit,
+    remote_addr_key,
+)
+from quart_ratelimit.stores import MemoryStore, RedisStore
+
+MINUTE = timedelta(minutes=1)
+
+
+class Clock:
+    """Milliseconds that a test turns."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def app() -> Quart:
+    return Quart(__name__)
+
+
+@pytest.fixture
+def store(clock: Clock) -> MemoryStore:
+    return MemoryStore(now_ms=clock)
+
+
+async def get(app: Quart, path: str = "/", who: str = "ann", **headers: str) -> Any:
+    return await app.test_client().get(path, scope_base={"client": (who, 1)}, headers=headers)
+
+
+async def statuses(app: Quart, times: int, path: str = "/", **options: str) -> list[int]:
+    return [(await get(app, path, **options)).status_code for _ in range(times)]
+
+
+async def test_all_limits_of_a_view_hold_and_the_shortest_is_told(
+    app: Quart, store: MemoryStore, clock: Clock
+) -> None:
+    RateLimiter(app, store=store)
+
+    @app.get("/")
+    @rate_limit(1, timedelta(seconds=2))
+    @rate_limit(10, timedelta(seconds=20))
+    async def index() -> str:
+        return ""
+
+    answer = await get(app)
+    assert answer.status_code == 200
+    assert answer.headers["RateLimit-Limit"] == "1"
+    assert answer.headers["RateLimit-Remaining"] == "0"
+    assert answer.headers["RateLimit-Reset"] == "2"
+    refused = await get(app)
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"] == "2"
+    assert await statuses(app, 1, who="bob") == [200]
+    clock.now += 2000
+    assert await statuses(app, 2) == [200, 429]
+
+
+async def test_units_come_back_one_by_one(app: Quart, store: MemoryStore, clock: Clock) -> None:
+    RateLimiter(app, store=store, default_limits=[RateLimit(10, MINUTE)])
+
+    @app.get("/")
+    async def index() -> str:
+        return ""
+
+    assert await statuses(app, 11) == [200] * 10 + [429]
+    clock.now += 6000
+    assert await statuses(app, 2) == [200, 429]
+
+
+async def test_a_refused_request_charges_no_limit(
+    app: Quart, store: MemoryStore, clock: Clock
+) -> None:
+    RateLimiter(app, store=store)
+
+    @app.get("/")
+    @rate_limit(limits=[RateLimit(1, MINUTE), RateLimit(2, timedelta(hours=1))])
+    async def index() -> str:
+        return ""
+
+    assert await statuses(app, 9) == [200] + [429] * 8
+    clock.now += 60_000
+    assert await statuses(app, 1) == [200]
+
+
+async def test_concurrent_requests_get_exactly_the_count(app: Quart, redis_url: str) -> None:
+    RateLimiter(app, store=RedisStore(redis_url))
+
+    @app.get("/")
+    @rate_limit(5, MINUTE)
+    async def index() -> str:
+        return ""
+
+    async with app.test_app():
+        answers = await asyncio.gather(*[statuses(app, 1) for _ in range(80)])
+    assert answers.count([200]) == 5
+
+
+async def test_defaults_exemptions_and_blueprints(app: Quart, store: MemoryStore) -> None:
+    blueprint = Blueprint("blue", __name__, url_prefix="/blue")
+    RateLimiter(app, store=store, default_limits=[RateLimit(2, MINUTE)])
+
+    @app.get("/exempt")
+    @rate_exempt
+    @rate_limit(1, MINUTE)
+    async def exempt() -> str:
+        return ""
+
+    @app.get("/")
+    async def index() -> str:
+        return ""
+
+    @blueprint.get("/")
+    async def blue() -> str:
+        return ""
+
+    app.register_blueprint(limit_blueprint(blueprint, 1, MINUTE))
+    assert await statuses(app, 3, "/exempt") == [200, 200, 200]
+    assert "RateLimit-Limit" not in (await get(app, "/exempt")).headers
+    assert await statuses(app, 3) == [200, 200, 429]
+    assert await statuses(app, 2, "/blue/") == [200, 429]
+    assert "RateLimit-Limit" not in (await get(app, "/nowhere")).headers
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_key_and_skip_functions_may_be_sync_or_async(
+    app: Quart, store: MemoryStore, later: bool
+) -> None:
+    def key() -> str:
+        return request.headers.get("User", "guest")
+
+    def skip() -> bool:
+        return request.headers.get("Skip") == "yes"
+
+    async def late_key() -> str:
+        return key()
+
+    async def late_skip() -> bool:
+        return skip()
+
+    functions: Any = (late_key, late_skip) if later else (key, skip)
+    RateLimiter(app, store=store, skip_function=functions[1])
+
+    @app.get("/")
+    @rate_limit(1, MINUTE, functions[0])
+    async def index() -> str:
+        return ""
+
+    assert await statuses(app, 2, User="ann") == [200, 429]
+    assert await statuses(app, 1, User="bob") == [200]
+    assert await statuses(app, 2, User="ann", Skip="yes") == [200, 200]
+
+
+async def test_no_header_chooses_the_client(app: Quart, store: MemoryStore) -> None:
+    RateLimiter(app, store=store, key_function=remote_addr_key)
+
+    @app.get("/")
+    @rate_limit(1, MINUTE)
+    async def index() -> str:
+        return ""
+
+    assert (await get(app, **{"X-Forwarded-For": "1.1.1.1"})).status_code == 200
+    assert (await get(app, **{"X-Forwarded-For": "2.2.2.2"})).status_code == 429
+    assert (await get(app, **{"X-Forwarded-For": ""})).status_code == 429
+
+
+@pytest.mark.parametrize("by_config", [False, True])
+async def test_it_may_be_switched_off(app: Quart, store: MemoryStore, by_config: bool) -> None:
+    limiter = RateLimiter(store=store, default_limits=[RateLimit(1, MINUTE)])
+    if by_config:
+        app.config["QUART_RATE_LIMITER_ENABLED"] = False
+    limiter.init_app(app, enabled=by_config)
+
+    @app.get("/")
+    async def index() -> str:
+        return ""
+
+    assert await statuses(app, 2) == [200, 200]
+
+
+async def test_a_handler_is_told_how_long_to_wait(app: Quart, store: MemoryStore) -> None:
+    RateLimiter(app, store=store, default_limits=[RateLimit(1, MINUTE)])
+
+    @app.get("/")
+    async def index() -> str:
+        return ""
+
+    @app.errorhandler(RateLimitExceeded)
+    async def refused(error: RateLimitExceeded) -> Any:
+        return {"wait": error.retry_after}, 429
+
+    await get(app)
+    assert await (await get(app)).get_json() == {"wait": 60}
+
+
+@pytest.mark.parametrize(("policy", "answers"), [("local", [200, 429]), ("closed", [503, 503])])
+async def test_without_redis_the_policy_answers(
+    app: Quart, policy: str, answers: list[int]
+) -> None:
+    RateLimiter(app, store=RedisStore("redis://127.0.0.1:1/0"), on_store_error=policy)
+
+    @app.get("/")
+    @rate_limit(1, MINUTE)
+    async def index() -> str:
+        return ""
+
+    assert await statuses(app, 2) == answers
+    with pytest.raises(StoreError):
+        await RedisStore("redis://127.0.0.1:1/0").start()
+
+
+@pytest.mark.parametrize(
+    ("period", "spec"),
+    [(MINUTE, (10, 60)), (timedelta(milliseconds=500), (20, 1)), (timedelta(seconds=1.5), (20, 3))],
+)
+def test_any_period_is_the_same_rate_with_the_count_as_its_burst(
+    period: timedelta, spec: tuple[int, int]
+) -> None:
+    limit = RateLimit(10, period)
+    assert (limit.quota.amount, limit.quota.period, limit.quota.capacity) == (*spec, 10)
+    assert limit.quota.period / limit.quota.amount == limit.inverse
+    assert limit.key == f"10-{period.total_seconds()}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((), "no rate limit is given"),
+        ((10,), "a limit needs its period"),
+        ((0, MINUTE), "amount=0 is not a positive whole number"),
+        ((10, timedelta(0)), "period=0 is not a positive whole number"),
+    ],
+)
+def test_a_limit_that_can_never_be_kept_is_an_error_at_once(
+    arguments: tuple[Any, ...], error: str
+) -> None:
+    with pytest.raises(ValueError, match=error):
+        rate_limit(*arguments)
+    with pytest.raises(ValueError, match=error):
+        limit_blueprint(Blueprint("blue", __name__), *arguments)
+    assert issubclass(InvalidLimit, ValueError)
+
+
+def test_a_limit_and_limits_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="either a limit and its period, or limits"):
+        rate_limit(10, MINUTE, limits=[RateLimit(1, MINUTE)])
