@@ -120,6 +120,18 @@ async def test_a_forced_hit_is_charged_past_the_limit(store: Store, quota: Quota
     assert (forced.allowed, forced.remaining) == (True, 0)
 
 
+@pytest.mark.parametrize("quota", [q for q in RATES if not getattr(q, "aligned", False)], ids=name)
+async def test_what_was_forced_past_the_limit_still_counts_when_some_is_given_back(
+    store: Store, quota: Quota
+) -> None:
+    ann = who()
+    (charged,) = await store.hit([hit(quota, ann, 10)])
+    await store.hit([hit(quota, ann, 5, forced=True)])
+    (back,) = await store.hit([hit(quota, ann, -4, at_ms=charged.at_ms)])
+    assert back.remaining == 0
+    assert not (await store.hit([hit(quota, ann)]))[0].allowed
+
+
 @pytest.mark.parametrize("quota", ALL, ids=name)
 async def test_a_refused_request_charges_no_other_limit(store: Store, quota: Quota) -> None:
     ann = who()

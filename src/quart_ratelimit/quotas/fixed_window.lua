@@ -6,7 +6,7 @@ local part = {}
 
 function part.load(key, now, spec)
   local used, fin = string.match(redis.call('GET', key) or '0', '^(%d+):?(%d*)$')
-  used = tonumber(used)
+  used = tonumber(used) or 0
   if spec[4] == 1 then
     fin = math.max(now + 1, (tonumber(string.match(key, '(%d+)$')) + 1) * spec[3])
     return {used = used, fin = fin}
@@ -30,7 +30,10 @@ function part.advance(state, now, spec, hit)
   local amount, fin, used, cost = spec[2], state.fin, state.used, hit.cost
   if used == 0 and spec[4] == 0 then fin = now + spec[3] end
   if cost < 0 then
-    if hit.at >= fin - spec[3] then used = math.max(0, math.min(used, amount) + cost) end
+    if hit.at >= fin - spec[3] then
+      if spec[4] == 1 then used = math.min(used, amount) end -- INCRBY counts refused hits as well
+      used = math.max(0, used + cost)
+    end
     return decide({fin = fin, used = used}, spec, now, true, 0)
   end
   local units = math.max(cost, 1)

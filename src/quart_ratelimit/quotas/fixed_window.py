@@ -17,7 +17,11 @@ Window = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class FixedWindow(Quota):
-    """Starts at a key's first hit or, `aligned`, at each multiple of the period since 1970."""
+    """Starts at a key's first hit or, `aligned`, at each multiple of the period since 1970.
+
+    An aligned window's counter cannot tell refused hits from forced ones: once any is given back,
+    what was forced past the amount is forgotten.
+    """
 
     algorithm: ClassVar[str] = "fixed_window"
 
@@ -53,7 +57,8 @@ class FixedWindow(Quota):
         cost = hit.cost
         if cost < 0:
             if hit.at_ms >= end - self.period_ms:
-                used = max(0, min(used, self.amount) + cost)
+                # INCRBY counts refused hits as well; they have nothing to give back.
+                used = max(0, (min(used, self.amount) if self.aligned else used) + cost)
             return (end, used), self._decide(True, used, end, now_ms, 0)
         units = cost or 1
         fits = used + units <= self.amount
