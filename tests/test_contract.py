@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio
 
 from quart_ratelimit import Hit, Quota
-from quart_ratelimit.quotas import Concurrency, MovingWindow
+from quart_ratelimit.quotas import Concurrency, FixedWindow, MovingWindow
 from quart_ratelimit.stores import ClusterStore, MemoryStore, RedisStore, Store
 
 from .algorithms import ALL, RATES, name
@@ -169,6 +169,17 @@ async def test_a_lease_is_renewed_and_given_back(store: Store) -> None:
     assert not (await store.hit([Hit(quota, key, lease="theirs")]))[0].allowed
     await store.hit([Hit(quota, key, -1, lease="mine")])
     assert (await store.hit([Hit(quota, key, lease="theirs")]))[0].allowed
+
+
+async def test_windows_by_the_clock_share_a_counter_whatever_their_amount(store: Store) -> None:
+    narrow = FixedWindow(10, 86_400, aligned=True)
+    wide = FixedWindow(100, 86_400, aligned=True)
+    longer = FixedWindow(100, 864_000, aligned=True)
+    ann = who()
+    await asyncio.gather(*[store.hit([hit(narrow, ann)]) for _ in range(7)])
+    assert (await store.hit([hit(wide, ann)]))[0].remaining == 92
+    together = await store.hit([hit(wide, ann), hit(narrow, ann, 0), hit(longer, ann)])
+    assert [decision.remaining for decision in together] == [91, 1, 99]
 
 
 async def test_clear_forgets_everything(store: Store) -> None:

@@ -29,6 +29,11 @@ class FixedWindow(Quota):
     #: so both share one counter. All keys reset at once.
     aligned: bool = field(default=False, kw_only=True)
 
+    def __post_init__(self) -> None:
+        Quota.__post_init__(self)
+        if self.aligned:  # as the key has no amount in it
+            object.__setattr__(self, "counter", f"{self.algorithm}/{self.period_ms}")
+
     def spec(self) -> tuple[str | int, ...]:
         """Amount and period in ms, then 1 if aligned."""
         return (self.algorithm, self.amount, self.period_ms, int(self.aligned))
@@ -37,7 +42,7 @@ class FixedWindow(Quota):
         """``key:window`` if aligned: the snippet's own key."""
         if self.aligned:
             return f"{key}:{now_ms // self.period_ms}"
-        return f"{key}:{self.tag}"
+        return f"{key}:{self.counter}"
 
     def resume(self, decision: Decision, now_ms: int) -> Window:
         """The window that the decision told of."""

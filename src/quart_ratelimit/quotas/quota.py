@@ -62,8 +62,10 @@ class Quota:
     name: str | None = field(default=None, kw_only=True)
 
     period_ms: int = field(init=False, repr=False, compare=False)
-    #: Tells this quota's state from every other quota's of the same key.
+    #: Tells this quota from every other.
     tag: str = field(init=False, repr=False, compare=False)
+    #: Tells its state from every other quota's of the same key: quotas of one counter share it.
+    counter: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_whole("amount", self.amount)
@@ -73,6 +75,7 @@ class Quota:
             object.__setattr__(self, "unit", unit)
         object.__setattr__(self, "period_ms", self.period * 1000)
         object.__setattr__(self, "tag", "/".join(map(str, self.spec())))
+        object.__setattr__(self, "counter", self.tag)
 
     @property
     def multiples(self) -> int:
@@ -94,7 +97,7 @@ class Quota:
 
     def state_key(self, key: str, now_ms: int) -> str:  # noqa: ARG002  # for windows by the clock
         """Where the state of ``key`` lives at that time."""
-        return f"{key}:{self.tag}"
+        return f"{key}:{self.counter}"
 
     def resume(self, decision: Decision, now_ms: int) -> Any:
         """A state that has as much left as this decision said, and is new again no earlier.

@@ -48,7 +48,7 @@ class MemoryStore:
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were."""
         tables = self._tables
-        return sum(tables[h.quota.tag].forget(h.key) for h in hits if h.quota.tag in tables)
+        return sum(tables[h.quota.counter].forget(h.key) for h in hits if h.quota.counter in tables)
 
     async def clear(self) -> int:
         """Forget every key; how many there were."""
@@ -69,8 +69,8 @@ class MemoryStore:
             return self._decide_together(hits, now_ms)
         hit = hits[0]
         quota = hit.quota
-        table = self._tables.get(quota.tag)
-        if table is None:
+        table = self._tables.get(quota.counter)
+        if table is None or quota.amount < table.look.quota.amount:
             table = self._table(quota)
         state, decision = quota.advance(table.get(hit.key), now_ms, hit)
         if decision.allowed and hit.cost:
@@ -87,7 +87,7 @@ class MemoryStore:
         pending: dict[tuple[str, str], Any] = {}
         decisions = []
         for hit in hits:
-            name = (hit.quota.tag, hit.key)
+            name = (hit.quota.counter, hit.key)
             before = pending[name] if name in pending else self._table(hit.quota).get(hit.key)
             state, decision = hit.quota.advance(before, now_ms, hit)
             if decision.allowed:
@@ -100,7 +100,7 @@ class MemoryStore:
             ]
         for hit, decision in zip(hits, decisions, strict=True):
             if hit.cost:
-                state = pending[hit.quota.tag, hit.key]
+                state = pending[hit.quota.counter, hit.key]
                 self._keep(self._table(hit.quota), hit.key, state, decision, now_ms)
         return decisions
 
@@ -125,9 +125,11 @@ class MemoryStore:
                 table.put(hit.key, hit.quota.heal(state, now_ms), now_ms, self._is_full)
 
     def _table(self, quota: Quota) -> _Table:
-        table = self._tables.get(quota.tag)
+        table = self._tables.get(quota.counter)
         if table is None:
-            table = self._tables[quota.tag] = _Table(quota)
+            table = self._tables[quota.counter] = _Table(quota)
+        elif quota.amount < table.look.quota.amount:
+            table.look = Hit(quota, "", 0)
         return table
 
     def _is_full(self) -> bool:
@@ -135,11 +137,12 @@ class MemoryStore:
 
 
 class _Table:
-    """The states of one quota's keys."""
+    """The states of the keys of one quota, or of all that share a counter."""
 
     def __init__(self, quota: Quota) -> None:
         self.count = 0
-        self._look = Hit(quota, "", 0)
+        #: By the smallest amount, which says what is spent and so never forgotten.
+        self.look = Hit(quota, "", 0)
         self._shards: list[dict[str, Any]] = [{} for _ in range(SHARDS)]
         self._next_swept = 0
         #: Keys written until the next shard is swept.
@@ -187,5 +190,5 @@ class _Table:
             self.count -= 1
 
     def _decide(self, state: Any, now_ms: int) -> Decision:
-        quota = self._look.quota
-        return quota.advance(quota.heal(state, now_ms), now_ms, self._look)[1]
+        quota = self.look.quota
+        return quota.advance(quota.heal(state, now_ms), now_ms, self.look)[1]
