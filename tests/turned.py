@@ -1,5 +1,7 @@
 """Both drivers under a clock that the test turns: the script on a real Redis, and its twin."""
 
+from collections.abc import Iterator, Sequence
+
 import redis
 
 from quart_ratelimit import Decision, Hit
@@ -29,6 +31,9 @@ local redis = {call = function(command, key, ...)
 end}
 """
 
+#: A time and the requests that arrive then.
+Step = tuple[int, list[list[Hit]]]
+
 
 class LuaStore:
     """Runs the script at a given time."""
@@ -39,9 +44,23 @@ class LuaStore:
         self._run = self._client.register_script(TURNED_TIME + script)
 
     def decide(self, requests: list[list[Hit]], now_ms: int) -> list[list[Decision]]:
-        batch = plan.Plan(requests, prefix="twin", now_ms=now_ms, counters=False)
-        reply = self._run(keys=list(batch.keys), args=[batch.argument(now_ms)])
-        return [list(answer) for answer in batch.read([], reply)]  # type: ignore[arg-type]
+        (answers,) = self.decide_steps([(now_ms, requests)])
+        return answers
+
+    def decide_steps(self, steps: Sequence[Step]) -> Iterator[list[list[Decision]]]:
+        """The answers to each step, sent together; raises where the script failed."""
+        pipe = self._client.pipeline(transaction=False)
+        plans = []
+        for now_ms, requests in steps:
+            batch = plan.Plan(requests, prefix="twin", now_ms=now_ms, counters=False)
+            self._run(keys=list(batch.keys), args=[batch.argument(now_ms)], client=pipe)
+            plans.append(batch)
+        for batch, reply in zip(plans, pipe.execute(raise_on_error=False), strict=True):
+            answers = batch.read([], reply)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            yield answers  # type: ignore[misc]  # none is an exception
 
     def lose_expiries(self) -> None:
         """As an operator's PERSIST, or a restore without expiries."""

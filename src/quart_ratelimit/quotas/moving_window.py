@@ -1,7 +1,7 @@
 """The exact log: every unit is remembered with its time, and forgotten a period later.
 
-Never more than the amount in any trailing period, and no unit comes back late. It costs 8 bytes a
-unit and key, so it is for small amounts.
+Never more than the amount in any trailing period, and no unit comes back late. It costs memory for
+each unit and key, so it is for small amounts; a hit costs the same however long the log is.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from typing import ClassVar
 from ..errors import InvalidLimit
 from .quota import Decision, Hit, Quota
 
-#: The most units that a log may hold: 8 MB a key.
+#: The most units that a log may hold: about 10 MB a key.
 LONGEST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class MovingWindow(Quota):
-    """Allows while fewer than the amount were used in the period that ends now."""
+    """Allows while fewer than the amount were used in the period that ends now.
+
+    A forced hit is remembered as at most the amount: more would change no answer.
+    """
 
     algorithm: ClassVar[str] = "moving_window"
 
@@ -41,29 +44,32 @@ class MovingWindow(Quota):
         """No unit is from the future."""
         if not state or state[-1] <= now_ms:
             return state
-        return array("q", [min(at, now_ms) for at in state])
+        past = bisect_right(state, now_ms)
+        return state[:past] + array("q", [now_ms]) * (len(state) - past)
 
     def advance(
         self, state: array[int] | None, now_ms: int, hit: Hit
     ) -> tuple[array[int], Decision]:
         """Decide by the units whose period has not passed."""
         log = array("q") if state is None else state
-        log = log[bisect_right(log, now_ms - self.period_ms) :]
-        cost = hit.cost
+        first = bisect_right(log, now_ms - self.period_ms)
+        used, units, cost = len(log) - first, hit.cost or 1, min(hit.cost, self.amount)
         if cost < 0:
-            first, after = bisect_left(log, hit.at_ms), bisect_right(log, hit.at_ms)
-            log = log[:first] + log[min(after, first - cost) :]
-        elif len(log) + (cost or 1) <= self.amount or hit.forced:
-            log = log + array("q", [now_ms]) * cost
+            start, after = bisect_left(log, hit.at_ms, first), bisect_right(log, hit.at_ms, first)
+            after = min(after, start + min(-cost, self.amount))
+            log, used = log[first:start] + log[after:], used - (after - start)
+        elif used + units <= self.amount or hit.forced:
+            if cost:  # a refusal and a look copy nothing
+                log, used = log[first:] + array("q", [now_ms]) * cost, used + cost
         else:
-            return log, self._decide(False, log, now_ms, self._retry(log, cost or 1, now_ms))
-        return log, self._decide(True, log, now_ms, 0)
+            retry = None
+            if units <= self.amount:
+                retry = log[len(log) + units - self.amount - 1] + self.period_ms - now_ms
+            return log, self._decide(False, log, used, now_ms, retry)
+        return log, self._decide(True, log, used, now_ms, 0)
 
-    def _retry(self, log: array[int], units: int, now_ms: int) -> int | None:
-        if units > self.amount:
-            return None
-        return log[len(log) + units - self.amount - 1] + self.period_ms - now_ms
-
-    def _decide(self, allowed: bool, log: array[int], now_ms: int, retry: int | None) -> Decision:
-        reset = log[-1] + self.period_ms - now_ms if log else 0
-        return Decision(allowed, max(0, self.amount - len(log)), reset, retry, now_ms)
+    def _decide(
+        self, allowed: bool, log: array[int], used: int, now_ms: int, retry: int | None
+    ) -> Decision:
+        reset = log[-1] + self.period_ms - now_ms if used else 0
+        return Decision(allowed, max(0, self.amount - used), reset, retry, now_ms)
