@@ -132,6 +132,29 @@ async def test_what_was_forced_past_the_limit_still_counts_when_some_is_given_ba
     assert not (await store.hit([hit(quota, ann)]))[0].allowed
 
 
+@pytest.mark.parametrize("quota", RATES, ids=name)
+async def test_a_forced_cost_of_any_size_is_counted_and_harms_nobody_beside_it(
+    store: Store, quota: Quota
+) -> None:
+    ann, bob = who(), who()
+    huge = [store.hit([hit(quota, ann, 10**30, forced=True)]) for _ in range(3)]
+    *forced, (beside,) = await asyncio.gather(*huge, store.hit([hit(quota, bob)]))
+    assert all(decision.allowed and decision.remaining == 0 for (decision,) in forced)
+    assert beside.remaining == 9
+    assert not (await store.hit([hit(quota, ann)]))[0].allowed
+
+
+@pytest.mark.parametrize("cost", [2**52, 2**53 - 2])
+@pytest.mark.parametrize("aligned", [False, True], ids=["", "aligned"])
+async def test_numbers_are_exact_up_to_the_largest_that_is_allowed(
+    store: Store, cost: int, aligned: bool
+) -> None:
+    ann, quota = who(), FixedWindow(2**53 - 1, 86_400, aligned=aligned)
+    assert (await store.hit([hit(quota, ann, cost)]))[0].remaining == 2**53 - 1 - cost
+    assert (await store.hit([hit(quota, ann, 2**53 - 1 - cost)]))[0].remaining == 0
+    assert not (await store.hit([hit(quota, ann, 1)]))[0].allowed
+
+
 @pytest.mark.parametrize("quota", ALL, ids=name)
 async def test_a_refused_request_charges_no_other_limit(store: Store, quota: Quota) -> None:
     ann = who()

@@ -58,6 +58,13 @@ def test_what_is_no_limit_is_named_with_the_right_form(text: str) -> None:
     assert "write '10/minute'" in str(caught.value)
 
 
+@pytest.mark.parametrize("text", [f"{2**53}/minute", "1 per 10001 years"])
+def test_what_cannot_be_counted_exactly_is_no_limit(text: str) -> None:
+    with pytest.raises(InvalidLimit, match="is too large: at most") as caught:
+        read(text)
+    assert repr(text) in str(caught.value)
+
+
 def test_a_limit_that_is_no_text_is_named() -> None:
     with pytest.raises(InvalidLimit, match="10 is not a limit"):
         read(10)  # type: ignore[arg-type]

@@ -101,7 +101,7 @@ FAULTS = {
     ],
     "strict_window": [
         ("spec[4] + 1, spec[3] / spec[4], hit.cost", "spec[4], spec[3] / spec[4], hit.cost"),
-        ("retry < 0 and wanted <= amount", "retry < 0 and wanted < amount"),
+        ("while newer <= amount", "while newer < amount"),
         ("before.counts[i - shift]", "before.counts[i]"),
     ],
     "moving_window": [

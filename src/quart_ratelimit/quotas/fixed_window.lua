@@ -38,7 +38,8 @@ function part.advance(state, now, spec, hit)
   end
   local units = math.max(cost, 1)
   if used + units <= amount or hit.forced then
-    return decide({fin = fin, used = used + cost}, spec, now, true, 0)
+    used = math.min(used + cost, MAX_EXACT)
+    return decide({fin = fin, used = used}, spec, now, true, 0)
   end
   local retry = -1
   if units <= amount then retry = fin - now end

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .quota import Decision, Hit, Quota
+from .quota import MAX_EXACT, Decision, Hit, Quota
 
 #: When the window ends (ms since the epoch), and the units used in it.
 Window = tuple[int, int]
@@ -68,7 +68,7 @@ class FixedWindow(Quota):
         units = cost or 1
         fits = used + units <= self.amount
         if cost and (fits or hit.forced):
-            used += cost
+            used = min(used + cost, MAX_EXACT)
         if fits or hit.forced:
             return (end, used), self._decide(True, used, end, now_ms, 0)
         retry = end - now_ms if units <= self.amount else None

@@ -31,7 +31,7 @@ function part.advance(state, now, spec, hit)
   local units = math.max(cost, 1)
   local wanted = debt + units * unit
   if wanted <= burst * unit or hit.forced then
-    return decide(debt + cost * unit, spec, now, true, 0)
+    return decide(math.min(debt + cost * unit, MAX_EXACT), spec, now, true, 0)
   end
   local retry = -1
   if units <= burst then retry = math.ceil((wanted - burst * unit) / drain) end

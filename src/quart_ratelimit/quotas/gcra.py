@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..errors import InvalidLimit
-from .quota import MAX_EXACT, Decision, Hit, Quota, check_whole
+from .quota import LONGEST_PERIOD, MAX_EXACT, Decision, Hit, Quota, check_whole
 
 #: The debt, and when it was that much (ms since the epoch).
 Debt = tuple[int, int]
@@ -31,7 +31,7 @@ class GCRA(Quota):
 
     def __post_init__(self) -> None:
         check_whole("amount", self.amount)
-        check_whole("period", self.period)
+        check_whole("period", self.period, LONGEST_PERIOD)
         if self.burst is None:
             object.__setattr__(self, "burst", self.amount)
         check_whole("burst", self.burst)
@@ -81,7 +81,7 @@ class GCRA(Quota):
             return (debt, now_ms), self._decide(True, debt, now_ms, 0)
         wanted = debt + (cost or 1) * unit
         if wanted <= full or hit.forced:
-            debt += cost * unit
+            debt = min(debt + cost * unit, MAX_EXACT)
             return (debt, now_ms), self._decide(True, debt, now_ms, 0)
         retry = -((full - wanted) // drain) if (cost or 1) <= self.capacity else None
         return (debt, now_ms), self._decide(False, debt, now_ms, retry)

@@ -18,8 +18,12 @@ UNITS = {
     "year": 31_104_000,
 }
 
-#: The largest integer that Lua's numbers hold exactly, so the largest that may decide.
-MAX_EXACT = 2**53
+#: The largest integer that Lua's numbers tell from its neighbours, so the largest that may decide;
+#: counts stop there.
+MAX_EXACT = 2**53 - 1
+
+#: Seconds: ten thousand years. A time this far from now is exact in ms, too.
+LONGEST_PERIOD = 10_000 * UNITS["year"]
 
 
 class Decision(NamedTuple):
@@ -69,7 +73,7 @@ class Quota:
 
     def __post_init__(self) -> None:
         check_whole("amount", self.amount)
-        check_whole("period", self.period)
+        check_whole("period", self.period, LONGEST_PERIOD)
         if self.unit not in UNITS or self.period % UNITS[self.unit]:
             unit = next(u for u in reversed(UNITS) if self.period % UNITS[u] == 0)
             object.__setattr__(self, "unit", unit)
@@ -144,7 +148,9 @@ class Hit(NamedTuple):
     policy: str | None = None
 
 
-def check_whole(what: str, value: object) -> None:
-    """Raise `InvalidLimit` unless the value is a whole number of at least 1."""
+def check_whole(what: str, value: object, most: int = MAX_EXACT) -> None:
+    """Raise `InvalidLimit` unless the value is a whole number from 1 to ``most``."""
     if type(value) is not int or value < 1:
         raise InvalidLimit(f"{what}={value!r} is not a positive whole number; write e.g. {what}=10")
+    if value > most:
+        raise InvalidLimit(f"{what}={value} is too large: at most {most}")

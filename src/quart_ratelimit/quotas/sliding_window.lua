@@ -47,7 +47,7 @@ function part.advance(before, now, spec, hit)
     end
   elseif previous * (period - elapsed) + (current + units) * period <= amount * period
     or hit.forced then
-    current = current + cost
+    current = math.min(current + cost, MAX_EXACT)
   else
     local retry = -1
     if units <= amount and current + units <= amount then

@@ -57,7 +57,7 @@ class SlidingWindow(Quota):
             elif charged == 1:
                 previous = max(0, previous + cost)
         elif self._fits(current + (cost or 1), previous, elapsed) or hit.forced:
-            current += cost
+            current = min(current + cost, MAX_EXACT)
         else:
             retry = self._retry(cost or 1, current, previous, elapsed)
             state = (index, current, previous)

@@ -45,14 +45,15 @@ function part.advance(before, now, spec, hit)
     local age = index - math.floor(hit.at / length)
     if age >= 0 and age < kept then counts[age + 1] = math.max(0, counts[age + 1] + cost) end
   elseif used + units <= amount or hit.forced then
-    counts[1] = counts[1] + cost
+    counts[1] = math.min(counts[1] + cost, MAX_EXACT)
   else
-    local retry, wanted = -1, used + units
-    for age = kept - 1, 0, -1 do
-      wanted = wanted - counts[age + 1]
-      if retry < 0 and wanted <= amount then retry = (index + kept - age) * length - now end
+    if units > amount then return decide(index, counts, spec, now, false, -1) end
+    local age, newer = -1, units
+    while newer <= amount do
+      age = age + 1
+      newer = newer + counts[age + 1]
     end
-    return decide(index, counts, spec, now, false, retry)
+    return decide(index, counts, spec, now, false, (index + kept - age) * length - now)
   end
   return decide(index, counts, spec, now, true, 0)
 end

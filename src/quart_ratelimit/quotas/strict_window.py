@@ -9,10 +9,14 @@ of segments.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import ClassVar
 
 from ..errors import InvalidLimit
-from .quota import Decision, Hit, Quota, check_whole
+from .quota import MAX_EXACT, Decision, Hit, Quota, check_whole
+
+#: A hit costs time for each of them.
+MOST_SEGMENTS = 1_000
 
 #: The running segment's number since the epoch, and the units of it and those before, newest first.
 Segments = tuple[int, tuple[int, ...]]
@@ -28,7 +32,7 @@ class StrictWindow(Quota):
 
     def __post_init__(self) -> None:
         Quota.__post_init__(self)
-        check_whole("segments", self.segments)
+        check_whole("segments", self.segments, MOST_SEGMENTS)
         if self.period_ms % self.segments:
             raise InvalidLimit(
                 f"segments={self.segments} does not divide {self.period_ms} ms; write segments=10"
@@ -61,20 +65,19 @@ class StrictWindow(Quota):
                 left = max(0, counts[age] + cost)
                 counts = (*counts[:age], left, *counts[age + 1 :])
         elif used + (cost or 1) <= self.amount or hit.forced:
-            counts = (counts[0] + cost, *counts[1:])
+            counts = (min(counts[0] + cost, MAX_EXACT), *counts[1:])
         else:
-            retry = self._retry(counts, used + (cost or 1), index * length - now_ms)
+            retry = self._retry(counts, cost or 1, index * length - now_ms)
             return (index, counts), self._decide(False, index, counts, now_ms, retry)
         return (index, counts), self._decide(True, index, counts, now_ms, 0)
 
-    def _retry(self, counts: tuple[int, ...], wanted: int, since: int) -> int | None:
-        """Until enough of the oldest segments are out of sight; None: the hit alone is too dear."""
-        length = self.period_ms // self.segments
-        for age in range(len(counts) - 1, -1, -1):
-            wanted -= counts[age]
-            if wanted <= self.amount:
-                return since + (len(counts) - age) * length
-        return None
+    def _retry(self, counts: tuple[int, ...], units: int, since: int) -> int | None:
+        """Until the newest segment that leaves no room is out of sight; None: there is never."""
+        if units > self.amount:
+            return None
+        newer = accumulate(counts, initial=units)
+        age = next(age for age, count in enumerate(newer) if count > self.amount) - 1
+        return since + (len(counts) - age) * (self.period_ms // self.segments)
 
     def _decide(
         self, allowed: bool, index: int, counts: tuple[int, ...], now_ms: int, retry: int | None

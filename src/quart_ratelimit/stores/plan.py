@@ -20,7 +20,7 @@ REPLY_WIDTH = 4
 def script() -> str:
     """The one script that Redis runs: the driver and every algorithm's ``.lua`` twin."""
     folder = resources.files(quotas)
-    parts = ["local parts = {}"]
+    parts = [f"local MAX_EXACT, parts = {MAX_EXACT}, {{}}"]
     for name in ALGORITHMS:
         source = folder.joinpath(f"{name}.lua").read_text("utf-8")
         parts.append(f"parts['{name}'] = (function()\n{source}end)()")
