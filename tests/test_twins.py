@@ -44,10 +44,12 @@ def trail(
     now, times = START, [START]
     costs = [0, 1, 1, 1, 2, 3, quota.capacity, quota.capacity + 1, -1, -1, -2]
     for _ in range(STEPS):
-        now += chance.choice([0, 0, 1, 7, 250, 1_300, 3_250, quota.period_ms, 40_000])
+        now += chance.choice(
+            [0, 0, 1, 7, 7, 250, 250, 1_300, 1_300, 3_250, quota.period_ms, 40_000]
+        )
         if back and chance.random() < 0.02:
             now -= chance.choice([1, 500, quota.period_ms, 3_600_000])
-        times = [*times[-20:], now]
+        times = [*times[-6:], now]
         common = chance.choice(times)
         requests = []
         for _ in range(chance.choice([1, 1, 2])):
