@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import redis.asyncio
@@ -211,6 +211,34 @@ async def test_clear_forgets_everything(store: Store) -> None:
         await store.hit([hit(RATES[0], key)])
     assert await store.clear() >= 20
     assert (await store.hit([hit(RATES[0], keys[0], 0)]))[0].remaining == 10
+
+
+async def commands_of(url: str, hits: list[Hit]) -> int:
+    """How many commands one request runs in Redis, with those of its script."""
+    store = RedisStore(url, deadline=5)
+    await store.start()
+    async with redis.asyncio.Redis.from_url(url) as client:
+        await client.config_resetstat()
+        await store.hit(hits)
+        stats = await client.info("commandstats")
+    await store.aclose()
+    return sum(stat["calls"] for stat in stats.values())
+
+
+@pytest.mark.parametrize("make", [MovingWindow, Concurrency])
+async def test_a_hit_asks_as_much_of_redis_however_much_is_remembered(
+    redis_url: str, make: Callable[[int, int], Quota]
+) -> None:
+    asked = []
+    for amount in (10, 1_000):
+        store, quota = RedisStore(redis_url, deadline=5), make(amount, 60)
+        for _ in range(10):
+            hits = [hit(quota, "ann") for _ in range(amount // 10)]
+            await asyncio.gather(*[store.hit([each]) for each in hits])
+        await store.aclose()
+        refused, allowed = hit(quota, "ann"), hit(quota, "ann", forced=True)
+        asked.append([await commands_of(redis_url, [each]) for each in (refused, allowed)])
+    assert asked[0] == asked[1]
 
 
 @pytest.mark.parametrize("quota", ALL, ids=name)

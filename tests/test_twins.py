@@ -118,9 +118,10 @@ FAULTS = {
         ("-cost * unit - math.max(0, now - hit.at) * drain", "-cost * unit"),
     ],
     "concurrency": [
-        ("count < spec[2] or", "count <= spec[2] or"),
-        ("leases[hit.lease] = nil", "count = count - 1"),
-        ("elseif leases[hit.lease] or", "elseif"),
+        ("state.held < spec[2] or", "state.held <= spec[2] or"),
+        ("if held then state = with", "if true then state = with"),
+        ("elseif held or", "elseif"),
+        ("if not state.changed[found[1]]", "if true"),
     ],
     "decide": [
         ("not refused then", "true then"),

@@ -116,7 +116,7 @@ def test_places_in_flight_never_exceed_the_amount_and_those_of_a_killed_worker_c
     with redis_server.client() as client:
         killed = False
         while any(worker.poll() is None for worker in workers):
-            held: Any = client.hlen(key)
+            held: Any = client.zcard(key)
             most = max(most, held)
             if held > 5 and not killed:
                 workers[0].send_signal(signal.SIGKILL)

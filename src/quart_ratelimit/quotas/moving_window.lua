@@ -1,16 +1,16 @@
 -- Exact log, the twin of MovingWindow.advance in moving_window.py: change both or neither.
 -- key    list: when each unit was used (ms), oldest first
 -- spec   {name, amount, period_ms}
--- A state is how many units the key holds and what this script changes of it: units `added` now,
--- and cuts `back`, {first index, units, at}, of units given back, `gone` in all. So a hit costs the
--- same however long the log is.
+-- A state is how many units the key holds, the index of the `first` that counts, and what this
+-- script changes: units `added` now, and cuts `back`, {first index, units, at}, of units given
+-- back, `gone` in all. So a hit costs the same however long the log is.
 local part = {}
 
 local function time(log, i) return tonumber(redis.call('LINDEX', log.key, i)) end -- from 0
-local function used(log) return log.stored - log.gone + log.added end
+local function used(log) return log.stored - log.first - log.gone + log.added end
 
-local function count_until(log, ms) -- how many of the stored were used at that time or before
-  local low, high = 0, log.stored
+local function index_after(log, ms) -- of the first that was used after that time
+  local low, high = log.first, log.stored
   while low < high do
     local middle = math.floor((low + high) / 2)
     if time(log, middle) <= ms then low = middle + 1 else high = middle end
@@ -27,24 +27,21 @@ local function push(key, now, units)
 end
 
 function part.load(key, now, spec)
-  local log = {key = key, stored = redis.call('LLEN', key), added = 0, back = {}, gone = 0}
+  local log = {key = key, stored = redis.call('LLEN', key), first = 0, added = 0, back = {},
+    gone = 0}
   if log.stored == 0 then return log end
   if time(log, -1) > now then -- the clock went back: none is from the future
-    local past = count_until(log, now)
+    local past = index_after(log, now)
     redis.call('LTRIM', key, 0, past - log.stored - 1) -- counted from the end: also for 0
     push(key, now, log.stored - past)
     redis.call('PEXPIRE', key, spec[3])
   end
-  if time(log, 0) <= now - spec[3] then
-    local expired = count_until(log, now - spec[3])
-    redis.call('LTRIM', key, expired, -1)
-    log.stored = log.stored - expired
-  end
+  if time(log, 0) <= now - spec[3] then log.first = index_after(log, now - spec[3]) end
   return log
 end
 
 local function time_of_unit(log, n, now) -- when the n-th that still counts was used
-  local i = n - 1
+  local i = log.first + n - 1
   for _, cut in ipairs(log.back) do
     if cut[1] <= i then i = i + cut[2] end
   end
@@ -59,16 +56,16 @@ end
 
 local function given_back(log, now, units, at)
   local fresh = at == now and math.min(units, log.added) or 0
-  local first, back = count_until(log, at - 1), {}
+  local first, back = index_after(log, at - 1), {}
   for i, cut in ipairs(log.back) do
     back[i] = cut
     if cut[3] == at then first = first + cut[2] end
   end
-  local gone = math.min(units - fresh, count_until(log, at) - first)
+  local gone = math.min(units - fresh, index_after(log, at) - first)
   if gone > 0 then back[#back + 1] = {first, gone, at} end
   table.sort(back, function(a, b) return a[1] < b[1] end)
-  return {key = log.key, stored = log.stored, added = log.added - fresh, back = back,
-    gone = log.gone + gone}
+  return {key = log.key, stored = log.stored, first = log.first, added = log.added - fresh,
+    back = back, gone = log.gone + gone}
 end
 
 function part.advance(log, now, spec, hit)
@@ -76,8 +73,8 @@ function part.advance(log, now, spec, hit)
   if cost < 0 then
     log = given_back(log, now, math.min(-cost, amount), hit.at)
   elseif used(log) + units <= amount or hit.forced then
-    log = {key = log.key, stored = log.stored, added = log.added + cost, back = log.back,
-      gone = log.gone}
+    log = {key = log.key, stored = log.stored, first = log.first, added = log.added + cost,
+      back = log.back, gone = log.gone}
   else
     local retry = -1
     if units <= amount then
@@ -90,6 +87,7 @@ end
 
 function part.save(key, log, now, spec)
   local _, _, _, reset = decide(log, now, spec, true, 0)
+  if log.first > 0 then redis.call('LTRIM', key, log.first, -1) end
   for _, cut in ipairs(log.back) do
     redis.call('LREM', key, -cut[2], string.format('%.0f', cut[3])) -- from the newest on
   end
