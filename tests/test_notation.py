@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quart_ratelimit import FixedWindow, InvalidLimit
+from quart_ratelimit import GCRA, FixedWindow, InvalidLimit
 from quart_ratelimit.notation import parse_many
 from quart_ratelimit.quotas.quota import UNITS
 
@@ -49,6 +49,13 @@ def test_several_limits_are_read_in_their_order(separator: str) -> None:
     [
         *("10/fortnight", "0/minute", "10/0 minutes", "-1/s", "", " ", "ten/minute", "10", "10/"),
         *("10/minute;", "10//minute", "1.5/minute", "１０/minute", "10/minute and 5/s", "9" * 30),
+        *(
+            "10/minute burst",
+            "10/minute burst 0",
+            "10/minuteburst 5",
+            "burst 5",
+            "10 burst 5/minute",
+        ),
     ],
 )
 def test_what_is_no_limit_is_named_with_the_right_form(text: str) -> None:
@@ -68,6 +75,17 @@ def test_what_cannot_be_counted_exactly_is_no_limit(text: str) -> None:
 def test_a_limit_that_is_no_text_is_named() -> None:
     with pytest.raises(InvalidLimit, match="10 is not a limit"):
         read(10)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["100/minute burst 20", "100 per 1 Minutes  BURST 20 "])
+def test_a_burst_makes_a_token_bucket_whatever_the_strategy(text: str) -> None:
+    assert read(text) == [GCRA(100, 60, burst=20)]
+    assert str(read(text)[0]) == "100 per 1 minute burst 20"
+    assert read(str(read(text)[0])) == read(text)
+
+
+def test_each_limit_has_its_own_burst() -> None:
+    assert read("10/second burst 3; 100/day") == [GCRA(10, 1, burst=3), FixedWindow(100, 86_400)]
 
 
 @given(st.integers(1, 10**15), st.integers(1, 1000), st.sampled_from(list(UNITS)))

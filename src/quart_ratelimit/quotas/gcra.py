@@ -41,8 +41,7 @@ class GCRA(Quota):
         Quota.__post_init__(self)
         if self.capacity * self._unit > MAX_EXACT:
             raise InvalidLimit(
-                f"'{self}' with burst {self.burst} is too fine to be exact: "
-                "choose a rounder amount or a smaller burst"
+                f"'{self}' is too fine to be exact: choose a rounder amount or a smaller burst"
             )
 
     @property
@@ -85,6 +84,10 @@ class GCRA(Quota):
             return (debt, now_ms), self._decide(True, debt, now_ms, 0)
         retry = -((full - wanted) // drain) if (cost or 1) <= self.capacity else None
         return (debt, now_ms), self._decide(False, debt, now_ms, retry)
+
+    def __str__(self) -> str:
+        text = Quota.__str__(self)
+        return text if self.burst == self.amount else f"{text} burst {self.burst}"
 
     def _decide(self, allowed: bool, debt: int, now_ms: int, retry: int | None) -> Decision:
         remaining = max(0, (self.capacity * self._unit - debt) // self._unit)
