@@ -9,9 +9,10 @@ import redis.asyncio
 
 from quart_ratelimit import Hit, Quota
 from quart_ratelimit.quotas import Concurrency, FixedWindow, MovingWindow
-from quart_ratelimit.stores import ClusterStore, MemoryStore, RedisStore, Store
+from quart_ratelimit.stores import ClusterStore, MemoryStore, RedisStore, Store, plan
 
 from .algorithms import ALL, RATES, name
+from .turned import LuaStore
 
 _numbers = itertools.count()
 
@@ -239,6 +240,22 @@ async def test_a_hit_asks_as_much_of_redis_however_much_is_remembered(
         refused, allowed = hit(quota, "ann"), hit(quota, "ann", forced=True)
         asked.append([await commands_of(redis_url, [each]) for each in (refused, allowed)])
     assert asked[0] == asked[1]
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
+def test_the_wait_that_redis_tells_is_exact(redis_url: str, quota: Quota) -> None:
+    """In a script whose time the test turns; test_laws.py holds it in Python for any traffic."""
+    store, now = LuaStore(redis_url, plan.script()), 1_800_000_012_345
+    for pause in (0, 7, 1_000, 20_000):
+        now += pause
+        for _ in range(4):
+            store.decide([[hit(quota, "ann")]], now)
+    [[refused]] = store.decide([[hit(quota, "ann")]], now)
+    assert refused.retry_ms
+    [[early]] = store.decide([[hit(quota, "ann")]], now + refused.retry_ms - 1)
+    [[then]] = store.decide([[hit(quota, "ann")]], now + refused.retry_ms)
+    assert (early.allowed, early.retry_ms, then.allowed) == (False, 1, True)
+    store.close()
 
 
 @pytest.mark.parametrize("quota", ALL, ids=name)

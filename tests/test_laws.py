@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quart_ratelimit import Decision, Hit, Quota
-from quart_ratelimit.quotas import GCRA, FixedWindow, MovingWindow, SlidingWindow, StrictWindow
+from quart_ratelimit.quotas import (
+    GCRA,
+    Concurrency,
+    FixedWindow,
+    MovingWindow,
+    SlidingWindow,
+    StrictWindow,
+)
 from quart_ratelimit.stores import MemoryStore
 
 START = 1_800_000_000_000
@@ -146,12 +153,59 @@ def test_a_refused_hit_changes_nothing(quota: Quota, trail: list[tuple[int, int]
     assert walk(quota, again) == allowed
 
 
-#: Fixed windows that start with the first hit, and the counters that end with a window, may refuse
-#: later what they would have allowed had the traffic begun earlier; these two never do.
-monotone = st.one_of(st.builds(MovingWindow, amounts, periods), st.builds(GCRA, amounts, periods))
+@settings(max_examples=200, deadline=None)
+@given(st.builds(GCRA, amounts, periods, burst=st.integers(1, 12)), trails)
+def test_gcra_admits_in_any_time_at_most_its_burst_and_what_the_rate_gives(
+    quota: GCRA, trail: list[tuple[int, int]]
+) -> None:
+    admitted = [(at, cost) for at, cost, decision in walk(quota, trail) if decision]
+    for first, (begin, _) in enumerate(admitted):
+        units = 0
+        for end, cost in admitted[first:]:
+            units += cost
+            drained = (end - begin) * quota.amount // quota.period_ms
+            assert units <= quota.capacity + drained
+
+
+jumps = st.one_of(pauses, st.integers(-90_000, -1), st.just(-3_600_000))
+leases = st.builds(Concurrency, amounts, periods)
 
 
 @settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(rates, leases),
+    st.lists(st.tuples(jumps, st.integers(1, 3), st.sampled_from("uvwxyz")), max_size=60),
+)
+def test_a_clock_that_goes_back_locks_nobody_out_for_longer_than_full_use_may(
+    quota: Quota, trail: list[tuple[int, int, str]]
+) -> None:
+    longest = quota.period_ms
+    if isinstance(quota, SlidingWindow):
+        longest = 2 * quota.period_ms
+    elif isinstance(quota, StrictWindow):
+        longest += quota.period_ms // quota.segments
+    elif isinstance(quota, GCRA):
+        longest = -(-quota.capacity * quota.period_ms // quota.amount)
+    store, now = MemoryStore(), START
+    for jump, cost, lease in trail:
+        now += jump
+        (decision,) = store.decide([Hit(quota, "ann", cost, lease=lease)], now)
+        assert decision.reset_ms <= longest
+        assert (decision.retry_ms or 0) <= longest
+
+
+#: A fixed window that starts with a key's first hit may refuse later what it would have allowed
+#: had there been more traffic before; these never do.
+monotone = st.one_of(
+    st.builds(FixedWindow, amounts, periods, aligned=st.just(True)),
+    st.builds(SlidingWindow, amounts, periods),
+    st.builds(StrictWindow, amounts, periods, segments=st.sampled_from([1, 4, 10])),
+    st.builds(MovingWindow, amounts, periods),
+    st.builds(GCRA, amounts, periods, burst=st.integers(1, 12)),
+)
+
+
+@settings(max_examples=300, deadline=None)
 @given(monotone, st.lists(pauses, min_size=2, max_size=60), st.data())
 def test_less_traffic_never_refuses_more(
     quota: Quota, trail: list[int], data: st.DataObject
@@ -166,6 +220,18 @@ def test_less_traffic_never_refuses_more(
     assert sum(bool(d) for *_, d in fewer) >= sum(bool(d) for *_, d in steps) - 1
     for (_, _, ours), (_, _, theirs) in zip(fewer[:left_out], steps[:left_out], strict=False):
         assert ours == theirs
+
+
+def admitted(quota: Quota, seconds: list[int]) -> int:
+    gaps = [second - before for second, before in zip(seconds, [0, *seconds], strict=False)]
+    return sum(bool(d) for *_, d in walk(quota, [(gap * 1000, 1) for gap in gaps]))
+
+
+def test_a_window_from_the_first_hit_may_refuse_more_of_less_traffic() -> None:
+    """The first hit settles where the windows lie."""
+    quota, seconds = FixedWindow(2, 10), [0, 9, 10, 10, 19, 20, 20]
+    assert admitted(quota, seconds) == 6
+    assert admitted(quota, seconds[1:]) == 4
 
 
 @settings(max_examples=200, deadline=None)
