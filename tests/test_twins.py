@@ -138,7 +138,7 @@ FAULTS = {
 def test_a_fault_in_the_lua_is_seen(redis_url: str, part: str, right: str, wrong: str) -> None:
     script = plan.script()
     assert script.count(right) >= 1, "the fault is no longer in the script's text"
-    start = script.find(f"parts['{part}']") if part in QUOTAS else 0
+    start = script.find(f"makers['{part}']") if part in QUOTAS else 0
     at = script.index(right, start)
     broken = script[:at] + wrong + script[at + len(right) :]
     quota = QUOTAS.get(part, QUOTAS["fixed_window"])

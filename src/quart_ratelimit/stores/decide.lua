@@ -4,6 +4,10 @@
 --        requests (each a list of hits {key index, spec index, cost, at_ms, forced 0|1, lease})
 -- reply  now, then for each hit {allowed 0|1, remaining, reset_ms, retry_ms or -1}, all flat
 local plan = cjson.decode(ARGV[1])
+local parts = setmetatable({}, {__index = function(made, name) -- most runs need one of them
+  made[name] = makers[name]()
+  return made[name]
+end})
 local now = plan.now
 if now == 0 then
   local time = redis.call('TIME')

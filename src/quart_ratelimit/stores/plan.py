@@ -20,10 +20,10 @@ REPLY_WIDTH = 4
 def script() -> str:
     """The one script that Redis runs: the driver and every algorithm's ``.lua`` twin."""
     folder = resources.files(quotas)
-    parts = [f"local MAX_EXACT, parts = {MAX_EXACT}, {{}}"]
+    parts = [f"local MAX_EXACT, makers = {MAX_EXACT}, {{}}"]
     for name in ALGORITHMS:
         source = folder.joinpath(f"{name}.lua").read_text("utf-8")
-        parts.append(f"parts['{name}'] = (function()\n{source}end)()")
+        parts.append(f"makers['{name}'] = function()\n{source}end")
     driver = resources.files(__package__).joinpath("decide.lua").read_text("utf-8")
     return "\n".join([*parts, driver])
 
