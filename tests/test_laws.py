@@ -1,5 +1,7 @@
 """What the algorithms promise, as laws over any traffic; time is a number that the test turns."""
 
+from datetime import UTC, datetime, timedelta
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -109,6 +111,13 @@ def test_the_wait_is_exact(quota: Quota, trail: list[tuple[int, int]], cost: int
     assert not early
     (then,) = store.decide([Hit(quota, "ann", cost)], now + refused.retry_ms)
     assert then
+
+
+def test_a_day_by_the_clock_ends_at_midnight_utc() -> None:
+    noon = datetime(2026, 3, 29, 12, tzinfo=UTC)
+    quota, now = FixedWindow(1, 86_400, aligned=True), int(noon.timestamp() * 1000)
+    (decision,) = MemoryStore().decide([Hit(quota, "ann")], now)
+    assert decision.reset_ms == timedelta(hours=12) // timedelta(milliseconds=1)
 
 
 @settings(max_examples=200, deadline=None)

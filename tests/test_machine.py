@@ -55,9 +55,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
         @rule(limit=limits, client=clients)
         def reset(self, limit: Quota, client: str) -> None:
             self.redis.forget(f"twin:{limit.state_key(client, self.now)}")
-            table = self.model._tables.get(limit.counter)
-            if table is not None:
-                table.forget(client)
+            self.model.forget(Hit(limit, client))
 
         @rule()
         def lose_expiries(self) -> None:

@@ -77,8 +77,21 @@ class LuaStore:
 class PythonStore(MemoryStore):
     """Drops what has expired as soon as Redis does, not when its sweep comes by."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._hit: dict[tuple[str, str], Hit] = {}
+
     def decide_all(self, requests: list[list[Hit]], now_ms: int) -> list[list[Decision]]:
-        for table in self._tables.values():
-            for shard in filter(None, table._shards):
-                table._drop_expired(shard, now_ms)
+        for hit in self._hit.values():
+            table = self._table(hit.quota)
+            state = table.get(hit.key)
+            if state is not None:
+                healed = hit.quota.heal(state, now_ms)
+                if not hit.quota.advance(healed, now_ms, hit)[1].reset_ms:
+                    table.forget(hit.key)
+        for hit in (hit for hits in requests for hit in hits):
+            self._hit[hit.quota.counter, hit.key] = Hit(hit.quota, hit.key, 0)
         return [self.decide(hits, now_ms) for hits in requests]
+
+    def forget(self, hit: Hit) -> None:
+        self._table(hit.quota).forget(hit.key)
