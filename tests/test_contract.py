@@ -258,6 +258,15 @@ def test_the_wait_that_redis_tells_is_exact(redis_url: str, quota: Quota) -> Non
     store.close()
 
 
+@pytest.mark.parametrize("quota", [q for q in RATES if not isinstance(q, MovingWindow)], ids=name)
+def test_a_value_that_is_none_of_ours_is_a_key_never_hit(redis_url: str, quota: Quota) -> None:
+    store, now = LuaStore(redis_url, plan.script()), 1_800_000_012_345
+    store.put(f"twin:{quota.state_key('ann', now)}", "-5")
+    [[decision]] = store.decide([[hit(quota, "ann")]], now)
+    assert (decision.allowed, decision.remaining) == (True, 9)
+    store.close()
+
+
 @pytest.mark.parametrize("quota", ALL, ids=name)
 async def test_every_redis_key_expires_once_it_is_as_good_as_never_hit(
     redis_url: str, quota: Quota

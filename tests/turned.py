@@ -66,6 +66,9 @@ class LuaStore:
         """As an operator's PERSIST, or a restore without expiries."""
         self._client.delete("expiries")
 
+    def put(self, key: str, value: str) -> None:
+        self._client.set(key, value)
+
     def forget(self, key: str) -> None:
         self._client.delete(key)
         self._client.hdel("expiries", key)
