@@ -53,6 +53,7 @@ def bind(
     gate = Gate(
         extension,
         settings,
+        marks=marks,
         resolver=resolver,
         evaluator=Evaluator(extension, settings, store, standin),
         fallback=Evaluator(extension, settings, standin, standin),

@@ -9,6 +9,7 @@ from typing import Any
 from .callables import Memo
 from .errors import RateLimitExceeded
 from .exemptions import ExemptionScope
+from .marks import Limited
 from .quotas import Decision, Hit
 from .runtime import RequestLimit, RuntimeLimit
 from .stores import Store
@@ -16,13 +17,15 @@ from .stores import Store
 
 @dataclass(eq=False, slots=True)
 class Charge:
-    """One limit, the hit that it asks for and, in the end, the decision."""
+    """One limit, the hit that it asks for and, once `told`, the decision."""
 
     limit: RuntimeLimit
     hit: Hit
-    told: RequestLimit
+    #: The key's parts, see `RequestLimit.request_args`.
+    args: list[str]
     #: Where it was charged.
     store: Store
+    told: RequestLimit = field(init=False)
 
     @property
     def decision(self) -> Decision:
@@ -31,18 +34,30 @@ class Charge:
 
 
 @dataclass(eq=False, slots=True)
+class Route:
+    """What is known of an endpoint and a method before any request comes."""
+
+    #: "" if no route matches.
+    endpoint: str
+    method: str
+    view: Callable[..., Any] | None = None
+    #: The view's blueprints, outermost first.
+    path: Sequence[Any] = ()
+    #: What the view is exempt from, by itself and by its blueprints.
+    exemption: ExemptionScope = ExemptionScope.NONE
+    #: The view, if it has limits of its own.
+    limited: Limited | None = None
+    #: What applies at each stage, where no function has a say in it; the resolver's notes.
+    stages: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False, slots=True)
 class Context:
     """The limits of one request, what was charged, and what is still to be settled."""
 
     #: What the endpoint is called in keys: the endpoint, or what ``request_identifier`` says.
     identity: str
-    endpoint: str
-    method: str
-    view: Callable[..., Any] | None
-    #: The view's blueprints, outermost first.
-    path: Sequence[Any]
-    #: What the view is exempt from, by itself and by its blueprints.
-    exemption: ExemptionScope = ExemptionScope.NONE
+    route: Route
     #: Nothing is limited: a static file, no route, or a request filter said so.
     free: bool = False
     #: Asked once for this request and its view; a helper's limits are asked at each call.
@@ -64,6 +79,8 @@ class Context:
 
         The last one breached, else the shortest that is not shared, else the shortest.
         """
+        if len(self.limits) == 1:
+            return self.limits[0]
         breached = [limit for limit in self.limits if limit.breached]
         if breached:
             return breached[-1]

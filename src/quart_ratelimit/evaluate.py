@@ -45,8 +45,11 @@ class Evaluator:
 
         Raises `RateLimitExceeded`, `LimiterUnavailable` under the policy "closed", `StoreError`.
         """
-        general = await self._charges(context, rules.general, memo, look=True)
-        looks = general + await self._charges(context, rules.metas, memo, look=True)
+        general: list[Charge] = []
+        looks: list[Charge] = []
+        if rules.general or rules.metas:
+            general = await self._charges(context, rules.general, memo, look=True)
+            looks = general + await self._charges(context, rules.metas, memo, look=True)
         charges = await self._charges(context, rules.limits, memo)
         if not looks and not charges:
             return
@@ -96,9 +99,7 @@ class Evaluator:
         self, context: Context, limits: Iterable[RuntimeLimit], memo: Memo, *, look: bool = False
     ) -> list[Charge]:
         charges = []
-        for limit in sorted(limits, key=lambda limit: limit.limit):
-            if limit.exempts(context.method):
-                continue
+        for limit in limits:
             if limit.exempt_when and await memo.ask(limit.exempt_when):
                 continue
             charge = await self._charge(context, limit, memo, look=look)
@@ -111,8 +112,8 @@ class Evaluator:
     ) -> Charge | None:
         own = limit.scope
         if callable(own):
-            own = await memo.ask(own, context.endpoint)
-        scope = limit.full_scope(own, context.identity, context.method)
+            own = await memo.ask(own, context.route.endpoint)
+        scope = limit.full_scope(own, context.identity, context.route.method)
         who = await memo.ask(limit.key_func)
         who = "" if who is None else str(who)
         if not who or not scope:
@@ -124,8 +125,7 @@ class Evaluator:
         cost: Any = 0
         if not look:
             cost = check_cost(await memo.ask(limit.cost) if callable(limit.cost) else limit.cost)
-        told = RequestLimit(self._extension, limit.limit, args, False, limit.shared)
-        return Charge(limit, Hit(limit.limit, slot_key(*args), cost), told, self._store)
+        return Charge(limit, Hit(limit.limit, slot_key(*args), cost), args, self._store)
 
     async def _decide(self, looks: Sequence[Charge], charges: Sequence[Charge]) -> None:
         """Ask the store: once for all, all-or-nothing.
@@ -145,8 +145,10 @@ class Evaluator:
             return
         decisions = await self._store.hit([charge.hit for charge in charges])
         for charge, decision in zip(charges, decisions, strict=True):
-            charge.told.decide(decision)
-            charge.told.breached = not decision.allowed
+            limit, breached = charge.limit, not decision.allowed
+            charge.told = RequestLimit(
+                self._extension, limit.limit, charge.args, breached, limit.shared, decision=decision
+            )
             if decision.by == "local":
                 charge.store = self._standin
 
@@ -159,7 +161,7 @@ class Evaluator:
     async def _refuse(self, context: Context, failed: list[Charge], wait: int | None) -> None:
         response = None
         for charge in failed:
-            scope = charge.told.request_args[-1]
+            scope = charge.args[-1]
             _log.info(
                 "ratelimit %s (%s) exceeded at endpoint: %s", charge.limit.limit, SOMEBODY, scope
             )

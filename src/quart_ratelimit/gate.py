@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from quart import Quart, current_app, has_request_context
 from quart.globals import app_ctx, request_ctx
@@ -12,12 +12,12 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
 from .callables import Memo, ask
-from .context import Context
+from .context import Context, Route
 from .errors import StoreError
 from .evaluate import Evaluator
 from .headers import write
 from .limits import Asked
-from .marks import Limited, check_order, limited_by
+from .marks import Limited, Marks, check_order, limited_by
 from .resolve import Resolver, Rules
 from .settings import Settings, check_limit
 
@@ -39,6 +39,7 @@ class Gate:
         extension: Any,
         settings: Settings,
         *,
+        marks: Marks,
         resolver: Resolver,
         evaluator: Evaluator,
         fallback: Evaluator,
@@ -46,6 +47,9 @@ class Gate:
     ) -> None:
         self._extension = extension
         self._settings = settings
+        self._marks = marks
+        self._version = marks.version
+        self._routes: dict[tuple[str, str], Route] = {}
         self._resolver = resolver
         self._evaluator = evaluator
         self._fallback = fallback
@@ -54,12 +58,15 @@ class Gate:
 
     async def before_request(self) -> None:
         """Charge what binds the application and views without limits of their own."""
-        self.check_views()
-        context = await self.context()
+        if not self._views_checked:
+            self.check_views()
+        request = request_ctx.request
+        route = self._route(request)
+        if self._resolver.nothing_before(route):
+            return
+        context = await self._context(request, route)
         if not context.free:
-            limited = limited_by(self._extension, context.view)
-            rules = self._resolver.for_request(context, limited)
-            await self._check(context, rules, context.memo)
+            await self._check(context, self._resolver.for_request(context), context.memo)
 
     async def call(self, limited: Limited) -> None:
         """Charge what binds a function that is called, or a block that is entered."""
@@ -67,10 +74,10 @@ class Gate:
         if context.free:
             return
         memo = context.memo
-        if limited_by(self._extension, context.view) is not limited:
+        if limited is not context.route.limited:
             # It may be called several times, for different things: its functions are asked anew.
             memo = Memo()
-            self._resolver.hint(context.endpoint, limited)
+            self._resolver.hint(context.route.endpoint, limited)
         await self._check(context, self._resolver.for_call(context, limited, memo), memo)
 
     async def after_request(self, response: R, *, headers: bool) -> R:
@@ -78,31 +85,50 @@ class Gate:
         context = known_context(self._extension)
         if context is None:
             return response
-        await self._evaluator.settle(context, response)
-        told = context.current_limit
-        if headers and self._settings.headers_enabled and told is not None:
-            names = self._settings.header_names
-            write(response.headers, told, names, self._settings.retry_after)
+        if context.reserved:
+            await self._evaluator.settle(context, response)
+        if headers and self._settings.headers_enabled:
+            told = context.current_limit
+            if told is not None:
+                names = self._settings.header_names
+                write(response.headers, told, names, self._settings.retry_after)
         return response
 
     async def context(self) -> Context:
         """What is known of this request; made at the first question."""
-        known = known_context(self._extension)
+        request = request_ctx.request
+        return await self._context(request, self._route(request))
+
+    async def _context(self, request: Any, route: Route) -> Context:
+        contexts = vars(request).setdefault(_CONTEXTS, {})
+        known = contexts.get(self._extension)
         if known is not None:
-            return known
-        # Not through Quart's proxies, which look the request up each time.
-        request, app = request_ctx.request, app_ctx.app
-        endpoint = request.endpoint or ""
-        view = app.view_functions.get(endpoint)
-        path = blueprint_path(app, request.blueprint)
+            return cast(Context, known)
         identity = await self._identity(request.endpoint)
-        context = Context(identity, endpoint, request.method, view, path)
-        context.exemption = self._resolver.exemption(view, path)
-        vars(request).setdefault(_CONTEXTS, {})[self._extension] = context
-        context.free = not context.identity or endpoint.rpartition(".")[2] == "static"
+        context = contexts[self._extension] = Context(identity, route)
+        context.free = not identity or route.endpoint.rpartition(".")[2] == "static"
         for function in self._filters:
             context.free = context.free or bool(await ask(function))
         return context
+
+    def _route(self, request: Any) -> Route:
+        """What is known of the request's endpoint and method; kept until a mark changes."""
+        if self._version != self._marks.version:
+            self._version = self._marks.version
+            self._routes.clear()
+        endpoint, method = request.endpoint, request.method
+        route = self._routes.get((endpoint, method))
+        if route is not None:
+            return route
+        app = app_ctx.app
+        view = app.view_functions.get(endpoint)
+        path = blueprint_path(app, request.blueprint)
+        exemption = self._resolver.exemption(view, path)
+        limited = limited_by(self._extension, view)
+        route = Route(endpoint or "", method, view, path, exemption, limited)
+        if view is not None:  # only a route bounds what methods there are
+            self._routes[endpoint, method] = route
+        return route
 
     def check_views(self) -> None:
         """Once, at start or at the first request: find mistakes that decorators could not.

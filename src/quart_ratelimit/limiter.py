@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -216,7 +217,7 @@ class Limiter:
         if obj is None:
             return functools.partial(self.exempt, flags=flags)
         if isinstance(obj, Blueprint):
-            self._marks.exempt_blueprints[obj] = flags
+            self._marks.exempt_blueprint(obj, flags)
         else:
             limited = limited_by(self, obj)
             self._marks.exempt(limited.function if limited else obj, flags)
@@ -236,15 +237,19 @@ class Limiter:
             return None
         name = f"{target.__module__}.{getattr(target, '__qualname__', repr(target))}"
         check_limit(limit, f"function {name}", strategy)
+        self._marks.version += 1
         known = limited_by(self, target)
         if known is not None:
             known.add(limit)
             return target
         limited = Limited(name, [limit], target)
+        is_async = inspect.iscoroutinefunction(target)
 
         @functools.wraps(target)
         async def limited_function(*args: Any, **kwargs: Any) -> Any:
             await self._call(limited)
+            if is_async:
+                return await target(*args, **kwargs)
             return await current_app.ensure_async(target)(*args, **kwargs)
 
         marks = {**getattr(target, ATTRIBUTE, {}), self: limited}

@@ -38,6 +38,8 @@ class Marks:
     """One limiter's notes on blueprints and exempt functions."""
 
     def __init__(self) -> None:
+        #: Another number after each change.
+        self.version = 0
         #: Each blueprint's limits.
         self.blueprints: dict[Any, list[Limit]] = {}
         self.exempt_blueprints: dict[Any, ExemptionScope] = {}
@@ -45,12 +47,19 @@ class Marks:
 
     def limit_blueprint(self, blueprint: Any, limit: Limit) -> None:
         """Limit each view of a blueprint by this, too. The same limit twice counts once."""
+        self.version += 1
         limits = self.blueprints.setdefault(blueprint, [])
         if limit not in limits:
             limits.append(limit)
 
+    def exempt_blueprint(self, blueprint: Any, flags: ExemptionScope) -> None:
+        """Exempt the views of a blueprint."""
+        self.version += 1
+        self.exempt_blueprints[blueprint] = flags
+
     def exempt(self, function: Any, flags: ExemptionScope) -> None:
         """Exempt a function, with all decorators above it."""
+        self.version += 1
         self._exempt[_core(function)] = flags
 
     def exemption(self, function: Callable[..., Any] | None) -> ExemptionScope:

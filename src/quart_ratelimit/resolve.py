@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from .callables import Memo
-from .context import Context
+from .context import Context, Route
 from .errors import InvalidLimit
 from .exemptions import ExemptionScope, inherited, limiting
 from .limits import Limit, MetaLimit, Provider
@@ -29,13 +29,17 @@ REMEMBERED = 1024
 
 
 class Rules(NamedTuple):
-    """What applies at one stage."""
+    """What applies at one stage to requests with one HTTP method, shortest period first."""
 
-    limits: list[RuntimeLimit]
+    limits: Sequence[RuntimeLimit]
     #: Limits on breaches of some of these, looked at before anything is charged.
-    metas: list[RuntimeLimit]
+    metas: Sequence[RuntimeLimit]
     #: Limits on breaches of any limit, looked at once a request.
-    general: list[RuntimeLimit]
+    general: Sequence[RuntimeLimit]
+
+
+#: Nothing applies.
+NO_RULES = Rules((), (), ())
 
 
 class Resolver:
@@ -49,37 +53,41 @@ class Resolver:
         self._static = functools.lru_cache(maxsize=1024)(self._load_static)
         self._logged: set[str] = set()
 
-    async def for_request(self, context: Context, limited: Limited | None) -> Rules:
-        """What applies before the view, which is ``limited`` or has no limits of its own."""
-        settings = self._settings
-        limits: list[RuntimeLimit] = []
-        if not context.exemption & ExemptionScope.APPLICATION:
-            limits += await self.load_all(settings.application_limits, context.memo)
-        hints = self._hints.get(context.endpoint)
-        if limited is None and not hints:
-            explicit = await self._of_blueprints(context, context.memo)
-            limits += await self._with_defaults(context, explicit, context.memo)
-        elif hints and _none_override(hint for each in hints.values() for hint in each.limits):
-            limits += await self._with_defaults(context, [], context.memo)
-        return await self._rules(context, limits, settings.meta_limits, context.memo)
+    async def for_request(self, context: Context) -> Rules:
+        """What applies before the view, by itself limited or not."""
+        return await self._stage(context, None, context.memo)
 
     async def for_call(self, context: Context, limited: Limited, memo: Memo) -> Rules:
         """What applies when a limited function is called."""
+        return await self._stage(context, limited, memo)
+
+    async def of_function(
+        self, context: Context, limited: Limited, memo: Memo
+    ) -> list[RuntimeLimit]:
+        """A limited function's own limits, its blueprints' and the defaults, for any method."""
         explicit: list[RuntimeLimit] = []
         if not self._marks.exemption(limited.function):
             explicit = await self.load_all(limited.limits, memo, f"function {limited.name}")
         if _none_override(explicit):
             explicit += await self._of_blueprints(context, memo)
-        limits = await self._with_defaults(context, explicit, memo)
-        return await self._rules(context, limits, (), memo)
+        return await self._with_defaults(context, explicit, memo)
+
+    def nothing_before(self, route: Route) -> bool:
+        """Whether it is known that nothing applies before the view of this route."""
+        known = route.stages.get((None, False, False))
+        return known is not None and known == (NO_RULES, False, False)
 
     async def for_fallback(self, context: Context) -> Rules:
         """What replaces all limits while the store is away."""
-        return Rules(await self.load_all(self._settings.in_memory_fallback, context.memo), [], [])
+        limits = await self.load_all(self._settings.in_memory_fallback, context.memo)
+        return Rules(_applying(limits, context.route.method), (), ())
 
     def hint(self, endpoint: str, limited: Limited) -> None:
         """This endpoint calls a limited function that is not its view."""
-        self._hints.setdefault(endpoint, {})[limited.name] = limited
+        hints = self._hints.setdefault(endpoint, {})
+        if limited.name not in hints:
+            self._marks.version += 1
+        hints[limited.name] = limited
 
     def exemption(self, view: Callable[..., Any] | None, path: Sequence[Any]) -> ExemptionScope:
         """What a view in these blueprints, outermost first, is exempt from."""
@@ -168,7 +176,7 @@ class Resolver:
             for blueprint, limits in marks.blueprints.items()
         }
         found: list[RuntimeLimit] = []
-        for blueprint in limiting(context.path, marks.exempt_blueprints, overrides):
+        for blueprint in limiting(context.route.path, marks.exempt_blueprints, overrides):
             where = f"blueprint {blueprint.name}"
             found += await self.load_all(marks.blueprints[blueprint], memo, where)
         return found
@@ -177,36 +185,81 @@ class Resolver:
         self, context: Context, explicit: list[RuntimeLimit], memo: Memo
     ) -> list[RuntimeLimit]:
         """The explicit limits, and the defaults unless these, or an exemption, rule them out."""
-        wanted = _none_override(explicit) or all(one.exempts(context.method) for one in explicit)
+        wanted = _none_override(explicit) or all(
+            one.exempts(context.route.method) for one in explicit
+        )
         if (
             not wanted
             or context.with_defaults
             or not self._settings.default_limits
-            or context.exemption & ExemptionScope.DEFAULT
+            or context.route.exemption & ExemptionScope.DEFAULT
         ):
             return explicit
         context.with_defaults = True
         return await self.load_all(self._settings.default_limits, memo) + explicit
 
+    async def _stage(self, context: Context, limited: Limited | None, memo: Memo) -> Rules:
+        """What applies now; known already unless a function of the user's has a say in it."""
+        stages = context.route.stages
+        stage = (limited, context.with_blueprints, context.with_defaults)
+        known = stages.get(stage)
+        if known is not None:
+            rules, context.with_blueprints, context.with_defaults = known
+            return cast(Rules, rules)
+        asked = memo.asked
+        if limited is None:
+            limits = await self._before_view(context, memo)
+            general: Iterable[Limit] = self._settings.meta_limits
+        else:
+            limits, general = await self.of_function(context, limited, memo), ()
+        rules = await self._rules(context, limits, general, memo)
+        if memo.asked == asked and limited in (None, context.route.limited):
+            stages[stage] = (rules, context.with_blueprints, context.with_defaults)
+        return rules
+
+    async def _before_view(self, context: Context, memo: Memo) -> list[RuntimeLimit]:
+        settings, route = self._settings, context.route
+        limits: list[RuntimeLimit] = []
+        if not route.exemption & ExemptionScope.APPLICATION:
+            limits += await self.load_all(settings.application_limits, memo)
+        hints = self._hints.get(route.endpoint)
+        if route.limited is None and not hints:
+            explicit = await self._of_blueprints(context, memo)
+            limits += await self._with_defaults(context, explicit, memo)
+        elif hints and _none_override(hint for each in hints.values() for hint in each.limits):
+            limits += await self._with_defaults(context, [], memo)
+        return limits
+
     async def _rules(
         self,
         context: Context,
-        limits: list[RuntimeLimit],
+        limits: Sequence[RuntimeLimit],
         general: Iterable[Limit],
         memo: Memo,
     ) -> Rules:
-        if context.exemption & ExemptionScope.META:
-            return Rules(limits, [], [])
+        method = context.route.method
+        if context.route.exemption & ExemptionScope.META:
+            return Rules(_applying(limits, method), (), ())
         metas: list[RuntimeLimit] = []
         for limit in limits:
             metas += [meta for meta in limit.meta_limits if meta not in metas]
-        return Rules(limits, metas, await self.load_all(general, memo, "meta limits"))
+        of_all = await self.load_all(general, memo, "meta limits")
+        return Rules(*(_applying(each, method) for each in (limits, metas, of_all)))
 
 
 def is_static(limit: Limit) -> bool:
     """Whether no function has a say in how much is allowed."""
     metas = map(_as_meta, limit.meta_limits or ())
     return not callable(limit.limit_provider) and all(map(is_static, metas))
+
+
+def _applying(limits: Iterable[RuntimeLimit], method: str) -> tuple[RuntimeLimit, ...]:
+    """Those that limit requests with this HTTP method, shortest period first."""
+    return tuple(sorted((one for one in limits if not one.exempts(method)), key=_quota))
+
+
+def _quota(limit: RuntimeLimit) -> Quota:
+    return limit.limit
 
 
 def _none_override(limits: Iterable[Limit | RuntimeLimit]) -> bool:

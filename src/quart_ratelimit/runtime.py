@@ -55,6 +55,18 @@ class RequestLimit:
     All of it came with the hit: nothing here asks the store.
     """
 
+    __slots__ = (
+        "_at_ms",
+        "_ticks_ms",
+        "_wait_ms",
+        "breached",
+        "decision",
+        "extension",
+        "limit",
+        "request_args",
+        "shared",
+    )
+
     def __init__(
         self,
         extension: Any,

@@ -14,7 +14,7 @@ from werkzeug.routing import Rule
 
 from .binding import Binding
 from .callables import Memo, ask
-from .context import Context
+from .context import Context, Route
 from .gate import blueprint_path
 from .limiter import Limiter
 from .marks import Limited, limited_by
@@ -150,19 +150,19 @@ class Surveyor:
         shown = (
             method or next((m for m in methods if m not in ("HEAD", "OPTIONS")), "GET")
         ).upper()
-        context = Context(endpoint, endpoint, shown, view, path)
-        context.exemption = resolver.exemption(view, path)
         limited = limited_by(self._limiter, view)
+        exemption = resolver.exemption(view, path)
+        context = Context(endpoint, Route(endpoint, shown, view, path, exemption, limited))
         settings = self._binding.settings
         defaults = await resolver.load_all(settings.default_limits, self._memo)
         own = await resolver.load_all(limited.limits, self._memo) if limited else []
-        rules = await resolver.for_call(context, limited or Limited(endpoint), self._memo)
+        found = await resolver.of_function(context, limited or Limited(endpoint), self._memo)
         lines: list[Line] = []
-        for limit in rules.limits:
+        for limit in found:
             default = limit in defaults and limit not in own
             source = "default" if default else "route" if limit in own else "blueprint"
             lines += await self._lines(limit, source, endpoint, methods)
-        return Place(endpoint, str(rule), bool(context.exemption) and not lines, lines)
+        return Place(endpoint, str(rule), bool(exemption) and not lines, lines)
 
     async def _add_general(self, found: Survey) -> None:
         settings, resolver = self._binding.settings, self._binding.resolver
