@@ -17,6 +17,7 @@ FLOORS = {
     "errors": 1,
     "batch": 1,
     "callables": 1,
+    "current": 1,
     "clock": 1,
     "exemptions": 1,
     "forwarded": 1,
@@ -60,6 +61,7 @@ FLOORS = {
 MAY_IMPORT_REDIS = {"stores/cluster.py", "stores/redis.py"}
 MAY_IMPORT_QUART = {
     "client.py",
+    "current.py",
     "gate.py",
     "in_flight.py",
     "limiter.py",

@@ -51,16 +51,21 @@ class Evaluator:
             general = await self._charges(context, rules.general, memo, look=True)
             looks = general + await self._charges(context, rules.metas, memo, look=True)
         charges = await self._charges(context, rules.limits, memo)
-        if not looks and not charges:
-            return
-        await self._decide(looks, charges)
-        _refuse_if_closed([*looks, *charges])
-        context.general_looks += general
-        context.looks += looks[len(general) :]
+        if looks or charges:
+            await self._decide(looks, charges)
+            _refuse_if_closed(looks, charges)
+            context.general_looks += general
+            context.looks += looks[len(general) :]
+            await self._conclude(context, looks, charges)
+
+    async def _conclude(
+        self, context: Context, looks: Sequence[Charge], charges: Sequence[Charge]
+    ) -> None:
+        """Note what was decided, and refuse if it must be."""
+        refused = [charge for charge in charges if not charge.told.decision.allowed]
         for look in looks:
             if not look.decision.allowed:
                 await self._refuse_by_meta(context, look)
-        refused = [charge for charge in charges if not charge.decision.allowed]
         if refused and self._settings.fail_on_first_breach:
             # All were asked at once; what stands after the first refusal is told to nobody.
             charges = charges[: charges.index(refused[0]) + 1]
@@ -100,21 +105,24 @@ class Evaluator:
     ) -> list[Charge]:
         charges = []
         for limit in limits:
-            if limit.exempt_when and await memo.ask(limit.exempt_when):
+            if limit.exempt_when is not None and await memo.ask(limit.exempt_when):
                 continue
-            charge = await self._charge(context, limit, memo, look=look)
+            scope = limit.scope
+            if callable(scope):
+                scope = await memo.ask(scope, context.route.endpoint)
+            who = await memo.ask(limit.key_func)
+            cost: Any = 0 if look else limit.cost
+            if callable(cost):
+                cost = check_cost(await memo.ask(cost))
+            charge = self._charge(context, limit, who, scope, cost)
             if charge is not None:
                 charges.append(charge)
         return charges
 
-    async def _charge(
-        self, context: Context, limit: RuntimeLimit, memo: Memo, *, look: bool
+    def _charge(
+        self, context: Context, limit: RuntimeLimit, who: Any, scope: Any, cost: int
     ) -> Charge | None:
-        own = limit.scope
-        if callable(own):
-            own = await memo.ask(own, context.route.endpoint)
-        scope = limit.full_scope(own, context.identity, context.route.method)
-        who = await memo.ask(limit.key_func)
+        scope = limit.full_scope(scope, context.identity, context.route.method)
         who = "" if who is None else str(who)
         if not who or not scope:
             _log.error("Skipping limit: %s. Empty value found in parameters.", limit.limit)
@@ -122,9 +130,6 @@ class Evaluator:
         args = [who, scope]
         if self._settings.key_prefix:
             args.insert(0, self._settings.key_prefix)
-        cost: Any = 0
-        if not look:
-            cost = check_cost(await memo.ask(limit.cost) if callable(limit.cost) else limit.cost)
         return Charge(limit, Hit(limit.limit, slot_key(*args), cost), args, self._store)
 
     async def _decide(self, looks: Sequence[Charge], charges: Sequence[Charge]) -> None:
@@ -134,7 +139,7 @@ class Evaluator:
         batch.
         """
         if self._settings.fail_on_first_breach or len(charges) < 2:
-            await self._ask([*looks, *charges])
+            await self._ask([*looks, *charges] if looks else charges)
             return
         await self._ask(looks)
         if all(look.decision.allowed for look in looks):
@@ -238,10 +243,11 @@ class Evaluator:
             charge.told.decide(decision)
 
 
-def _refuse_if_closed(charges: Iterable[Charge]) -> None:
-    for charge in charges:
-        if charge.decision.by == "closed":
-            raise LimiterUnavailable(retry_after=retry_after(charge.decision))
+def _refuse_if_closed(*groups: Iterable[Charge]) -> None:
+    for charges in groups:
+        for charge in charges:
+            if charge.told.decision.by == "closed":
+                raise LimiterUnavailable(retry_after=retry_after(charge.decision))
 
 
 def refuse(limit: Any, decision: Decision, **kwargs: Any) -> RateLimitExceeded | LimiterUnavailable:

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
-from quart import Quart, current_app, has_request_context
-from quart.globals import app_ctx, request_ctx
+from quart import Quart, current_app
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
 from .callables import Memo, ask
 from .context import Context, Route
+from .current import request_at_hand
 from .errors import StoreError
 from .evaluate import Evaluator
 from .headers import write
@@ -60,7 +60,7 @@ class Gate:
         """Charge what binds the application and views without limits of their own."""
         if not self._views_checked:
             self.check_views()
-        request = request_ctx.request
+        request = request_at_hand()
         route = self._route(request)
         if self._resolver.nothing_before(route):
             return
@@ -96,7 +96,12 @@ class Gate:
 
     async def context(self) -> Context:
         """What is known of this request; made at the first question."""
-        request = request_ctx.request
+        request = request_at_hand()
+        if request is None:
+            raise RuntimeError(
+                "limits on functions and blocks count requests, and this is none; "
+                "elsewhere write: await limiter.hit(limit, key)"
+            )
         return await self._context(request, self._route(request))
 
     async def _context(self, request: Any, route: Route) -> Context:
@@ -120,9 +125,8 @@ class Gate:
         route = self._routes.get((endpoint, method))
         if route is not None:
             return route
-        app = app_ctx.app
-        view = app.view_functions.get(endpoint)
-        path = blueprint_path(app, request.blueprint)
+        view = current_app.view_functions.get(endpoint)
+        path = blueprint_path(current_app, request.blueprint)
         exemption = self._resolver.exemption(view, path)
         limited = limited_by(self._extension, view)
         route = Route(endpoint or "", method, view, path, exemption, limited)
@@ -174,10 +178,8 @@ class Gate:
 
 def known_context(extension: Any) -> Context | None:
     """What this limiter knows of the current request; None if it was not asked yet."""
-    if not has_request_context():
-        return None
-    contexts: dict[Any, Context] = getattr(request_ctx.request, _CONTEXTS, {})
-    return contexts.get(extension)
+    contexts: dict[Any, Context] | None = getattr(request_at_hand(), _CONTEXTS, None)
+    return contexts.get(extension) if contexts else None
 
 
 def blueprint_path(app: Quart, name: str | None) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from hashlib import blake2b
@@ -66,6 +67,7 @@ def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
     return pseudonym
 
 
+@functools.lru_cache(maxsize=4096)
 def _part(part: str) -> str:
     if _PLAIN.fullmatch(part):
         return part

@@ -9,13 +9,13 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from quart import Blueprint, Quart, current_app, has_app_context, has_request_context, request
-from quart.globals import app_ctx
+from quart import Blueprint, Quart, current_app, request
 from werkzeug.sansio.response import Response
 
 from .binding import Binding, bind
 from .callables import ask
 from .constants import ConfigVars
+from .current import app_at_hand, request_at_hand
 from .errors import ConfigurationError, InvalidLimit
 from .evaluate import refusal
 from .exemptions import USUAL, ExemptionScope
@@ -425,7 +425,7 @@ class Limiter:
 
     async def identify(self, key: KeyFunction | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""
-        if not has_request_context():
+        if request_at_hand() is None:
             raise ConfigurationError("outside a request say whom to count: hit(limit, key)")
         binding = self._binding()
         own = binding.settings.key_func if binding else self._key_func
@@ -442,7 +442,7 @@ class Limiter:
         binding = self._binding()
         if binding is not None and self.enabled:
             await binding.gate.call(limited)
-        elif self.enabled and app_ctx.app not in self._known_apps and not self._warned:
+        elif self.enabled and app_at_hand() not in self._known_apps and not self._warned:
             self._warned = True
             self.logger.warning(
                 "%s is not limited: call limiter.init_app(app) to bind its Limiter", limited.name
@@ -461,7 +461,8 @@ class Limiter:
         return self._bindings.get(app)
 
     def _binding(self) -> Binding | None:
-        return self._bindings.get(app_ctx.app) if has_app_context() else None
+        app = app_at_hand()
+        return None if app is None else self._bindings.get(app)
 
     def _bound(self) -> Binding:
         binding = self._binding() or self._latest
