@@ -58,7 +58,7 @@ FLOORS = {
     "cli": 15,
     "commands": 16,
 }
-MAY_IMPORT_REDIS = {"stores/cluster.py", "stores/redis.py"}
+MAY_IMPORT_REDIS = {"stores/cluster.py", "stores/redis.py", "stores/wire.py"}
 MAY_IMPORT_QUART = {
     "client.py",
     "current.py",

@@ -41,7 +41,7 @@ from ..errors import (
     StoreTimeout,
 )
 from ..quotas import Decision, Hit
-from . import plan
+from . import plan, wire
 
 T = TypeVar("T")
 
@@ -161,6 +161,7 @@ class _Link:
         self, client: redis.asyncio.Redis, prefix: str, deadline: float, in_flight: int
     ) -> None:
         self.client = client
+        self.wire = wire.Wire(client.connection_pool)
         self.batcher: Batcher[Sequence[Hit], list[Decision]] = Batcher(
             self._send, deadline=deadline, in_flight=in_flight
         )
@@ -179,6 +180,7 @@ class _Link:
 
     async def aclose(self) -> None:
         await self.batcher.aclose()
+        await self.wire.aclose()
         await self.client.aclose()
         manager = getattr(self.client.connection_pool, "sentinel_manager", None)
         for sentinel in manager.sentinels if manager else ():
@@ -215,7 +217,7 @@ class _Link:
         self._sha = await self.client.script_load(plan.script())
 
     def _set_clock(self, reply: Any) -> None:
-        seconds, micros = reply
+        seconds, micros = map(int, reply)
         self._clock_asked_ms = monotonic_ms()
         self._clock_offset_ms = seconds * 1000 + micros // 1000 - self._clock_asked_ms
 
@@ -238,22 +240,31 @@ class _Link:
     async def _leave_replica(self, answers: Sequence[object]) -> None:
         """After a failover the pool holds connections to what is a replica now: drop them."""
         if any(isinstance(answer, (ReadOnlyError, MasterDownError)) for answer in answers):
+            await self.wire.aclose()
             await self.client.connection_pool.disconnect(inuse_connections=False)
 
     async def _exchange(self, batch: plan.Plan) -> tuple[list[Any], Any]:
         """Send a batch once; the counters' totals and the script's reply."""
         ask_clock = not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS
         argument = batch.argument() if batch.keys else ""
-        # MULTI keeps INCRBY and its EXPIRE together when the connection breaks between them.
-        async with self.client.pipeline(transaction=bool(batch.counters)) as pipe:
-            for key, (quota, callers) in batch.counters.items():
-                pipe.incrby(key, len(callers))
-                pipe.expire(key, quota.period, nx=True)
-            if argument:
-                pipe.evalsha(self._sha, len(batch.keys), *batch.keys, argument)
-            if ask_clock:
-                pipe.time()
-            replies = await pipe.execute(raise_on_error=False)
+        packed = [
+            wire.count(key, len(callers), quota.period)
+            for key, (quota, callers) in batch.counters.items()
+        ]
+        commands = 2 * len(packed)
+        if argument:
+            packed.append(
+                wire.command("EVALSHA", self._sha, len(batch.keys), *batch.keys, argument)
+            )
+        if ask_clock:
+            packed.append(wire.TIME)
+        commands += bool(argument) + ask_clock
+        if batch.counters:
+            # INCRBY and its EXPIRE stay together, also when the connection breaks between them.
+            packed = [wire.MULTI, *packed, wire.EXEC]
+            replies = _executed(await self.wire.exchange(b"".join(packed), commands + 2))
+        else:
+            replies = await self.wire.exchange(b"".join(packed), commands)
         if ask_clock:
             self._set_clock(replies.pop())
         reply = replies.pop() if argument else None
@@ -263,6 +274,15 @@ class _Link:
             await self.client.script_load(plan.script())
             reply = await self.client.evalsha(self._sha, len(batch.keys), *batch.keys, argument)
         return replies[::2], reply
+
+
+def _executed(replies: list[Any]) -> list[Any]:
+    """What EXEC replied to the commands between it and MULTI. Raises what it refused them for."""
+    executed = replies[-1]
+    if isinstance(executed, list):
+        return executed
+    errors = [reply for reply in replies if isinstance(reply, Exception)]
+    raise errors[0] if errors else ValueError("EXEC replied with no list")
 
 
 def store_error(error: BaseException) -> StoreError:
@@ -284,7 +304,7 @@ def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
     """Check a URI now; open its client later."""
     scheme, separator, rest = uri.partition("://")
     settings: dict[str, Any] = {
-        "max_connections": max_connections,
+        "max_connections": max(2, max_connections),  # one is kept for the batches
         # Never sent twice: redis-py's default would count one hit up to 11 times.
         "retry": Retry(NoBackoff(), 0),
         # The batch has one deadline; a timer for each reply costs a third of its CPU.
