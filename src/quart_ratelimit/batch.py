@@ -13,14 +13,12 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Turns that the event loop gets once the deadline has passed. The timer of a busy loop fires late,
-#: when the answer may lie in the socket unread: to send, to read and to hand on takes some turns.
-LAST_TURNS = 10
-#: Seconds that those turns take at most in a loop with time to listen. One that needs longer is
-#: itself what is slow, and says nothing of the server; it gets as many turns again,
-QUIET = 0.01
-#: until so many deadlines have passed.
-PATIENCE = 20
+#: A deadline is so many ticks. A tick lasts a turn of the event loop or longer, so a loop that is
+#: busy elsewhere gets as many turns to send, to read and to hand on what may lie in the socket
+#: already: its own slowness is never taken for the server's.
+TICKS = 20
+#: Ticks that a batch waits behind others before it goes out beside them.
+OVERTAKES = 2
 
 
 class DeadlinePassed(Exception):
@@ -34,11 +32,14 @@ class QueueFull(Exception):
 class _Batch(Generic[T, R]):
     """Callers that share one send, and one deadline: that of the first of them."""
 
-    def __init__(self) -> None:
+    __slots__ = ("born", "callers", "items", "task")
+
+    def __init__(self, born: int) -> None:
+        #: How many ticks there had been.
+        self.born = born
         self.items: list[T] = []
         self.callers: list[asyncio.Future[R]] = []
         self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.Handle | None = None
 
     def fail(self, error: Exception) -> None:
         for caller in self.callers:
@@ -67,7 +68,9 @@ class Batcher(Generic[T, R]):
         waiting: int = 20_000,
     ) -> None:
         self._send = send
-        self._deadline = deadline
+        self._tick_length = deadline / TICKS
+        self._ticks = 0
+        self._ticker: asyncio.TimerHandle | None = None
         self._in_flight = in_flight
         self._size = size
         self._max_waiting = waiting // size
@@ -105,14 +108,12 @@ class Batcher(Generic[T, R]):
             await asyncio.sleep(0)
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch: _Batch[T, R] = _Batch()
-        batch.timer = loop.call_later(self._deadline, self._listen, batch, loop.time())
-        self._waiting.append(batch)
+        self._waiting.append(_Batch(self._ticks))
+        if self._ticker is None:
+            self._ticker = loop.call_later(self._tick_length, self._tick)
         if not self._sent and not self._launching:
             self._launching = True
             loop.call_soon(self._launch)  # all that arrives in this turn of the loop goes along
-        elif self._sent:
-            loop.call_later(self._deadline / 10, self._overtake, batch)
 
     def _launch(self) -> None:
         self._launching = False
@@ -121,10 +122,19 @@ class Batcher(Generic[T, R]):
             if self._waiting and len(self._waiting[0].items) < self._size:
                 return
 
-    def _overtake(self, batch: _Batch[T, R]) -> None:
-        if batch in self._waiting and len(self._sent) < self._in_flight:
-            self._waiting.remove(batch)
-            self._start(batch)
+    def _tick(self) -> None:
+        """Give up what is past its deadline, and send on what waits behind a slow send."""
+        self._ticks += 1
+        for batch in [*self._sent, *self._waiting]:
+            if self._ticks - batch.born > TICKS:
+                self._expire(batch)
+        may_send = len(self._sent) < self._in_flight
+        if may_send and self._waiting and self._ticks - self._waiting[0].born > OVERTAKES:
+            self._start(self._waiting.popleft())
+        self._ticker = None
+        if self._sent or self._waiting:
+            loop = asyncio.get_running_loop()
+            self._ticker = loop.call_later(self._tick_length, self._tick)
 
     def _start(self, batch: _Batch[T, R]) -> None:
         self._sent.add(batch)
@@ -145,8 +155,6 @@ class Batcher(Generic[T, R]):
         except Exception as error:
             batch.fail(error)
         finally:
-            if batch.timer:
-                batch.timer.cancel()
             self._sent.discard(batch)
             if not self._sent or len(self._waiting) > 1:
                 self._launch()
@@ -161,18 +169,6 @@ class Batcher(Generic[T, R]):
             else:
                 caller.set_result(answer)
 
-    def _listen(self, batch: _Batch[T, R], since: float) -> None:
-        """The deadline has passed: see whether the answer is there, then give it up."""
-        patient = _Patience(since, self._deadline)
-
-        def turn() -> None:
-            if patient.waits():
-                batch.timer = asyncio.get_running_loop().call_soon(turn)
-            else:
-                self._expire(batch)
-
-        turn()
-
     def _expire(self, batch: _Batch[T, R]) -> None:
         batch.fail(DeadlinePassed())
         if batch.task:
@@ -181,39 +177,15 @@ class Batcher(Generic[T, R]):
             self._waiting.remove(batch)
 
 
-class _Patience:
-    """Counts the last turns of the loop; see `LAST_TURNS`."""
-
-    def __init__(self, since: float, deadline: float) -> None:
-        self._end = since + PATIENCE * deadline
-        self._turns = 0
-        self._started = 0.0
-
-    def waits(self) -> bool:
-        """Whether the loop should make another turn before the answer is given up."""
-        now = asyncio.get_running_loop().time()
-        if self._turns == 0:
-            self._started = now
-        self._turns += 1
-        if self._turns <= LAST_TURNS:
-            return True
-        if now - self._started <= QUIET or now >= self._end:
-            return False
-        self._turns = 0
-        return True
-
-
 async def within(deadline: float, call: Awaitable[R]) -> R:
     """The call's result, if it comes within so many seconds. Raises `DeadlinePassed`."""
     # Not `asyncio.timeout`: on Python 3.11 redis-py can swallow the cancellation it relies on.
     task = asyncio.ensure_future(call)
-    patient = _Patience(asyncio.get_running_loop().time(), deadline)
     try:
-        await asyncio.wait({task}, timeout=deadline)
-        while not task.done():
-            if not patient.waits():
-                raise DeadlinePassed
-            await asyncio.sleep(0)
-        return task.result()
+        for _ in range(TICKS):
+            await asyncio.wait({task}, timeout=deadline / TICKS)
+            if task.done():
+                return task.result()
+        raise DeadlinePassed
     finally:
         task.cancel()
