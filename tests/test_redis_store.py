@@ -3,12 +3,16 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from time import monotonic
 
 import pytest
 import redis.asyncio
+from quart import Quart
 
-from quart_ratelimit import ConfigurationError, FixedWindow, Hit
+from quart_ratelimit import ConfigurationError, FixedWindow, Hit, Limiter, rate_limit
 from quart_ratelimit.stores import MemoryStore, RedisStore, store_from_uri
+
+from .servers import RedisServer
 
 PER_MINUTE = FixedWindow(10, 60, aligned=True)
 
@@ -214,3 +218,30 @@ def test_every_documented_uri_is_a_redis_store_and_opens_nothing(uri: str) -> No
 
 def test_memory_is_a_store() -> None:
     assert isinstance(store_from_uri("memory://"), MemoryStore)
+
+
+async def test_a_flood_from_one_client_costs_redis_two_commands_a_second(
+    redis_server: RedisServer, redis_url: str
+) -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, storage_uri=redis_url, storage_options={"deadline": 5})
+
+    @app.get("/")
+    @rate_limit(requests=10, duration=3600)
+    async def index() -> str:
+        return "OK"
+
+    async with app.test_app():
+        client = app.test_client()
+        while (await client.get("/")).status_code == 200:
+            pass
+        await limiter.reset()
+        redis_server.ask("CONFIG", "RESETSTAT")
+        started = monotonic()
+        for _ in range(300):
+            await client.get("/")
+        seconds = monotonic() - started
+    stats = redis_server.ask("INFO", "commandstats")
+    counts, expiries = (stats[f"cmdstat_{name}"]["calls"] for name in ("incrby", "expire"))
+    assert 11 <= counts <= 11 + seconds + 1
+    assert expiries == counts

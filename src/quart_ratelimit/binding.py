@@ -13,7 +13,15 @@ from .marks import Marks
 from .resolve import Resolver
 from .settings import Settings
 from .storage import Storage, Strategy
-from .stores import ClusterStore, GuardedStore, MemoryStore, RedisStore, Store, store_from_uri
+from .stores import (
+    ClusterStore,
+    GuardedStore,
+    MemoryStore,
+    RedisStore,
+    RememberingStore,
+    Store,
+    store_from_uri,
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -49,6 +57,8 @@ def bind(
     instance = type(store).__name__
     if isinstance(store, (ClusterStore, RedisStore)):
         store = GuardedStore(store, policy=settings.on_store_error, local=standin)
+        if settings.remember_refusals:
+            store = RememberingStore(store, longest_ms=settings.remember_refusals)
     resolver = Resolver(settings, marks)
     gate = Gate(
         extension,

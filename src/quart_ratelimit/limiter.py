@@ -59,9 +59,10 @@ class Limiter:
 
     The keywords up to ``enabled`` are Flask-Limiter's; every function may be sync or async. Each
     has an app's variable that counts if it is None here. Our own are ``store`` (where to count,
-    instead of ``storage_uri``), ``on_store_error`` ("local", "open", "closed" or "raise") and
+    instead of ``storage_uri``), ``on_store_error`` ("local", "open", "closed" or "raise"),
     ``limit_unmatched`` (requests without a route, 404 and 405, fall under application and default
-    limits).
+    limits) and ``remember_refusals`` (seconds for which a worker refuses a key again by itself
+    that Redis just refused; at most until its time has come).
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Limiter:
         store: Store | None = None,
         on_store_error: str | None = None,
         limit_unmatched: bool = False,
+        remember_refusals: float = 1.0,
     ) -> None:
         self._given = {
             name: value for name, value in locals().items() if name not in ("self", "app", "store")

@@ -46,6 +46,9 @@ VARIABLES = {
     "request_identifier": ConfigVars.REQUEST_IDENTIFIER,
 }
 
+#: Seconds that a refusal may be remembered: so long may a reset by another worker go unseen.
+LONGEST_MEMORY = 60
+
 _HEADER_VARIABLES = {
     HeaderNames.LIMIT: ConfigVars.HEADER_LIMIT,
     HeaderNames.REMAINING: ConfigVars.HEADER_REMAINING,
@@ -78,6 +81,8 @@ class Settings:
     #: What to do while the store is away: one of the store's policies, or "raise".
     on_store_error: str
     limit_unmatched: bool
+    #: Milliseconds that a refusal is remembered, and not asked again; 0: not at all.
+    remember_refusals: int
 
 
 def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settings:
@@ -147,7 +152,16 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
         request_identifier=chosen("request_identifier"),
         on_store_error=_policy(given, config, bool(fallback), swallow),
         limit_unmatched=bool(given.get("limit_unmatched")),
+        remember_refusals=_remembered_ms(given.get("remember_refusals", 1.0)),
     )
+
+
+def _remembered_ms(seconds: Any) -> int:
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds <= LONGEST_MEMORY:
+        raise ConfigurationError(
+            f"remember_refusals={seconds!r} must be 0 to {LONGEST_MEMORY} seconds, e.g. 1.0"
+        )
+    return round(seconds * 1000)
 
 
 def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> None:

@@ -8,6 +8,7 @@ from .cluster import ClusterStore
 from .guard import POLICIES, Breaker, GuardedStore, check_policy
 from .memory import MemoryStore
 from .redis import RedisStore, redacted
+from .refusals import RememberingStore
 from .store import Store
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "GuardedStore",
     "MemoryStore",
     "RedisStore",
+    "RememberingStore",
     "Store",
     "check_policy",
     "redacted",

@@ -1,0 +1,165 @@
+"""What the store refused is refused again from memory, within bounds."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from quart_ratelimit.errors import ConfigurationError
+from quart_ratelimit.quotas import GCRA, Concurrency, Decision, FixedWindow, Hit, Quota
+from quart_ratelimit.stores import MemoryStore, RememberingStore
+
+TWO = FixedWindow(2, 60)
+WIDE = FixedWindow(1000, 60)
+
+
+class Counting(MemoryStore):
+    """Notes how often it is asked."""
+
+    def __init__(self, clock: list[int]) -> None:
+        super().__init__(now_ms=lambda: clock[0])
+        self.asked = 0
+
+    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+        self.asked += 1
+        return await super().hit(hits)
+
+
+@pytest.fixture
+def clock() -> list[int]:
+    return [1_000_000]
+
+
+@pytest.fixture
+def inner(clock: list[int]) -> Counting:
+    return Counting(clock)
+
+
+@pytest.fixture
+def store(inner: Counting, clock: list[int]) -> RememberingStore:
+    return RememberingStore(inner, now_ms=lambda: clock[0])
+
+
+async def spend(store: RememberingStore, quota: Quota, key: str = "ann", cost: int = 1) -> None:
+    while (await store.hit([Hit(quota, key, cost)]))[0].allowed:
+        pass
+
+
+async def test_a_flood_asks_the_store_once_a_second(
+    store: RememberingStore, inner: Counting, clock: list[int]
+) -> None:
+    await spend(store, TWO)
+    asked = inner.asked
+    for _ in range(10_000):  # ten seconds
+        clock[0] += 1
+        assert not (await store.hit([Hit(TWO, "ann")]))[0].allowed
+    assert inner.asked - asked == 10
+
+
+async def test_a_refusal_from_memory_counts_down(store: RememberingStore, clock: list[int]) -> None:
+    await spend(store, TWO)
+    (before,) = await store.hit([Hit(TWO, "ann")])
+    clock[0] += 300
+    (after,) = await store.hit([Hit(TWO, "ann")])
+    assert after.by == "memory"
+    assert after.retry_ms == (before.retry_ms or 0) - 300
+    assert after.reset_ms == before.reset_ms - 300
+    assert after.at_ms == before.at_ms + 300
+
+
+async def test_the_wait_stays_exact(store: RememberingStore, clock: list[int]) -> None:
+    quota = GCRA(10, 1)
+    await spend(store, quota)
+    (refused,) = await store.hit([Hit(quota, "ann")])
+    clock[0] += (refused.retry_ms or 0) - 1
+    assert not (await store.hit([Hit(quota, "ann")]))[0].allowed
+    clock[0] += 1
+    assert (await store.hit([Hit(quota, "ann")]))[0].allowed
+
+
+async def test_other_clients_and_other_limits_are_asked(
+    store: RememberingStore, inner: Counting
+) -> None:
+    await spend(store, TWO)
+    asked = inner.asked
+    assert (await store.hit([Hit(TWO, "bob")]))[0].allowed
+    assert (await store.hit([Hit(WIDE, "ann")]))[0].allowed
+    assert inner.asked == asked + 2
+
+
+async def test_a_dear_hit_refused_does_not_refuse_a_cheap_one(store: RememberingStore) -> None:
+    quota = FixedWindow(10, 60)
+    await store.hit([Hit(quota, "ann", 8)])
+    assert not (await store.hit([Hit(quota, "ann", 5)]))[0].allowed
+    assert (await store.hit([Hit(quota, "ann", 6)]))[0].by == "memory"
+    assert (await store.hit([Hit(quota, "ann", 2)]))[0].allowed
+
+
+async def test_what_is_given_back_is_seen_at_once(store: RememberingStore) -> None:
+    (charged,) = await store.hit([Hit(TWO, "ann", 2)])
+    assert not (await store.hit([Hit(TWO, "ann")]))[0].allowed
+    await store.hit([Hit(TWO, "ann", -1, charged.at_ms)])
+    assert (await store.hit([Hit(TWO, "ann")]))[0].allowed
+
+
+async def test_a_reset_is_seen_at_once_and_one_elsewhere_within_a_second(
+    store: RememberingStore, inner: Counting, clock: list[int]
+) -> None:
+    await spend(store, TWO)
+    await store.reset([Hit(TWO, "ann")])
+    assert (await store.hit([Hit(TWO, "ann")]))[0].allowed
+    await spend(store, TWO)
+    await inner.clear()
+    clock[0] += 1000
+    assert (await store.hit([Hit(TWO, "ann")]))[0].allowed
+    await spend(store, TWO)
+    await store.clear()
+    assert (await store.hit([Hit(TWO, "ann")]))[0].allowed
+
+
+async def test_of_several_limits_all_are_told_and_none_is_charged(
+    store: RememberingStore, inner: Counting
+) -> None:
+    hits = [Hit(WIDE, "ann"), Hit(TWO, "ann")]
+    while all(await store.hit(hits)):
+        pass
+    wide, two = await store.hit(hits)
+    assert (wide.allowed, wide.remaining, two.allowed, two.by) == (True, 998, False, "memory")
+    assert (await inner.hit([Hit(WIDE, "ann", 0)]))[0].remaining == 998
+
+
+async def test_a_forced_charge_is_never_refused(store: RememberingStore) -> None:
+    await spend(store, TWO)
+    assert (await store.hit([Hit(TWO, "ann", 1, forced=True)]))[0].allowed
+
+
+async def test_places_in_flight_are_asked_each_time(
+    store: RememberingStore, inner: Counting
+) -> None:
+    one = Concurrency(1, 60)
+    assert (await store.hit([Hit(one, "ann", lease="a")]))[0].allowed
+    assert not (await store.hit([Hit(one, "ann", lease="b")]))[0].allowed
+    await inner.hit([Hit(one, "ann", -1, lease="a")])  # another worker's request ended
+    assert (await store.hit([Hit(one, "ann", lease="b")]))[0].allowed
+
+
+async def test_what_can_never_be_allowed_is_not_remembered(
+    store: RememberingStore, inner: Counting
+) -> None:
+    for _ in range(2):
+        assert (await store.hit([Hit(TWO, "ann", 3)]))[0].retry_ms is None
+    assert inner.asked == 2
+
+
+async def test_what_is_remembered_is_bounded(inner: Counting, clock: list[int]) -> None:
+    store = RememberingStore(inner, size=10, now_ms=lambda: clock[0])
+    for number in range(100):
+        await spend(store, TWO, f"client-{number}")
+    assert len(store._young) + len(store._old) <= 22
+    asked = inner.asked
+    await store.hit([Hit(TWO, "client-99")])
+    assert inner.asked == asked
+
+
+def test_a_length_below_a_millisecond_is_named(inner: Counting) -> None:
+    with pytest.raises(ConfigurationError, match="longest_ms=0 must be 1 or more"):
+        RememberingStore(inner, longest_ms=0)
