@@ -44,6 +44,7 @@ FLOORS = {
     "settings": 7,
     "resolve": 8,
     "evaluate": 9,
+    "shield": 3,
     "gate": 10,
     "in_flight": 10,
     "binding": 11,

@@ -53,4 +53,7 @@ def client_address(
             )
         return who or LOCAL
 
+    # For the shield: what is looked at of a request beside its peer.
+    fields = (proxies.header.lower().encode(),) if proxies else ()
+    address.request_fields = fields  # type: ignore[attr-defined]
     return address

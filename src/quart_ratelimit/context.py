@@ -69,6 +69,8 @@ class Context:
     #: Charges that the response decides on.
     reserved: list[Charge] = field(default_factory=list)
     refusal: RateLimitExceeded | None = None
+    #: The hits that the store was asked last.
+    asked: Sequence[Hit] = ()
     with_defaults: bool = False
     with_blueprints: bool = False
     with_fallback: bool = False

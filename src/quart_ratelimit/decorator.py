@@ -59,9 +59,11 @@ def rate_limit(
             who = await limiter.identify(key)
             bucket = join_key(who) if scope is None else join_key(scope, who)
             quotas = limiter.quotas(limit, requests=requests, duration=duration)
-            decisions = await limiter.charge([Hit(quota, bucket) for quota in quotas])
+            hits = [Hit(quota, bucket) for quota in quotas]
+            decisions = await limiter.charge(hits)
             for quota, decision in zip(quotas, decisions, strict=True):
                 if not decision.allowed:
+                    limiter.note_refused(hits, key)
                     raise await _refusal(SnippetLimit(quota, scope, message), decision)
             return await current_app.ensure_async(view)(*args, **kwargs)
 

@@ -52,7 +52,7 @@ class Evaluator:
             looks = general + await self._charges(context, rules.metas, memo, look=True)
         charges = await self._charges(context, rules.limits, memo)
         if looks or charges:
-            await self._decide(looks, charges)
+            await self._decide(context, looks, charges)
             _refuse_if_closed(looks, charges)
             context.general_looks += general
             context.looks += looks[len(general) :]
@@ -132,23 +132,24 @@ class Evaluator:
             args.insert(0, self._settings.key_prefix)
         return Charge(limit, Hit(limit.limit, slot_key(*args), cost), args, self._store)
 
-    async def _decide(self, looks: Sequence[Charge], charges: Sequence[Charge]) -> None:
+    async def _decide(
+        self, context: Context, looks: Sequence[Charge], charges: Sequence[Charge]
+    ) -> None:
         """Ask the store: once for all, all-or-nothing.
 
         But where every limit is to be evaluated, each is charged by itself; their hits share a
         batch.
         """
         if self._settings.fail_on_first_breach or len(charges) < 2:
-            await self._ask([*looks, *charges] if looks else charges)
+            context.asked = await self._ask([*looks, *charges] if looks else charges)
             return
         await self._ask(looks)
         if all(look.decision.allowed for look in looks):
             await asyncio.gather(*[self._ask([charge]) for charge in charges])
 
-    async def _ask(self, charges: Sequence[Charge]) -> None:
-        if not charges:
-            return
-        decisions = await self._store.hit([charge.hit for charge in charges])
+    async def _ask(self, charges: Sequence[Charge]) -> list[Hit]:
+        hits = [charge.hit for charge in charges]
+        decisions = await self._store.hit(hits) if hits else []
         for charge, decision in zip(charges, decisions, strict=True):
             limit, breached = charge.limit, not decision.allowed
             charge.told = RequestLimit(
@@ -156,6 +157,7 @@ class Evaluator:
             )
             if decision.by == "local":
                 charge.store = self._standin
+        return hits
 
     async def _refuse_by_meta(self, context: Context, look: Charge) -> None:
         context.limits.append(look.told)

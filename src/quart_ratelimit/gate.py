@@ -13,13 +13,15 @@ from werkzeug.sansio.response import Response
 from .callables import Memo, ask
 from .context import Context, Route
 from .current import request_at_hand
-from .errors import StoreError
+from .errors import RateLimitExceeded, StoreError
 from .evaluate import Evaluator
 from .headers import write
 from .limits import Asked
 from .marks import Limited, Marks, check_order, limited_by
+from .quotas import Hit
 from .resolve import Resolver, Rules
 from .settings import Settings, check_limit
+from .shield import REFUSED, Refused
 
 #: What requests without a route are called in keys.
 UNMATCHED = "<unmatched>"
@@ -55,6 +57,8 @@ class Gate:
         self._fallback = fallback
         self._filters = filters
         self._views_checked = False
+        #: Whether a shield listens for refusals.
+        self.shielded = False
 
     async def before_request(self) -> None:
         """Charge what binds the application and views without limits of their own."""
@@ -157,10 +161,18 @@ class Gate:
             return UNMATCHED
         return identity
 
-    async def _check(self, context: Context, rules: Coroutine[Any, Any, Rules], memo: Memo) -> None:
+    async def _check(
+        self, context: Context, asking: Coroutine[Any, Any, Rules], memo: Memo
+    ) -> None:
         try:
+            rules = await asking
             try:
-                await self._evaluator.check(context, await rules, memo)
+                await self._evaluator.check(context, rules, memo)
+            except RateLimitExceeded:
+                # Meta limits count each refusal, so each must come by here.
+                if self.shielded and rules.fields is not None and not context.general_looks:
+                    self._note_refused(context.asked, rules.fields)
+                raise
             except StoreError:
                 if not self._settings.in_memory_fallback:
                     raise
@@ -174,6 +186,20 @@ class Gate:
             if not self._settings.swallow_errors:
                 raise
             _log.exception("Failed to rate limit. Swallowing error")
+
+    def note_refused(self, hits: Sequence[Hit], key_func: Any) -> None:
+        """Tell the shield of a refusal, if nothing but the connection was asked for its key."""
+        fields = getattr(key_func, "request_fields", None)
+        if self.shielded and fields is not None:
+            self._note_refused(hits, fields)
+
+    def _note_refused(self, hits: Sequence[Hit], fields: tuple[bytes, ...]) -> None:
+        request = request_at_hand()
+        if request is None or self._filters or self._settings.request_identifier:
+            return
+        scope = cast(dict[str, Any] | None, request.scope)
+        if scope is not None:
+            scope[REFUSED] = Refused(hits, fields)
 
 
 def known_context(extension: Any) -> Context | None:

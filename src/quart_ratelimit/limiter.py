@@ -7,7 +7,7 @@ import inspect
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from quart import Blueprint, Quart, current_app, request
 from werkzeug.sansio.response import Response
@@ -29,6 +29,7 @@ from .quotas import Concurrency, Decision, Hit, Quota
 from .reservation import Reserving
 from .runtime import RequestLimit
 from .settings import check_limit, read_settings
+from .shield import Refusing, Shield
 from .storage import Storage, Strategy
 from .stores import Store
 from .strategies import read_limit
@@ -52,6 +53,9 @@ def get_remote_address() -> str:
     """
     address = request.remote_addr
     return "127.0.0.1" if address in (None, "", "<local>") else address
+
+
+get_remote_address.request_fields = ()  # type: ignore[attr-defined]  # for the shield
 
 
 class Limiter:
@@ -140,6 +144,24 @@ class Limiter:
             app.after_serving(functools.partial(self._close, app))
         self._bindings[app] = binding
         app.extensions.setdefault("limiter", set()).add(self)
+
+    def shield(self, app: Quart) -> Shield:
+        """Put a `Shield` before an app that is bound already, and every other ASGI layer.
+
+        It refuses again, without Quart, whom a limit just refused whose key needs no more than the
+        connection: `get_remote_address`, `client_address`. Raises `ConfigurationError`.
+        """
+        binding = self._bindings.get(app)
+        if binding is None:
+            raise ConfigurationError("write limiter.init_app(app) before limiter.shield(app)")
+        if not hasattr(binding.store, "refusal"):
+            raise ConfigurationError(
+                "a shield needs the memory of refusals: leave out remember_refusals=0 and store="
+            )
+        binding.gate.shielded = True
+        shield = Shield(app.asgi_app, cast(Refusing, binding.store))
+        app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
+        return shield
 
     # Rules
 
@@ -406,6 +428,12 @@ class Limiter:
     async def _hits(self, limit: str | Quota, key: str | None, cost: int) -> list[Hit]:
         bucket = join_key(await self.identify() if key is None else key)
         return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
+
+    def note_refused(self, hits: Sequence[Hit], key: KeyFunction | None = None) -> None:
+        """Tell the shield of a refusal by that key function, or by the limiter's."""
+        binding = self._binding()
+        if binding is not None:
+            binding.gate.note_refused(hits, key or binding.settings.key_func)
 
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""

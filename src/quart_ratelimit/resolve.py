@@ -36,10 +36,9 @@ class Rules(NamedTuple):
     metas: Sequence[RuntimeLimit]
     #: Limits on breaches of any limit, looked at once a request.
     general: Sequence[RuntimeLimit]
-
-
-#: Nothing applies.
-NO_RULES = Rules((), (), ())
+    #: Request fields, in lower case, that decide with the connection on all of it; None: functions
+    #: that may ask for anything else decide, too.
+    fields: tuple[bytes, ...] | None = None
 
 
 class Resolver:
@@ -75,7 +74,7 @@ class Resolver:
     def nothing_before(self, route: Route) -> bool:
         """Whether it is known that nothing applies before the view of this route."""
         known = route.stages.get((None, False, False))
-        return known is not None and known == (NO_RULES, False, False)
+        return known is not None and not any(known[0][:3]) and not any(known[1:])
 
     async def for_fallback(self, context: Context) -> Rules:
         """What replaces all limits while the store is away."""
@@ -214,6 +213,7 @@ class Resolver:
             limits, general = await self.of_function(context, limited, memo), ()
         rules = await self._rules(context, limits, general, memo)
         if memo.asked == asked and limited in (None, context.route.limited):
+            rules = rules._replace(fields=_fields(rules))
             stages[stage] = (rules, context.with_blueprints, context.with_defaults)
         return rules
 
@@ -244,7 +244,7 @@ class Resolver:
         for limit in limits:
             metas += [meta for meta in limit.meta_limits if meta not in metas]
         of_all = await self.load_all(general, memo, "meta limits")
-        return Rules(*(_applying(each, method) for each in (limits, metas, of_all)))
+        return Rules(_applying(limits, method), _applying(metas, method), _applying(of_all, method))
 
 
 def is_static(limit: Limit) -> bool:
@@ -256,6 +256,18 @@ def is_static(limit: Limit) -> bool:
 def _applying(limits: Iterable[RuntimeLimit], method: str) -> tuple[RuntimeLimit, ...]:
     """Those that limit requests with this HTTP method, shortest period first."""
     return tuple(sorted((one for one in limits if not one.exempts(method)), key=_quota))
+
+
+def _fields(rules: Rules) -> tuple[bytes, ...] | None:
+    if rules.metas or rules.general:
+        return None  # they count each refusal
+    found: set[bytes] = set()
+    for limit in rules.limits:
+        fields = getattr(limit.key_func, "request_fields", None)
+        if fields is None or limit.exempt_when or callable(limit.scope) or callable(limit.cost):
+            return None
+        found.update(fields)
+    return tuple(sorted(found))
 
 
 def _quota(limit: RuntimeLimit) -> Quota:

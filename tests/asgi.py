@@ -1,0 +1,47 @@
+"""Requests to an ASGI app without a server, from any client address."""
+
+import asyncio
+from typing import Any, NamedTuple
+
+
+class Answer(NamedTuple):
+    """One response."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+async def ask(
+    app: Any, path: str = "/", client: str = "192.0.2.1", method: str = "GET", **fields: str
+) -> Answer:
+    """What an app answers; header fields by keyword."""
+    headers = [(b"host", b"test"), *((k.encode(), v.encode()) for k, v in fields.items())]
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.1"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": (client, 50_000),
+        "server": ("127.0.0.1", 80),
+        "extensions": {},
+        "state": {},
+    }
+    told = [{"type": "http.request", "body": b"", "more_body": False}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return told.pop() if told else await asyncio.get_running_loop().create_future()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    start, *parts = sent
+    return Answer(start["status"], start["headers"], b"".join(part["body"] for part in parts))
