@@ -6,23 +6,26 @@ from typing import Any
 import pytest
 from quart import Quart
 
+from . import test_docs
+from .docs_blocks import APPS, Block
 from .serving import ROOT
 
 TEXT = (ROOT / "docs" / "migrating.md").read_text("utf-8")
 
+
+def heading(block: Block) -> str:
+    """The chapter that a block stands in."""
+    above = TEXT.splitlines()[: block.line]
+    return [line for line in above if line.startswith("## ")][-1].removeprefix("## ")
+
+
 #: Each "after" block by its heading.
-BLOCKS = dict(re.findall(r"\n## ([^\n]+)\n(?:(?!\n## ).)*?```python after\n(.*?)```", TEXT, re.S))
+BLOCKS = {heading(block): block for block in APPS if block.word == "after"}
 
 
 @pytest.fixture
 def load(redis_url: str) -> Any:
-    def run(heading: str) -> dict[str, Any]:
-        names: dict[str, Any] = {"__name__": "migrated"}
-        source = BLOCKS[heading].replace("redis://localhost:6379/0", redis_url)
-        exec(compile(source, "docs/migrating.md", "exec"), names)
-        return names
-
-    return run
+    return lambda chapter: test_docs.load(BLOCKS[chapter], redis_url)
 
 
 async def answers(app: Quart, path: str, times: int) -> list[tuple[int, str]]:
@@ -42,6 +45,7 @@ def test_every_block_is_run_below() -> None:
         "From quart-rate-limiter",
     }
     assert TEXT.count("```python after") == len(BLOCKS)
+    assert TEXT.count("```python before") == len(BLOCKS)
 
 
 async def test_the_snippet(load: Any) -> None:

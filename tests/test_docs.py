@@ -1,0 +1,166 @@
+"""README.md and docs/: every Python block is run or type-checked, every shell block names commands
+that there are.
+
+A block that makes a Quart app is whole: it is run as it stands, in a fresh namespace, with its
+store in place, and each of its GET routes is asked once. It is type-checked, too, and so are
+fragments, which may go on from the fragments and the app above them.
+"""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quart import Quart
+
+from quart_ratelimit.cli import cli
+
+from .docs_blocks import ALL, APPS, PAGES, PYTHON, Block, blocks
+from .serving import ROOT
+
+#: What code "before" is about: it is type-checked only, as far as these are installed.
+OTHERS = {"flask", "flask_limiter", "quart_rate_limiter", "slowapi", "fastapi"}
+
+#: Commands of the reader's own system that shell blocks use.
+OUTSIDE = {"apt-get", "brew", "cd", "curl", "docker", "export", "git", "pip", "redis-cli"}
+
+
+def name_of(block: Block) -> str:
+    return block.where
+
+
+def with_stores(source: str, redis_url: str) -> str:
+    """The block with a Redis that is there for its single Redis, and memory for the others."""
+    source = re.sub(r"(?:redis|valkey)://[^\"']*", redis_url, source)
+    return re.sub(r"(?:rediss|unix|[a-z]+\+[a-z]+)://[^\"']*", "memory://", source)
+
+
+def load(block: Block, redis_url: str) -> dict[str, Any]:
+    """Run a block; the names that it leaves."""
+    names: dict[str, Any] = {"__name__": "documented"}
+    code = "\n" * (block.line - 1) + with_stores(block.source, redis_url)
+    exec(compile(code, str(block.page.relative_to(ROOT)), "exec"), names)
+    return names
+
+
+def asked(app: Quart) -> list[str]:
+    """The paths that a GET without arguments reaches."""
+    return [
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if "GET" in (rule.methods or ()) and not rule.arguments and not rule.websocket
+    ]
+
+
+def test_every_block_says_its_language() -> None:
+    assert [block.where for block in ALL if not block.language] == []
+    odd = {"py", "python3", "pycon", "bash", "shell", "console"}
+    assert [block.where for block in ALL if block.language in odd] == []
+
+
+def test_every_python_block_is_run_or_typed() -> None:
+    count = sum(page.read_text("utf-8").count("```python") for page in PAGES)
+    assert count == len(PYTHON)
+    for block in PYTHON:
+        assert block.word in ("", "before", "after"), block.where
+        if block.word == "before":
+            assert block.imports & OTHERS, f"{block.where} is nobody else's code"
+        if block.word == "after":
+            assert block in APPS, block.where
+
+
+@pytest.mark.parametrize("block", APPS, ids=name_of)
+async def test_an_app_runs_as_it_is_written(block: Block, redis_url: str) -> None:
+    apps = [one for one in load(block, redis_url).values() if isinstance(one, Quart)]
+    assert apps
+    for app in apps:
+        async with app.test_app():
+            for path in asked(app):
+                response = await app.test_client().get(path)
+                assert response.status_code < 500, path
+
+
+def modules(page: Path) -> dict[str, str]:
+    """What there is to type-check in a page: text by name. A line keeps its number in the page."""
+    found: dict[str, str] = {}
+    name, above = f"{page.stem}_1", "from tests.docs_preamble import *"
+    for block in blocks(page):
+        if block.language != "python":
+            continue
+        padding = "\n" * (block.line - 1)
+        if block.word == "before" or block in APPS:
+            whole = f"{page.stem}_{block.line}"
+            found[whole] = padding + block.source
+            if block in APPS:
+                above = f"from tests.docs_preamble import *; from {whole} import *"
+                name = f"{page.stem}_after_{block.line}"
+            continue
+        text = found.setdefault(name, above)
+        found[name] = text + padding[text.count("\n") :] + block.source
+    return found
+
+
+def test_all_blocks_are_typed(tmp_path: Path) -> None:
+    for page in PAGES:
+        for name, text in modules(page).items():
+            (tmp_path / f"{name}.py").write_text(text, "utf-8")
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "mypy", "--config-file=", f"--cache-dir={ROOT / '.mypy_cache'}",
+            "--check-untyped-defs", "--ignore-missing-imports", "--hide-error-context",
+            "--allow-redefinition-new", "--local-partial-types",
+            # A page shows one view after another, and awaits without a function around it.
+            "--disable-error-code=no-redef", "--disable-error-code=top-level-await",
+            "--disable-error-code=syntax", *map(str, sorted(tmp_path.glob("*.py"))),
+        ],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout.replace(f"{tmp_path}/", "") + done.stderr
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The command lines of a shell block, without variables set before them and without pipes."""
+    lines = block.source.replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [[word for word in line if not re.match(r"[A-Z_]+=", word)] for line in words if line]
+
+
+def there_is(command: list[str]) -> bool:
+    """Whether the reader can run this in our tree."""
+    match command:
+        case ["./dev", name, *_]:
+            return f"\n    {name})" in (ROOT / "dev").read_text("utf-8")
+        case ["python", "-m", module, *_]:
+            return importlib.util.find_spec(module) is not None
+        case ["python", path, *_]:
+            return (ROOT / path).is_file()
+        case ["quart", *rest]:
+            options = [word for word in rest if not word.startswith("-")]
+            at = options.index("limiter") if "limiter" in options else -1
+            return at < 0 or options[at + 1] in cli.commands
+        case ["hypercorn", *rest]:
+            modules = [word.partition(":")[0] for word in rest if word.endswith(":app")]
+            return len(modules) == 1 and modules[0] in {"app", "serve"} | {
+                f"examples.{path.stem}" for path in (ROOT / "examples").glob("*.py")
+            }
+    return command[0] in OUTSIDE
+
+
+@pytest.mark.parametrize("block", [b for b in ALL if b.language == "sh"], ids=name_of)
+def test_a_shell_block_names_commands_that_there_are(block: Block) -> None:
+    assert [line for line in commands(block) if not there_is(line)] == []
+
+
+async def test_the_readme_app_refuses_the_eleventh_request(redis_url: str) -> None:
+    app = load(next(b for b in APPS if b.page.name == "README.md"), redis_url)["app"]
+    async with app.test_app():
+        client = app.test_client()
+        statuses = [(await client.get("/api/data")).status_code for _ in range(11)]
+        refused = await client.get("/api/data")
+    assert statuses == [200] * 10 + [429]
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert await refused.get_json() == {"message": "Too many requests. Please try again later."}
