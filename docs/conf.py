@@ -1,0 +1,24 @@
+"""How the documentation is built: ``./dev docs``, into build/docs; needs no network."""
+
+from importlib.metadata import version as version_of
+
+project = "quart-ratelimit"
+author = "The quart-ratelimit authors"
+copyright = author  # Sphinx' name for it
+version = release = version_of("quart-ratelimit")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+html_theme = "furo"
+html_title = f"{project} {version}"
+html_copy_source = False
+
+myst_heading_anchors = 3
+# The index names pages that may not be written yet. One that it does not name is still an error.
+suppress_warnings = ["toc.not_readable"]
+
+# Docstrings write `Name` for what is ours.
+default_role = "py:obj"
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 88
