@@ -11,15 +11,20 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from quart import Quart
 
+from quart_ratelimit import Hit
 from quart_ratelimit.cli import cli
+from quart_ratelimit.stores import RedisStore
 
+from .algorithms import ALL as QUOTAS
 from .docs_blocks import ALL, APPS, PAGES, PYTHON, Block, blocks
+from .servers import RedisServer
 from .serving import ROOT
 
 #: What code "before" is about: it is type-checked only, as far as these are installed.
@@ -164,3 +169,20 @@ async def test_the_readme_app_refuses_the_eleventh_request(redis_url: str) -> No
     assert statuses == [200] * 10 + [429]
     assert 0 < int(refused.headers["Retry-After"]) <= 60
     assert await refused.get_json() == {"message": "Too many requests. Please try again later."}
+
+
+async def test_the_access_that_is_asked_for_suffices(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    text = (ROOT / "docs" / "servers.md").read_text("utf-8")
+    (rules,) = re.findall(r"an ACL user needs `([^`]+)`", text)
+    server = start_redis()
+    server.ask("ACL", "SETUSER", "limits", "on", ">secret", *rules.split())
+    store = RedisStore(server.url.replace("redis://", "redis://limits:secret@"), deadline=5)
+    await store.start()
+    hits = [Hit(quota, "ann", lease="one") for quota in QUOTAS]
+    assert all(await store.hit(hits))
+    assert all([(await store.hit([hit]))[0] for hit in hits])
+    assert await store.reset(hits[:1]) == 1
+    assert await store.clear() == len(hits) - 1
+    await store.aclose()
