@@ -171,6 +171,19 @@ async def test_the_readme_app_refuses_the_eleventh_request(redis_url: str) -> No
     assert await refused.get_json() == {"message": "Too many requests. Please try again later."}
 
 
+async def test_the_tutorials_apps_refuse_the_sixth_request(redis_url: str) -> None:
+    for block in [one for one in APPS if one.page.stem == "tutorial"]:
+        app = load(block, redis_url)["app"]
+        paths = asked(app)
+        path = "/api/report" if "/api/report" in paths else "/api/data"
+        async with app.test_app():
+            await app.extensions["quart_ratelimit"].reset()
+            answers = [await app.test_client().get(path) for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+        assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
+        assert answers[-1].headers["X-RateLimit-Remaining"] == "0"
+
+
 async def test_the_access_that_is_asked_for_suffices(
     start_redis: Callable[..., RedisServer],
 ) -> None:

@@ -1,4 +1,4 @@
-"""examples/: every app is driven to its limit, in memory and on a Redis."""
+"""examples/, and the pages that show them: every app is driven to its limit."""
 
 import asyncio
 import importlib.util
@@ -8,6 +8,8 @@ from types import ModuleType
 import pytest
 from quart import Quart
 
+from . import test_docs
+from .docs_blocks import APPS
 from .serving import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
@@ -20,12 +22,19 @@ def name_of(path: object) -> str:
 
 @pytest.fixture(params=["memory", "redis"])
 def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Imports an example afresh, as ``hypercorn`` would, with the store in ``REDIS_URL``."""
-    in_memory = request.param == "memory"
-    url = "" if in_memory else request.getfixturevalue("redis_url")
+    """Imports an example afresh, as ``hypercorn`` would, with the store in ``REDIS_URL``.
+
+    "page": the app that docs/ shows under the same name instead.
+    """
+    url = "" if request.param == "memory" else request.getfixturevalue("redis_url")
     monkeypatch.setenv("REDIS_URL", url)
 
     def run(name: str) -> ModuleType:
+        if request.param == "page":
+            block = next(one for one in APPS if one.page.stem == name)
+            module = ModuleType(name)
+            vars(module).update(test_docs.load(block, url))
+            return module
         path = ROOT / "examples" / f"{name}.py"
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None
@@ -35,6 +44,10 @@ def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Loa
         return module
 
     return run
+
+
+#: For examples that a page shows, too.
+with_page = pytest.mark.parametrize("load", ["memory", "redis", "page"], indirect=True)
 
 
 async def post_form(app: Quart, times: int, user: str, password: str, peer: str) -> list[int]:
@@ -67,6 +80,7 @@ def test_an_example_is_short_and_says_how_to_run_it(path: object) -> None:
     assert f"examples.{module}" in text
 
 
+@with_page
 async def test_login_charges_an_address_for_failures_only(load: Load) -> None:
     app = load("login").app
     async with app.test_app():
@@ -76,6 +90,7 @@ async def test_login_charges_an_address_for_failures_only(load: Load) -> None:
         assert await post_form(app, 1, "ann", "correct horse", "203.0.113.2") == [200]
 
 
+@with_page
 async def test_login_charges_an_account_whoever_tries_it(load: Load) -> None:
     app = load("login").app
     async with app.test_app():
@@ -86,6 +101,7 @@ async def test_login_charges_an_account_whoever_tries_it(load: Load) -> None:
         assert await post_form(app, 1, "bob", "battery staple", "203.0.113.3") == [200]
 
 
+@with_page
 async def test_login_counts_guesses_that_come_at_once(load: Load) -> None:
     app = load("login").app
     async with app.test_app():
@@ -94,6 +110,7 @@ async def test_login_counts_guesses_that_come_at_once(load: Load) -> None:
     assert sorted(statuses) == [401] * 5 + [429] * 35
 
 
+@with_page
 async def test_tenants_have_the_limit_of_their_plan(load: Load) -> None:
     module = load("tenants")
     async with module.app.test_app():
@@ -110,6 +127,7 @@ async def test_tenants_have_the_limit_of_their_plan(load: Load) -> None:
         assert await get("k-free", 1) == [200]
 
 
+@with_page
 async def test_llm_reserves_what_may_be_spent_and_charges_what_was(load: Load) -> None:
     app = load("llm").app
     async with app.test_app():
