@@ -37,6 +37,6 @@ async def login() -> ResponseReturnValue:
     """The places are reserved before this runs, so guesses in parallel gain nothing."""
     form = await request.form
     known = PASSWORDS.get(await account(), "")
-    if known and hmac.compare_digest(known, form.get("password", "")):
+    if known and hmac.compare_digest(known.encode(), form.get("password", "").encode()):
         return {"welcome": await account()}
     return {"message": "Wrong name or password."}, 401
