@@ -16,6 +16,7 @@ from quart_ratelimit import InvalidLimit, Limiter
 from quart_ratelimit.cli import cli
 from quart_ratelimit.constants import ConfigVars
 from quart_ratelimit.settings import VARIABLES
+from quart_ratelimit.stores import RedisStore
 from quart_ratelimit.strategies import quotas_of
 
 from .serving import ROOT
@@ -63,6 +64,17 @@ def test_the_defaults_are_those_of_a_limiter_that_was_told_nothing() -> None:
     variables = {variable: default for _, variable, default, _ in SETTINGS}
     names = {f"RATELIMIT_HEADER_{key.name}": n for key, n in binding.settings.header_names.items()}
     assert {variable: variables[variable] for variable in names} == names
+
+
+def test_every_option_of_the_redis_store_is_listed_with_its_default() -> None:
+    keywords = {
+        name: parameter.default
+        for name, parameter in inspect.signature(RedisStore).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    listed = {name: default for name, default, _ in rows("servers.md", "option | default")}
+    assert listed.pop("any other") == ""
+    assert {name: ast.literal_eval(default) for name, default in listed.items()} == keywords
 
 
 def test_every_public_name_is_in_the_reference() -> None:
