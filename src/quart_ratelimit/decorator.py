@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ParamSpec, cast
@@ -10,6 +11,9 @@ from typing import Any, ParamSpec, cast
 from quart import current_app, jsonify
 from werkzeug.exceptions import HTTPException
 
+from .binding import Binding
+from .callables import ask
+from .current import app_at_hand
 from .errors import ConfigurationError, RateLimitExceeded
 from .evaluate import refuse
 from .keys import join_key
@@ -51,20 +55,34 @@ def rate_limit(
     called in an app without a `Limiter`.
     """
     read_limit(limit, requests, duration)
+    quotas_of: dict[str, list[Quota]] = {}  # by strategy
 
     def decorate(view: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
+        is_async = inspect.iscoroutinefunction(view)
+
+        async def check() -> None:
+            limiter, binding = _at_hand(view)
+            if binding is None or not limiter.enabled:
+                return
+            settings = binding.settings
+            key_func = key or settings.key_func
+            who = str(await ask(key_func))
+            bucket = join_key(who) if scope is None else join_key(scope, who)
+            quotas = quotas_of.get(settings.strategy)
+            if quotas is None:
+                quotas = read_limit(limit, requests, duration, settings.strategy)
+                quotas_of[settings.strategy] = quotas
+            hits = [Hit(quota, bucket) for quota in quotas]
+            for hit, decision in zip(hits, await binding.store.hit(hits), strict=True):
+                if not decision.allowed:
+                    binding.gate.note_refused(hits, key_func)
+                    raise await _refusal(SnippetLimit(hit.quota, scope, message), decision)
+
         @functools.wraps(view)
         async def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
-            limiter = _current_limiter(view)
-            who = await limiter.identify(key)
-            bucket = join_key(who) if scope is None else join_key(scope, who)
-            quotas = limiter.quotas(limit, requests=requests, duration=duration)
-            hits = [Hit(quota, bucket) for quota in quotas]
-            decisions = await limiter.charge(hits)
-            for quota, decision in zip(quotas, decisions, strict=True):
-                if not decision.allowed:
-                    limiter.note_refused(hits, key)
-                    raise await _refusal(SnippetLimit(quota, scope, message), decision)
+            await check()
+            if is_async:
+                return await cast(Any, view(*args, **kwargs))
             return await current_app.ensure_async(view)(*args, **kwargs)
 
         note_wrapped(view, limited)
@@ -73,14 +91,16 @@ def rate_limit(
     return decorate
 
 
-def _current_limiter(view: Callable[..., Any]) -> Limiter:
-    limiter = current_app.extensions.get(EXTENSION)
-    if limiter is None:
+def _at_hand(view: Callable[..., Any]) -> tuple[Limiter, Binding | None]:
+    """The app's first limiter and, unless it is disabled there, its rooms."""
+    app = app_at_hand()
+    limiter: Limiter | None = app.extensions.get(EXTENSION) if app else None
+    if app is None or limiter is None:
         raise ConfigurationError(
             f"{view.__qualname__} is rate limited, but the app has no Limiter: "
             "write Limiter(app=app) or limiter.init_app(app)"
         )
-    return cast(Limiter, limiter)
+    return limiter, limiter.binding_for(app)
 
 
 async def _refusal(limit: SnippetLimit, decision: Decision) -> HTTPException:

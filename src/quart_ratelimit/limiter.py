@@ -138,8 +138,7 @@ class Limiter:
         self._in_memory_fallback_enabled = settings.on_store_error in ("raise", "local")
         self._latest = binding = bind(self, settings, self._marks, self._filters, self._store)
         if app not in self._bindings:
-            app.before_request(self._before_request)
-            app.after_request(self._after_request)
+            self._watch(app)
             app.before_serving(functools.partial(self._start, app))
             app.after_serving(functools.partial(self._close, app))
         self._bindings[app] = binding
@@ -429,12 +428,6 @@ class Limiter:
         bucket = join_key(await self.identify() if key is None else key)
         return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
 
-    def note_refused(self, hits: Sequence[Hit], key: KeyFunction | None = None) -> None:
-        """Tell the shield of a refusal by that key function, or by the limiter's."""
-        binding = self._binding()
-        if binding is not None:
-            binding.gate.note_refused(hits, key or binding.settings.key_func)
-
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""
         if not self.enabled:
@@ -463,10 +456,20 @@ class Limiter:
 
     # One request
 
-    async def _before_request(self) -> None:
-        binding = self._binding()
-        if binding is not None and self.enabled:
-            await binding.gate.before_request()
+    def _watch(self, app: Quart) -> None:
+        """Have the app ask the gate of its latest binding, before each view and after it."""
+        bindings, this = self._bindings, weakref.ref(app)
+
+        async def before_request() -> None:
+            if self.enabled:
+                await bindings[cast(Quart, this())].gate.before_request()
+
+        async def after_request(response: R) -> R:
+            gate = bindings[cast(Quart, this())].gate
+            return await gate.after_request(response, headers=self.enabled)
+
+        app.before_request(before_request)
+        app.after_request(after_request)
 
     async def _call(self, limited: Limited) -> None:
         binding = self._binding()
@@ -477,12 +480,6 @@ class Limiter:
             self.logger.warning(
                 "%s is not limited: call limiter.init_app(app) to bind its Limiter", limited.name
             )
-
-    async def _after_request(self, response: R) -> R:
-        binding = self._binding()
-        if binding is None:
-            return response
-        return await binding.gate.after_request(response, headers=self.enabled)
 
     # One app
 
