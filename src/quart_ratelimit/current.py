@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from quart import Quart, Request
 from quart.globals import app_ctx, request_ctx
 
+# What is behind a proxy, by werkzeug's own name for it.
+_app_context: Any = getattr(app_ctx, "_get_current_object")  # noqa: B009  # typed as its object
+_request_context: Any = getattr(request_ctx, "_get_current_object")  # noqa: B009
+
 
 def app_at_hand() -> Quart | None:
     """The app of the current context; None outside of one."""
-    context = _unwrapped(app_ctx)
-    return None if context is None else cast(Quart, context.app)
+    try:
+        app: Quart = _app_context().app
+    except RuntimeError:
+        return None
+    return app
 
 
 def request_at_hand() -> Request | None:
     """The current request; None outside of one."""
-    context = _unwrapped(request_ctx)
-    return None if context is None else cast(Request, context.request)
-
-
-def _unwrapped(proxy: Any) -> Any:
     try:
-        return proxy._get_current_object()
+        request: Request = _request_context().request
     except RuntimeError:
         return None
+    return request

@@ -109,10 +109,10 @@ class Gate:
         return await self._context(request, self._route(request))
 
     async def _context(self, request: Any, route: Route) -> Context:
-        contexts = vars(request).setdefault(_CONTEXTS, {})
+        contexts: dict[Any, Context] = vars(request).setdefault(_CONTEXTS, {})
         known = contexts.get(self._extension)
         if known is not None:
-            return cast(Context, known)
+            return known
         identity = await self._identity(request.endpoint)
         context = contexts[self._extension] = Context(identity, route)
         context.free = not identity or route.endpoint.rpartition(".")[2] == "static"

@@ -113,7 +113,8 @@ class Limiter:
         self._store = store
         self._marks = Marks()
         self._filters: list[Asked[bool]] = []
-        self._bindings: weakref.WeakKeyDictionary[Quart, Binding] = weakref.WeakKeyDictionary()
+        #: Each app's latest binding, in a list that its hooks look into.
+        self._rooms: weakref.WeakKeyDictionary[Quart, list[Binding]] = weakref.WeakKeyDictionary()
         self._latest: Binding | None = None
         self._turns = Turns(self.charge)
         self._warned = False
@@ -137,11 +138,12 @@ class Limiter:
         self._in_memory_fallback = settings.in_memory_fallback
         self._in_memory_fallback_enabled = settings.on_store_error in ("raise", "local")
         self._latest = binding = bind(self, settings, self._marks, self._filters, self._store)
-        if app not in self._bindings:
+        if app not in self._rooms:
+            self._rooms[app] = [binding]
             self._watch(app)
             app.before_serving(functools.partial(self._start, app))
             app.after_serving(functools.partial(self._close, app))
-        self._bindings[app] = binding
+        self._rooms[app][:] = [binding]
         app.extensions.setdefault("limiter", set()).add(self)
 
     def shield(self, app: Quart) -> Shield:
@@ -150,7 +152,7 @@ class Limiter:
         It refuses again, without Quart, whom a limit just refused whose key needs no more than the
         connection: `get_remote_address`, `client_address`. Raises `ConfigurationError`.
         """
-        binding = self._bindings.get(app)
+        binding = self.binding_for(app)
         if binding is None:
             raise ConfigurationError("write limiter.init_app(app) before limiter.shield(app)")
         if not hasattr(binding.store, "refusal"):
@@ -458,15 +460,14 @@ class Limiter:
 
     def _watch(self, app: Quart) -> None:
         """Have the app ask the gate of its latest binding, before each view and after it."""
-        bindings, this = self._bindings, weakref.ref(app)
+        latest = self._rooms[app]
 
         async def before_request() -> None:
             if self.enabled:
-                await bindings[cast(Quart, this())].gate.before_request()
+                await latest[-1].gate.before_request()
 
         async def after_request(response: R) -> R:
-            gate = bindings[cast(Quart, this())].gate
-            return await gate.after_request(response, headers=self.enabled)
+            return await latest[-1].gate.after_request(response, headers=self.enabled)
 
         app.before_request(before_request)
         app.after_request(after_request)
@@ -485,11 +486,12 @@ class Limiter:
 
     def binding_for(self, app: Quart) -> Binding | None:
         """The limiter's settings and rooms in that app; None if it is not limited."""
-        return self._bindings.get(app)
+        latest = self._rooms.get(app)
+        return latest[-1] if latest else None
 
     def _binding(self) -> Binding | None:
         app = app_at_hand()
-        return None if app is None else self._bindings.get(app)
+        return None if app is None else self.binding_for(app)
 
     def _bound(self) -> Binding:
         binding = self._binding() or self._latest
@@ -498,14 +500,14 @@ class Limiter:
         return binding
 
     async def _start(self, app: Quart) -> None:
-        binding = self._bindings[app]
+        binding = self._rooms[app][-1]
         binding.gate.check_views()
         if binding.in_memory:
             self.logger.warning("rate limits are kept in memory: each worker counts alone")
         await binding.store.start()
 
     async def _close(self, app: Quart) -> None:
-        await self._bindings[app].store.aclose()
+        await self._rooms[app][-1].store.aclose()
 
 
 def tightness(decision: Decision) -> tuple[bool, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from .callables import Memo
 from .context import Context, Route
@@ -203,8 +203,9 @@ class Resolver:
         stage = (limited, context.with_blueprints, context.with_defaults)
         known = stages.get(stage)
         if known is not None:
+            rules: Rules
             rules, context.with_blueprints, context.with_defaults = known
-            return cast(Rules, rules)
+            return rules
         asked = memo.asked
         if limited is None:
             limits = await self._before_view(context, memo)

@@ -53,6 +53,8 @@ class Plan:
         self._scripted: list[list[tuple[int | str, ...]]] = []
         self._scripted_index: list[int] = []
         self._count = len(requests)
+        #: Whether a request failed alone, once its replies were read.
+        self.failed = False
         for index, hits in enumerate(requests):
             quota = hits[0].quota if len(hits) == 1 else None
             if counters and type(quota) is FixedWindow and quota.aligned and _plain(hits[0]):
@@ -86,6 +88,7 @@ class Plan:
         answers: list[list[Decision] | Exception] = [[]] * self._count
         for (quota, callers), total in zip(self.counters.values(), totals, strict=True):
             if isinstance(total, Exception):
+                self.failed = True
                 full = "overflow" in str(total)  # it counts no further, so it is far past any limit
                 for index in callers:
                     answers[index] = [quota.ranked(MAX_EXACT, self._now_ms)] if full else total
@@ -101,19 +104,21 @@ class Plan:
 
     def _read_script(self, reply: object, answers: list[list[Decision] | Exception]) -> None:
         if isinstance(reply, Exception):
+            self.failed = True
             for index in self._scripted_index:
                 answers[index] = reply
             return
         hits = sum(map(len, self._scripted))
         if not isinstance(reply, list) or len(reply) != 1 + hits * REPLY_WIDTH:
             raise ValueError("the script's reply has another shape than its plan")
-        numbers = [_whole(number) for number in reply]
-        at = numbers[0]
+        if set(map(type, reply)) != {int}:
+            raise ValueError("the script's reply holds something else than integers")
+        at = reply[0]
         position = 1
         for index, items in zip(self._scripted_index, self._scripted, strict=True):
             decisions = []
             for _ in items:
-                allowed, remaining, reset, retry = numbers[position : position + REPLY_WIDTH]
+                allowed, remaining, reset, retry = reply[position : position + REPLY_WIDTH]
                 wait = None if retry < 0 else retry
                 decisions.append(Decision(allowed == 1, remaining, reset, wait, at))
                 position += REPLY_WIDTH

@@ -234,8 +234,10 @@ class _Link:
         except Exception as error:  # redis-py lets AttributeError and its like escape, too
             await self._leave_replica([error])
             raise store_error(error) from error
-        await self._leave_replica(answers)
-        return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+        if batch.failed:
+            await self._leave_replica(answers)
+            return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+        return answers
 
     async def _leave_replica(self, answers: Sequence[object]) -> None:
         """After a failover the pool holds connections to what is a replica now: drop them."""
