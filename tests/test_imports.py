@@ -22,6 +22,7 @@ FLOORS = {
     "exemptions": 1,
     "forwarded": 1,
     # know no more than those
+    "connection": 2,
     "keys": 2,
     "proxies": 2,
     # what a limit is
@@ -62,6 +63,7 @@ FLOORS = {
 MAY_IMPORT_REDIS = {"stores/cluster.py", "stores/redis.py", "stores/wire.py"}
 MAY_IMPORT_QUART = {
     "client.py",
+    "connection.py",
     "current.py",
     "gate.py",
     "in_flight.py",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from quart import Quart, Request
-from quart.globals import app_ctx, request_ctx
+from quart import Quart, Request, Websocket
+from quart.globals import app_ctx, request_ctx, websocket_ctx
 
 
 def app_at_hand() -> Quart | None:
@@ -14,10 +14,16 @@ def app_at_hand() -> Quart | None:
     return None if context is None else cast(Quart, context.app)
 
 
-def request_at_hand() -> Request | None:
-    """The current request; None outside of one."""
+def request_at_hand() -> Request | Websocket | None:
+    """The current request, or the handshake of the current websocket; None outside of both."""
     context = _unwrapped(request_ctx)
-    return None if context is None else cast(Request, context.request)
+    return websocket_at_hand() if context is None else cast(Request, context.request)
+
+
+def websocket_at_hand() -> Websocket | None:
+    """The current websocket; None outside of one."""
+    context = _unwrapped(websocket_ctx)
+    return None if context is None else cast(Websocket, context.websocket)
 
 
 def _unwrapped(proxy: Any) -> Any:

@@ -9,11 +9,13 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from quart import Blueprint, Quart, current_app, request
+from quart import Blueprint, Quart, current_app
+from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
 from .binding import Binding, bind
 from .callables import ask
+from .connection import connection_at_hand
 from .constants import ConfigVars
 from .current import app_at_hand, request_at_hand
 from .errors import ConfigurationError, InvalidLimit
@@ -51,6 +53,9 @@ def get_remote_address() -> str:
 
     127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
     """
+    request = request_at_hand()
+    if request is None:
+        raise RuntimeError("the address of a peer is known in a request or a websocket only")
     address = request.remote_addr
     return "127.0.0.1" if address in (None, "", "<local>") else address
 
@@ -140,6 +145,9 @@ class Limiter:
         if app not in self._bindings:
             app.before_request(self._before_request)
             app.after_request(self._after_request)
+            app.before_websocket(self._before_websocket)
+            app.after_websocket(self._after_websocket)
+            app.teardown_websocket(self._teardown_websocket)
             app.before_serving(functools.partial(self._start, app))
             app.after_serving(functools.partial(self._close, app))
         self._bindings[app] = binding
@@ -483,6 +491,21 @@ class Limiter:
         if binding is None:
             return response
         return await binding.gate.after_request(response, headers=self.enabled)
+
+    async def _before_websocket(self) -> None:
+        connection_at_hand()  # watched from its handshake on
+        await self._before_request()
+
+    async def _after_websocket(self, response: ResponseTypes | None) -> ResponseTypes | None:
+        if response is not None:
+            response = await self._after_request(response)
+            await connection_at_hand().end_as(response.status_code)
+        return response
+
+    async def _teardown_websocket(self, _: BaseException | None) -> None:
+        """A connection that had no response in HTTP was accepted: that is status 101."""
+        if connection_at_hand().accepted:
+            await self._after_request(Response(status=101))
 
     # One app
 
