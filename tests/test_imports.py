@@ -48,6 +48,7 @@ FLOORS = {
     "shield": 3,
     "gate": 10,
     "in_flight": 10,
+    "messages": 10,
     "binding": 11,
     # the extension, and what stands on it
     "client": 3,
@@ -68,6 +69,7 @@ MAY_IMPORT_QUART = {
     "gate.py",
     "in_flight.py",
     "limiter.py",
+    "messages.py",
     "decorator.py",
     "quart_rate_limiter.py",
     "streaming.py",

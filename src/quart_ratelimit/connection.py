@@ -8,7 +8,7 @@ are only close codes (RFC 6455, section 7.4.1, and IANA's registry of them).
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 from quart import Websocket
 
@@ -38,6 +38,7 @@ class Connection:
         self.websocket = websocket
         self.accepted = False
         self.closed = False
+        self._ended = False
         self._accept, self._close = websocket.accept, websocket.close
         #: Quart's own for this connection, which it cancels when the client goes away.
         self._task = asyncio.current_task()
@@ -53,15 +54,17 @@ class Connection:
         self.closed = True
         await self._close(code, reason)
 
-    async def end(self, code: int, reason: str) -> None:
-        """Close the connection; its view is cancelled, as when its client goes away."""
+    async def end(self, code: int, reason: str) -> NoReturn:
+        """Close the connection and cancel its view, as when its client goes away: never returns."""
         if not self.closed:
-            await self.websocket.accept()  # or the code could not be told
-            await self.websocket.close(
-                code, reason.encode()[:LONGEST_REASON].decode("utf-8", "ignore")
-            )
-        if self._task is not None:
+            await self.websocket.accept()  # before that no code can be told
+            short = reason.encode()[:LONGEST_REASON].decode(errors="ignore")
+            await self.websocket.close(code, short)
+        if not self._ended and self._task is not None:
+            self._ended = True  # once, as a second time would cut short what cleans up
             self._task.cancel()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("nobody answers that future")
 
     async def end_as(self, status: int) -> None:
         """Close with the code for an HTTP status, if it came too late to be sent."""

@@ -7,6 +7,7 @@ import inspect
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from secrets import token_hex
 from typing import Any, TypeVar, cast
 
 from quart import Blueprint, Quart, current_app
@@ -27,6 +28,7 @@ from .in_flight import InFlight
 from .keys import join_key, slot_key
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
 from .marks import ATTRIBUTE, Limited, Marks, limited_by, note_wrapped
+from .messages import Messages
 from .quotas import Concurrency, Decision, Hit, Quota
 from .reservation import Reserving
 from .runtime import RequestLimit
@@ -34,7 +36,7 @@ from .settings import check_limit, read_settings
 from .shield import Refusing, Shield
 from .storage import Storage, Strategy
 from .stores import Store
-from .strategies import read_limit
+from .strategies import quotas_of, read_limit
 from .waiting import Turns
 
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
@@ -433,6 +435,43 @@ class Limiter:
 
         return InFlight(self.charge, hit)
 
+    def messages(
+        self,
+        limit: str | Quota,
+        key: str | None = None,
+        *,
+        key_func: KeyFunction | None = None,
+        scope: str | None = None,
+        per_connection: bool = False,
+        cost: int | Asked[int] = 1,
+        on_breach: str | Asked[Any] = "close",
+    ) -> Messages:
+        """Limit what the client of a websocket sends: by its key, or each connection by itself.
+
+        Decorates a view, under its ``@app.websocket``, or guards a block, ``async with
+        limiter.messages("10/second"):``; there ``websocket.receive`` gives only what the limit
+        allows. ``cost`` may be a function of the message, such as `message_bytes`. A breach may
+        "close" the connection with code 1008, be answered by an "error" in JSON, "drop" the
+        message, or "raise" `RateLimitExceeded` where it is received; or a function is given the
+        `RequestLimit`, and what it answers with is sent. Raises `InvalidLimit`,
+        `ConfigurationError`.
+        """
+        quotas_of(limit, self._strategy())
+
+        async def hits(default_scope: str) -> list[Hit]:
+            if not (self.enabled or self.initialized):
+                return []  # switched off from the start
+            if (await self._bound().gate.context()).free:
+                return []
+            who = token_hex(8) if per_connection else key
+            bucket = slot_key(
+                await self.identify(key_func) if who is None else who, scope or default_scope
+            )
+            return [Hit(quota, bucket) for quota in quotas_of(limit, self._strategy())]
+
+        charge = self._charge_here if per_connection else self.charge
+        return Messages(self, charge, hits, cost=cost, on_breach=on_breach)
+
     async def _hits(self, limit: str | Quota, key: str | None, cost: int) -> list[Hit]:
         bucket = join_key(await self.identify() if key is None else key)
         return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
@@ -449,6 +488,12 @@ class Limiter:
             return [Decision(True, hit.quota.amount, 0, 0) for hit in hits]
         return await self.store.hit(hits)
 
+    async def _charge_here(self, hits: Sequence[Hit]) -> list[Decision]:
+        """As `charge`, in this worker alone."""
+        if not self.enabled:
+            return await self.charge(hits)
+        return await self._bound().local.hit(hits)
+
     def quotas(
         self,
         limit: str | Quota | None = None,
@@ -457,9 +502,7 @@ class Limiter:
         duration: int | None = None,
     ) -> list[Quota]:
         """The quotas of a limit given in any of its spellings. Raises `InvalidLimit`."""
-        binding = self._binding() or self._latest
-        strategy = binding.settings.strategy if binding else self._given["strategy"]
-        return read_limit(limit, requests, duration, strategy)
+        return read_limit(limit, requests, duration, self._strategy())
 
     async def identify(self, key: KeyFunction | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""
@@ -516,6 +559,10 @@ class Limiter:
     def _binding(self) -> Binding | None:
         app = app_at_hand()
         return None if app is None else self._bindings.get(app)
+
+    def _strategy(self) -> str | None:
+        binding = self._binding() or self._latest
+        return binding.settings.strategy if binding else self._given["strategy"]
 
     def _bound(self) -> Binding:
         binding = self._binding() or self._latest
