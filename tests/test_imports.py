@@ -56,6 +56,7 @@ FLOORS = {
     "decorator": 13,
     "quart_rate_limiter": 13,
     "util": 13,
+    "testing": 13,
     "survey": 13,
     "render": 14,
     "cli": 15,

@@ -6,7 +6,8 @@ import functools
 import inspect
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from secrets import token_hex
 from typing import Any, TypeVar, cast
 
@@ -172,6 +173,34 @@ class Limiter:
         shield = Shield(app.asgi_app, cast(Refusing, binding.store))
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield
+
+    # Its state
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Limit and charge nothing within this block, in all of the limiter's apps."""
+        enabled, self.enabled = self.enabled, False
+        try:
+            yield
+        finally:
+            self.enabled = enabled
+
+    @contextmanager
+    def counting_in(self, store: Store, turns: Turns | None = None) -> Iterator[None]:
+        """Count in this store within this block, in all of the limiter's apps: for tests.
+
+        See `quart_ratelimit.testing`. ``turns`` says how `wait` waits there. Nothing is carried
+        over, in or out.
+        """
+        own, self._store = (self._store, self._turns), store
+        self._turns = self._turns if turns is None else turns
+        before = dict(self._bindings)
+        self._rebind({})
+        try:
+            yield
+        finally:
+            self._store, self._turns = own
+            self._rebind(before)
 
     # Rules
 
@@ -559,6 +588,17 @@ class Limiter:
     def _binding(self) -> Binding | None:
         app = app_at_hand()
         return None if app is None else self._bindings.get(app)
+
+    def _rebind(self, known: Mapping[Quart, Binding]) -> None:
+        """Give each app its known binding, or else a new one."""
+        latest = self._latest
+        for app, binding in list(self._bindings.items()):
+            new = known.get(app)
+            if new is None:
+                new = bind(self, binding.settings, self._marks, self._filters, self._store)
+            self._bindings[app] = new
+            if binding is latest:
+                self._latest = new
 
     def _strategy(self) -> str | None:
         binding = self._binding() or self._latest
