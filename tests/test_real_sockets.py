@@ -27,9 +27,11 @@ def store_uri(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def chat(store_uri: str) -> Iterator[int]:
     """One server for all tests: each has users and an address of its own."""
-    env = {"REDIS_URL": store_uri}
-    with hypercorn("--graceful-timeout", "0", app="examples.chat:app", env=env) as port:
+    env, log = {"REDIS_URL": store_uri}, list[str]()
+    options = ("--graceful-timeout", "0")
+    with hypercorn(*options, app="examples.chat:app", env=env, log=log) as port:
         yield port
+    assert "Exception on websocket" not in "\n".join(log)  # Quart's words
 
 
 @asynccontextmanager
