@@ -34,7 +34,7 @@ from .quotas import Concurrency, Decision, Hit, Quota
 from .reservation import Reserving
 from .runtime import RequestLimit
 from .settings import check_limit, read_settings
-from .shield import Refusing, Shield
+from .shield import Shield
 from .storage import Storage, Strategy
 from .stores import Store
 from .strategies import quotas_of, read_limit
@@ -170,7 +170,7 @@ class Limiter:
                 "a shield needs the memory of refusals: leave out remember_refusals=0 and store="
             )
         binding.gate.shielded = True
-        shield = Shield(app.asgi_app, cast(Refusing, binding.store))
+        shield = Shield(app.asgi_app, functools.partial(self._refusal, app))
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield
 
@@ -588,6 +588,11 @@ class Limiter:
     def _binding(self) -> Binding | None:
         app = app_at_hand()
         return None if app is None else self._bindings.get(app)
+
+    def _refusal(self, app: Quart, hits: Sequence[Hit]) -> Sequence[Decision] | None:
+        """What is refused for certain, for a shield; nothing while the limiter is off."""
+        refusal = getattr(self._bindings[app].store, "refusal", None)
+        return refusal(hits) if refusal is not None and self.enabled else None
 
     def _rebind(self, known: Mapping[Quart, Binding]) -> None:
         """Give each app its known binding, or else a new one."""
