@@ -10,6 +10,7 @@ from quart_ratelimit import ConfigurationError, Limiter, rate_limit
 from quart_ratelimit.client import client_address
 from quart_ratelimit.shield import Shield
 from quart_ratelimit.stores import MemoryStore
+from quart_ratelimit.testing import in_memory
 
 from .asgi import Answer, ask
 
@@ -166,13 +167,23 @@ async def test_a_stream_of_new_paths_takes_bounded_memory(monkeypatch: pytest.Mo
     assert len(site.shield._young) + len(site.shield._old) <= 22
 
 
+async def test_a_limiter_that_is_paused_or_counts_elsewhere_has_no_shield(site: Site) -> None:
+    for _ in range(4):
+        await site.get()
+    with site.limiter.paused():
+        assert (await site.get()).status == 200
+    with in_memory(site.limiter):
+        assert (await site.get()).status == 200
+    assert (await site.get()).status == 429
+
+
 async def test_other_connections_pass() -> None:
     passed: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         passed.append(scope["type"])
 
-    shield = Shield(app, MemoryStore())
+    shield = Shield(app, MemoryStore().refusal)
     for kind in ("lifespan", "websocket"):
         await shield({"type": kind}, None, None)  # type: ignore[arg-type]
     assert passed == ["lifespan", "websocket"]

@@ -14,6 +14,7 @@ from .errors import (
 from .exemptions import ExemptionScope
 from .limiter import Limiter
 from .limits import ApplicationLimit, Limit, MetaLimit, RouteLimit
+from .messages import message_bytes
 from .quotas import (
     GCRA,
     Concurrency,
@@ -52,5 +53,6 @@ __all__ = [
     "StoreError",
     "StrictWindow",
     "client_address",
+    "message_bytes",
     "rate_limit",
 ]

@@ -30,6 +30,8 @@ class Binding:
 
     settings: Settings
     store: Store
+    #: Counts what concerns this worker alone.
+    local: MemoryStore
     #: What the store is called, without what stands around it.
     instance: str
     resolver: Resolver
@@ -69,7 +71,10 @@ def bind(
         fallback=Evaluator(extension, settings, standin, standin),
         filters=filters,
     )
-    return Binding(settings, store, instance, resolver, gate, Storage(store), Strategy(store))
+    local = store if isinstance(store, MemoryStore) else standin
+    return Binding(
+        settings, store, local, instance, resolver, gate, Storage(store), Strategy(store)
+    )
 
 
 def _store(settings: Settings) -> Store:

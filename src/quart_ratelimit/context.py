@@ -60,6 +60,8 @@ class Context:
     route: Route
     #: Nothing is limited: a static file, no route, or a request filter said so.
     free: bool = False
+    #: A websocket: its functions and blocks may be called without end, so only the last is told of.
+    open_ended: bool = False
     #: Asked once for this request and its view; a helper's limits are asked at each call.
     memo: Memo = field(default_factory=Memo)
     limits: list[RequestLimit] = field(default_factory=list)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import Quart, Request
-from quart.globals import app_ctx, request_ctx
+from quart import Quart, Request, Websocket
+from quart.globals import app_ctx, request_ctx, websocket_ctx
 
 # What is behind a proxy, by werkzeug's own name for it.
 _app_context: Any = getattr(app_ctx, "_get_current_object")  # noqa: B009  # typed as its object
 _request_context: Any = getattr(request_ctx, "_get_current_object")  # noqa: B009
+_websocket_context: Any = getattr(websocket_ctx, "_get_current_object")  # noqa: B009
 
 
 def app_at_hand() -> Quart | None:
@@ -21,10 +22,19 @@ def app_at_hand() -> Quart | None:
     return app
 
 
-def request_at_hand() -> Request | None:
-    """The current request; None outside of one."""
+def request_at_hand() -> Request | Websocket | None:
+    """The current request, or the handshake of the current websocket; None outside of both."""
     try:
         request: Request = _request_context().request
     except RuntimeError:
-        return None
+        return websocket_at_hand()
     return request
+
+
+def websocket_at_hand() -> Websocket | None:
+    """The current websocket; None outside of one."""
+    try:
+        websocket: Websocket = _websocket_context().websocket
+    except RuntimeError:
+        return None
+    return websocket

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
-from quart import Quart, current_app
+from quart import Quart, Websocket, current_app
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
@@ -82,6 +82,9 @@ class Gate:
             # It may be called several times, for different things: its functions are asked anew.
             memo = Memo()
             self._resolver.hint(context.route.endpoint, limited)
+            if context.open_ended:
+                context.limits.clear()
+                context.looks.clear()
         await self._check(context, self._resolver.for_call(context, limited, memo), memo)
 
     async def after_request(self, response: R, *, headers: bool) -> R:
@@ -115,6 +118,7 @@ class Gate:
             return known
         identity = await self._identity(request.endpoint)
         context = contexts[self._extension] = Context(identity, route)
+        context.open_ended = isinstance(request, Websocket)
         context.free = not identity or route.endpoint.rpartition(".")[2] == "static"
         for function in self._filters:
             context.free = context.free or bool(await ask(function))

@@ -38,6 +38,8 @@ class InFlight:
             streaming = False
             try:
                 result = await current_app.ensure_async(view)(*args, **kwargs)
+                if result is None:  # a websocket has ended
+                    return None
                 response = await current_app.make_response(result)
                 streaming = hold_while_sent(response, slot.release)
                 return response

@@ -6,14 +6,18 @@ import functools
 import inspect
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from secrets import token_hex
 from typing import Any, TypeVar, cast
 
-from quart import Blueprint, Quart, current_app, request
+from quart import Blueprint, Quart, current_app
+from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
 from .binding import Binding, bind
 from .callables import ask
+from .connection import connection_at_hand
 from .constants import ConfigVars
 from .current import app_at_hand, request_at_hand
 from .errors import ConfigurationError, InvalidLimit
@@ -25,14 +29,15 @@ from .in_flight import InFlight
 from .keys import join_key, slot_key
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
 from .marks import ATTRIBUTE, Limited, Marks, limited_by, note_wrapped
+from .messages import Messages
 from .quotas import Concurrency, Decision, Hit, Quota
 from .reservation import Reserving
 from .runtime import RequestLimit
 from .settings import check_limit, read_settings
-from .shield import Refusing, Shield
+from .shield import Shield
 from .storage import Storage, Strategy
 from .stores import Store
-from .strategies import read_limit
+from .strategies import quotas_of, read_limit
 from .waiting import Turns
 
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
@@ -51,6 +56,9 @@ def get_remote_address() -> str:
 
     127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
     """
+    request = request_at_hand()
+    if request is None:
+        raise RuntimeError("the address of a peer is known in a request or a websocket only")
     address = request.remote_addr
     return "127.0.0.1" if address in (None, "", "<local>") else address
 
@@ -160,9 +168,37 @@ class Limiter:
                 "a shield needs the memory of refusals: leave out remember_refusals=0 and store="
             )
         binding.gate.shielded = True
-        shield = Shield(app.asgi_app, cast(Refusing, binding.store))
+        shield = Shield(app.asgi_app, functools.partial(self._refusal, app))
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield
+
+    # Its state
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Limit and charge nothing within this block, in all of the limiter's apps."""
+        enabled, self.enabled = self.enabled, False
+        try:
+            yield
+        finally:
+            self.enabled = enabled
+
+    @contextmanager
+    def counting_in(self, store: Store, turns: Turns | None = None) -> Iterator[None]:
+        """Count in this store within this block, in all of the limiter's apps: for tests.
+
+        See `quart_ratelimit.testing`. ``turns`` says how `wait` waits there. Nothing is carried
+        over, in or out.
+        """
+        own, self._store = (self._store, self._turns), store
+        self._turns = self._turns if turns is None else turns
+        before = {app: binding for app, (binding,) in self._rooms.items()}
+        self._rebind({})
+        try:
+            yield
+        finally:
+            self._store, self._turns = own
+            self._rebind(before)
 
     # Rules
 
@@ -426,6 +462,43 @@ class Limiter:
 
         return InFlight(self.charge, hit)
 
+    def messages(
+        self,
+        limit: str | Quota,
+        key: str | None = None,
+        *,
+        key_func: KeyFunction | None = None,
+        scope: str | None = None,
+        per_connection: bool = False,
+        cost: int | Asked[int] = 1,
+        on_breach: str | Asked[Any] = "close",
+    ) -> Messages:
+        """Limit what the client of a websocket sends: by its key, or each connection by itself.
+
+        Decorates a view, under its ``@app.websocket``, or guards a block, ``async with
+        limiter.messages("10/second"):``; there ``websocket.receive`` gives only what the limit
+        allows. ``cost`` may be a function of the message, such as `message_bytes`. A breach may
+        "close" the connection with code 1008, be answered by an "error" in JSON, "drop" the
+        message, or "raise" `RateLimitExceeded` where it is received; or a function is given the
+        `RequestLimit`, and what it answers with is sent. Raises `InvalidLimit`,
+        `ConfigurationError`.
+        """
+        quotas_of(limit, self._strategy())
+
+        async def hits(default_scope: str) -> list[Hit]:
+            if not (self.enabled or self.initialized):
+                return []  # switched off from the start
+            if (await self._bound().gate.context()).free:
+                return []
+            who = token_hex(8) if per_connection else key
+            bucket = slot_key(
+                await self.identify(key_func) if who is None else who, scope or default_scope
+            )
+            return [Hit(quota, bucket) for quota in quotas_of(limit, self._strategy())]
+
+        charge = self._charge_here if per_connection else self.charge
+        return Messages(self, charge, hits, cost=cost, on_breach=on_breach)
+
     async def _hits(self, limit: str | Quota, key: str | None, cost: int) -> list[Hit]:
         bucket = join_key(await self.identify() if key is None else key)
         return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
@@ -436,6 +509,12 @@ class Limiter:
             return [Decision(True, hit.quota.amount, 0, 0) for hit in hits]
         return await self.store.hit(hits)
 
+    async def _charge_here(self, hits: Sequence[Hit]) -> list[Decision]:
+        """As `charge`, in this worker alone."""
+        if not self.enabled:
+            return await self.charge(hits)
+        return await self._bound().local.hit(hits)
+
     def quotas(
         self,
         limit: str | Quota | None = None,
@@ -444,9 +523,7 @@ class Limiter:
         duration: int | None = None,
     ) -> list[Quota]:
         """The quotas of a limit given in any of its spellings. Raises `InvalidLimit`."""
-        binding = self._binding() or self._latest
-        strategy = binding.settings.strategy if binding else self._given["strategy"]
-        return read_limit(limit, requests, duration, strategy)
+        return read_limit(limit, requests, duration, self._strategy())
 
     async def identify(self, key: KeyFunction | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""
@@ -469,8 +546,26 @@ class Limiter:
         async def after_request(response: R) -> R:
             return await latest[-1].gate.after_request(response, headers=self.enabled)
 
+        async def before_websocket() -> None:
+            connection_at_hand()  # watched from its handshake on
+            await before_request()
+
+        async def after_websocket(response: ResponseTypes | None) -> ResponseTypes | None:
+            if response is not None:
+                response = await after_request(response)
+                await connection_at_hand().end_as(response.status_code)
+            return response
+
+        async def teardown_websocket(_: BaseException | None) -> None:
+            # A connection that had no response in HTTP was accepted: that is status 101.
+            if connection_at_hand().accepted:
+                await after_request(Response(status=101))
+
         app.before_request(before_request)
         app.after_request(after_request)
+        app.before_websocket(before_websocket)
+        app.after_websocket(after_websocket)
+        app.teardown_websocket(teardown_websocket)
 
     async def _call(self, limited: Limited) -> None:
         binding = self._binding()
@@ -492,6 +587,26 @@ class Limiter:
     def _binding(self) -> Binding | None:
         app = app_at_hand()
         return None if app is None else self.binding_for(app)
+
+    def _refusal(self, app: Quart, hits: Sequence[Hit]) -> Sequence[Decision] | None:
+        """What is refused for certain, for a shield; nothing while the limiter is off."""
+        refusal = getattr(self._rooms[app][-1].store, "refusal", None)
+        return refusal(hits) if refusal is not None and self.enabled else None
+
+    def _rebind(self, known: Mapping[Quart, Binding]) -> None:
+        """Give each app its known binding, or else a new one."""
+        latest = self._latest
+        for app, (binding,) in list(self._rooms.items()):
+            new = known.get(app)
+            if new is None:
+                new = bind(self, binding.settings, self._marks, self._filters, self._store)
+            self._rooms[app][:] = [new]
+            if binding is latest:
+                self._latest = new
+
+    def _strategy(self) -> str | None:
+        binding = self._binding() or self._latest
+        return binding.settings.strategy if binding else self._given["strategy"]
 
     def _bound(self) -> Binding:
         binding = self._binding() or self._latest

@@ -8,7 +8,7 @@ sessions, ``before_request`` and ``after_request`` functions, error handlers, it
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from .quotas import Decision, Hit
 
@@ -30,11 +30,8 @@ LONGEST_BODY = 16_384
 _Key = tuple[Any, ...]
 
 
-class Refusing(Protocol):
-    """A store that knows, without asking anyone, what it would refuse."""
-
-    def refusal(self, hits: Sequence[Hit]) -> list[Decision] | None:
-        """What is refused for certain; None: the store must be asked."""
+#: What is refused for certain, without asking anyone; None: the app must be asked.
+Refusal = Callable[[Sequence[Hit]], Sequence[Decision] | None]
 
 
 class Refused(NamedTuple):
@@ -54,9 +51,9 @@ class _Answer(NamedTuple):
 class Shield:
     """Stands before an ASGI app; see the module."""
 
-    def __init__(self, app: App, store: Refusing) -> None:
+    def __init__(self, app: App, refusal: Refusal) -> None:
         self._app = app
-        self._store = store
+        self._refusal = refusal
         self._fields: tuple[bytes, ...] = VARYING
         # Two generations, so that old answers are forgotten at no cost.
         self._young: dict[_Key, _Answer] = {}
@@ -73,7 +70,7 @@ class Shield:
             key = self._key(scope)
             answer = self._young.get(key) or self._old.get(key)
             if answer is not None:
-                if self._store.refusal(answer.hits) is not None:
+                if self._refusal(answer.hits) is not None:
                     self.answered += 1
                     await send(answer.start)
                     await send({"type": "http.response.body", "body": answer.body})
