@@ -34,5 +34,8 @@ class Memo:
         self.asked += 1
         known = self._answers.get(id(function))
         if known is None:
-            known = self._answers[id(function)] = (function, await ask(function, *args))
+            answer = function(*args)
+            if type(answer) not in _PLAIN and inspect.isawaitable(answer):
+                answer = await answer
+            known = self._answers[id(function)] = (function, answer)
         return known[1]

@@ -51,12 +51,16 @@ class Evaluator:
             general = await self._charges(context, rules.general, memo, look=True)
             looks = general + await self._charges(context, rules.metas, memo, look=True)
         charges = await self._charges(context, rules.limits, memo)
-        if looks or charges:
+        if not looks and not charges:
+            return
+        if looks or len(charges) > 1:
             await self._decide(context, looks, charges)
-            _refuse_if_closed(looks, charges)
-            context.general_looks += general
-            context.looks += looks[len(general) :]
-            await self._conclude(context, looks, charges)
+        else:
+            context.asked = await self._ask(charges)
+        _refuse_if_closed(looks, charges)
+        context.general_looks += general
+        context.looks += looks[len(general) :]
+        await self._conclude(context, looks, charges)
 
     async def _conclude(
         self, context: Context, looks: Sequence[Charge], charges: Sequence[Charge]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 from quart import Quart, Websocket, current_app
@@ -19,7 +19,7 @@ from .headers import write
 from .limits import Asked
 from .marks import Limited, Marks, check_order, limited_by
 from .quotas import Hit
-from .resolve import Resolver, Rules
+from .resolve import Resolver
 from .settings import Settings, check_limit
 from .shield import REFUSED, Refused
 
@@ -68,13 +68,13 @@ class Gate:
         route = self._route(request)
         if self._resolver.nothing_before(route):
             return
-        context = await self._context(request, route)
+        context = known_context(self._extension) or await self._new_context(request, route)
         if not context.free:
-            await self._check(context, self._resolver.for_request(context), context.memo)
+            await self._check(context, None, context.memo)
 
     async def call(self, limited: Limited) -> None:
         """Charge what binds a function that is called, or a block that is entered."""
-        context = await self.context()
+        context = known_context(self._extension) or await self.context()
         if context.free:
             return
         memo = context.memo
@@ -85,7 +85,7 @@ class Gate:
             if context.open_ended:
                 context.limits.clear()
                 context.looks.clear()
-        await self._check(context, self._resolver.for_call(context, limited, memo), memo)
+        await self._check(context, limited, memo)
 
     async def after_request(self, response: R, *, headers: bool) -> R:
         """Settle what the response decides on, then write the headers."""
@@ -103,21 +103,23 @@ class Gate:
 
     async def context(self) -> Context:
         """What is known of this request; made at the first question."""
+        known = known_context(self._extension)
+        if known is not None:
+            return known
         request = request_at_hand()
         if request is None:
             raise RuntimeError(
                 "limits on functions and blocks count requests, and this is none; "
                 "elsewhere write: await limiter.hit(limit, key)"
             )
-        return await self._context(request, self._route(request))
+        return await self._new_context(request, self._route(request))
 
-    async def _context(self, request: Any, route: Route) -> Context:
-        contexts: dict[Any, Context] = vars(request).setdefault(_CONTEXTS, {})
-        known = contexts.get(self._extension)
-        if known is not None:
-            return known
-        identity = await self._identity(request.endpoint)
-        context = contexts[self._extension] = Context(identity, route)
+    async def _new_context(self, request: Any, route: Route) -> Context:
+        identity = route.endpoint
+        if self._settings.request_identifier or not identity:
+            identity = await self._identity(request.endpoint)
+        context = Context(identity, route)
+        vars(request).setdefault(_CONTEXTS, {})[self._extension] = context
         context.open_ended = isinstance(request, Websocket)
         context.free = not identity or route.endpoint.rpartition(".")[2] == "static"
         for function in self._filters:
@@ -165,11 +167,12 @@ class Gate:
             return UNMATCHED
         return identity
 
-    async def _check(
-        self, context: Context, asking: Coroutine[Any, Any, Rules], memo: Memo
-    ) -> None:
+    async def _check(self, context: Context, limited: Limited | None, memo: Memo) -> None:
+        """Charge what applies to a limited function that is called; None: before the view."""
         try:
-            rules = await asking
+            rules = self._resolver.known(context, limited)
+            if rules is None:
+                rules = await self._resolver.find(context, limited, memo)
             try:
                 await self._evaluator.check(context, rules, memo)
             except RateLimitExceeded:

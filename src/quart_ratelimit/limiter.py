@@ -568,6 +568,7 @@ class Limiter:
         app.teardown_websocket(teardown_websocket)
 
     async def _call(self, limited: Limited) -> None:
+        """Charge what binds a function that is called, or a block that is entered."""
         binding = self._binding()
         if binding is not None and self.enabled:
             await binding.gate.call(limited)

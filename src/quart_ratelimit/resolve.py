@@ -1,7 +1,7 @@
 """Which limits apply: the application's, the view's own, its blueprints', the defaults.
 
-Two stages ask. `Resolver.for_request` answers before the view for all that binds the application
-and views without limits of their own; `Resolver.for_call` when a limited function is called.
+Two stages ask: before the view, for all that binds the application and views without limits of
+their own, and when a limited function is called.
 """
 
 from __future__ import annotations
@@ -52,13 +52,31 @@ class Resolver:
         self._static = functools.lru_cache(maxsize=1024)(self._load_static)
         self._logged: set[str] = set()
 
-    async def for_request(self, context: Context) -> Rules:
-        """What applies before the view, by itself limited or not."""
-        return await self._stage(context, None, context.memo)
+    def known(self, context: Context, limited: Limited | None) -> Rules | None:
+        """What applies when this function is called, or (None) before the view, if it is known."""
+        stage = (limited, context.with_blueprints, context.with_defaults)
+        known = context.route.stages.get(stage)
+        if known is None:
+            return None
+        rules: Rules
+        rules, context.with_blueprints, context.with_defaults = known
+        return rules
 
-    async def for_call(self, context: Context, limited: Limited, memo: Memo) -> Rules:
-        """What applies when a limited function is called."""
-        return await self._stage(context, limited, memo)
+    async def find(self, context: Context, limited: Limited | None, memo: Memo) -> Rules:
+        """As `known`, found out anew; known from then on unless a function has a say in it."""
+        stage = (limited, context.with_blueprints, context.with_defaults)
+        asked = memo.asked
+        if limited is None:
+            limits = await self._before_view(context, memo)
+            general: Iterable[Limit] = self._settings.meta_limits
+        else:
+            limits, general = await self.of_function(context, limited, memo), ()
+        rules = await self._rules(context, limits, general, memo)
+        if memo.asked == asked and limited in (None, context.route.limited):
+            rules = rules._replace(fields=_fields(rules))
+            flags = (context.with_blueprints, context.with_defaults)
+            context.route.stages[stage] = (rules, *flags)
+        return rules
 
     async def of_function(
         self, context: Context, limited: Limited, memo: Memo
@@ -196,27 +214,6 @@ class Resolver:
             return explicit
         context.with_defaults = True
         return await self.load_all(self._settings.default_limits, memo) + explicit
-
-    async def _stage(self, context: Context, limited: Limited | None, memo: Memo) -> Rules:
-        """What applies now; known already unless a function of the user's has a say in it."""
-        stages = context.route.stages
-        stage = (limited, context.with_blueprints, context.with_defaults)
-        known = stages.get(stage)
-        if known is not None:
-            rules: Rules
-            rules, context.with_blueprints, context.with_defaults = known
-            return rules
-        asked = memo.asked
-        if limited is None:
-            limits = await self._before_view(context, memo)
-            general: Iterable[Limit] = self._settings.meta_limits
-        else:
-            limits, general = await self.of_function(context, limited, memo), ()
-        rules = await self._rules(context, limits, general, memo)
-        if memo.asked == asked and limited in (None, context.route.limited):
-            rules = rules._replace(fields=_fields(rules))
-            stages[stage] = (rules, context.with_blueprints, context.with_defaults)
-        return rules
 
     async def _before_view(self, context: Context, memo: Memo) -> list[RuntimeLimit]:
         settings, route = self._settings, context.route
