@@ -95,8 +95,8 @@ class Proxy:
             finally:
                 self._writers.discard(up_writer)
                 up_writer.close()
-        except OSError:
-            pass
+        except (OSError, asyncio.CancelledError):
+            pass  # the proxy ends; a cancelled handler would be logged as a failure
         finally:
             self._writers.discard(writer)
             self._tasks.discard(task)

@@ -90,6 +90,8 @@ class RedisStore:
         self._max_connections = max_connections
         self._open = source if callable(source) else _opener(source, max_connections, options)
         self._link: _Link | None = None
+        #: Links of the process that this one was forked from: not ours to use, nor to close.
+        self._parents: list[_Link] = []
 
     async def start(self) -> None:
         """Connect and see what this Redis can do. Raises `StoreError`."""
@@ -140,6 +142,8 @@ class RedisStore:
     def _linked(self) -> _Link:
         link = self._link
         if link is None or not link.is_mine():
+            if link is not None and link.pid != os.getpid():
+                self._parents.append(link)
             link = self._link = _Link(
                 self._open(), self._prefix, self._deadline, self._max_connections
             )
@@ -168,7 +172,7 @@ class _Link:
         self._prefix = prefix
         self._in_flight = in_flight
         self._loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
+        self.pid = os.getpid()
         self._sha = ""
         self._counters = False
         self._clock_offset_ms = 0
@@ -176,7 +180,7 @@ class _Link:
 
     def is_mine(self) -> bool:
         """Whether it was opened by this very event loop and process: no other may use it."""
-        return self._loop is asyncio.get_running_loop() and self._pid == os.getpid()
+        return self._loop is asyncio.get_running_loop() and self.pid == os.getpid()
 
     async def aclose(self) -> None:
         await self.batcher.aclose()
