@@ -241,3 +241,100 @@ async def test_a_hung_redis_is_left_alone_and_found_again(
         await asyncio.sleep(0.01)
     assert decision.by == "store"
     await guard.aclose()
+
+
+@pytest.mark.parametrize("callers", [300, 2_000])
+async def test_a_crowd_is_no_reason_to_admit(redis_url: str, callers: int) -> None:  # T-23
+    """Four connections, a policy that admits when Redis is away: exactly the amount passes."""
+    store = GuardedStore(RedisStore(redis_url, deadline=5), policy="open")
+    quota = FixedWindow(10, 3_600)
+    decisions = await asyncio.gather(*[store.hit([Hit(quota, "ann")]) for _ in range(callers)])
+    assert sum(decision.allowed for (decision,) in decisions) == 10
+    assert {decision.by for (decision,) in decisions} == {"store"}
+    await store.aclose()
+
+
+@BOTH
+async def test_delays_below_the_deadline_change_no_count(  # T-08
+    proxy: Proxy, store: RedisStore, quota: FixedWindow
+) -> None:
+    used = 0
+    for delay in (0.005, 0.02, 0.04, 0.1):
+        proxy.delay = delay
+        decisions = await asyncio.gather(*[store.hit([Hit(quota, "ann")]) for _ in range(50)])
+        counts = sorted(quota.amount - decision.remaining for (decision,) in decisions)
+        assert counts == list(range(used + 1, used + 51))
+        used += 50
+
+
+async def test_a_delay_about_the_deadline_does_not_make_the_breaker_flap(  # T-08
+    redis_server: RedisServer, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Proxy(redis_server.port) as proxy:
+        store = GuardedStore(RedisStore(proxy.url, deadline=0.05))
+        await store.start()
+        proxy.delay = 0.2
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            await store.hit([Hit(CLOCK, "ann")])
+            await asyncio.sleep(0.005)
+        await store.aclose()
+    assert sum("is away" in record.message for record in caplog.records) == 1
+
+
+@BOTH
+async def test_a_torn_log_of_redis_leaves_no_key_without_an_expiry(  # T-26
+    start_redis: Callable[..., RedisServer], quota: FixedWindow
+) -> None:
+    """Whatever its last bytes are, of the append-only file whole transactions are loaded."""
+    server = start_redis("--appendonly", "yes", "--appendfsync", "always")
+    store = RedisStore(server.url, deadline=5)
+    for number in range(3):
+        await store.hit([Hit(quota, f"client-{number}")])
+    await store.aclose()
+    server.kill()
+    (file,) = (server.folder / "appendonlydir").glob("*.incr.aof")
+    whole = file.read_bytes()
+    for cut_off in range(5, 180, 25):
+        file.write_bytes(whole[:-cut_off])
+        server.start()
+        with server.client() as client:
+            assert all(client.pttl(key) > 0 for key in client.scan_iter())
+        await store.hit([Hit(quota, "client-2")])
+        await store.aclose()
+        with server.client() as client:
+            assert all(client.pttl(key) > 0 for key in client.scan_iter())
+        server.kill()
+
+
+async def test_what_a_failover_loses_is_admitted_again_and_no_more(  # T-20
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    """A replica that did not hear of the last hits takes over: they are counted anew."""
+    master = start_redis()
+    replica = start_redis("--replicaof", "127.0.0.1", str(master.port))
+    quota = FixedWindow(100, 3_600, aligned=True)
+    store = RedisStore(master.url, deadline=5)
+    await store.start()
+    for _ in range(60):
+        await store.hit([Hit(quota, "ann")])
+    with replica.client() as client:
+        end = time.monotonic() + 10
+        while client.info("replication")["master_link_status"] != "up" or not client.dbsize():
+            assert time.monotonic() < end, "the replica did not follow"
+            await asyncio.sleep(0.01)
+        while client.get(client.keys()[0]) != "60":
+            assert time.monotonic() < end, "the replica did not follow"
+            await asyncio.sleep(0.01)
+    replica.freeze()
+    for _ in range(26):
+        await store.hit([Hit(quota, "ann")])
+    await store.aclose()
+    master.kill()
+    replica.thaw()
+    replica.ask("REPLICAOF", "NO", "ONE")
+    store = RedisStore(replica.url, deadline=5)
+    (first,) = await store.hit([Hit(quota, "ann")])
+    await store.aclose()
+    # What was in the replica's socket when the master died may have arrived.
+    assert 100 - 26 - 61 <= first.remaining <= 100 - 61
