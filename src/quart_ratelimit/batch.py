@@ -71,6 +71,7 @@ class Batcher(Generic[T, R]):
         self._tick_length = deadline / TICKS
         self._ticks = 0
         self._ticker: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._in_flight = in_flight
         self._size = size
         self._max_waiting = waiting // size
@@ -110,7 +111,7 @@ class Batcher(Generic[T, R]):
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         self._waiting.append(_Batch(self._ticks))
         if self._ticker is None:
-            self._ticker = loop.call_later(self._tick_length, self._tick)
+            self._await_tick(loop, loop.time())
         if not self._sent and not self._launching:
             self._launching = True
             loop.call_soon(self._launch)  # all that arrives in this turn of the loop goes along
@@ -134,7 +135,13 @@ class Batcher(Generic[T, R]):
         self._ticker = None
         if self._sent or self._waiting:
             loop = asyncio.get_running_loop()
-            self._ticker = loop.call_later(self._tick_length, self._tick)
+            # A little late, as timers are, it catches up; by a tick or more, the loop was busy.
+            late = loop.time() - self._due
+            self._await_tick(loop, self._due if late < self._tick_length else loop.time())
+
+    def _await_tick(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
+        self._due = since + self._tick_length
+        self._ticker = loop.call_at(self._due, self._tick)
 
     def _start(self, batch: _Batch[T, R]) -> None:
         self._sent.add(batch)
