@@ -24,6 +24,7 @@ FLOORS = {
     # know no more than those
     "connection": 2,
     "keys": 2,
+    "signals": 2,
     "proxies": 2,
     # what a limit is
     "quotas": 2,
