@@ -59,6 +59,7 @@ FLOORS = {
     "util": 13,
     "testing": 13,
     "survey": 13,
+    "contrib": 14,
     "render": 14,
     "cli": 15,
     "commands": 16,
