@@ -67,6 +67,7 @@ FLOORS = {
 MAY_IMPORT_REDIS = {"stores/cluster.py", "stores/redis.py", "stores/wire.py"}
 MAY_IMPORT_QUART = {
     "client.py",
+    "contrib/dashboard.py",
     "connection.py",
     "current.py",
     "gate.py",
