@@ -1,7 +1,9 @@
 """What is told of decisions and of the store: to whom it may concern, and never of a client."""
 
 import logging
+import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from quart_ratelimit.signals import Decided
 from quart_ratelimit.stores import MemoryStore
 
 from .test_guard import guarded
+from .test_shield import Site
 
 #: A client whose name no event and no log may bear.
 ANN = "198.51.100.7"
@@ -116,6 +119,35 @@ async def test_what_only_looks_or_gives_back_is_not_told(ear: Ear) -> None:
         await limiter.peek("1/hour", "ann")
         await limiter.refund("1/hour", "ann", charged=charged)
     assert [e.outcome for e in ear.events] == ["allowed"]
+
+
+async def test_what_a_shield_refuses_is_told(ear: Ear) -> None:
+    site = Site()
+    for _ in range(5):
+        await site.get()
+    assert site.shield.answered == 2
+    assert [e.outcome for e in ear.events] == ["allowed"] * 2 + ["refused"] * 3
+
+
+async def test_while_nobody_listens_no_function_of_the_signals_is_called() -> None:
+    app, limiter = limited("2/hour")
+    guard, _, _ = guarded()
+    called: set[str] = set()
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        # A log of a refusal names its limit, whoever listens.
+        if frame.f_code.co_filename == signals.__file__ and frame.f_code.co_name != "limit_name":
+            called.add(frame.f_code.co_name)
+
+    sys.setprofile(note)
+    try:
+        await get(app, 3)
+        await guard.hit([Hit(FixedWindow(9, 60), "ann")])
+        async with app.app_context():
+            await limiter.hit("1/hour", "ann")
+    finally:
+        sys.setprofile(None)
+    assert called == set()
 
 
 async def test_a_named_quota_is_told_by_its_name(ear: Ear) -> None:
