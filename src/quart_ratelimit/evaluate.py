@@ -19,6 +19,7 @@ from .quotas import Decision, Hit
 from .resolve import Rules
 from .runtime import RequestLimit, RuntimeLimit
 from .settings import Settings
+from .signals import limit_decided, limit_name, tell_decided
 from .stores import Store
 
 _log = logging.getLogger("quart_ratelimit")
@@ -161,6 +162,9 @@ class Evaluator:
             )
             if decision.by == "local":
                 charge.store = self._standin
+        if limit_decided.receivers:
+            scopes = [charge.args[-1] for charge in charges]
+            tell_decided(self._extension, hits, decisions, scopes)
         return hits
 
     async def _refuse_by_meta(self, context: Context, look: Charge) -> None:
@@ -172,9 +176,15 @@ class Evaluator:
     async def _refuse(self, context: Context, failed: list[Charge], wait: int | None) -> None:
         response = None
         for charge in failed:
-            scope = charge.args[-1]
+            quota, scope = charge.limit.limit, charge.args[-1]
+            facts = {
+                "ratelimit_event": "limit_refused",
+                "ratelimit_limit": limit_name(quota),
+                "ratelimit_scope": scope,
+                "ratelimit_by": charge.decision.by,
+            }
             _log.info(
-                "ratelimit %s (%s) exceeded at endpoint: %s", charge.limit.limit, SOMEBODY, scope
+                "ratelimit %s (%s) exceeded at endpoint: %s", quota, SOMEBODY, scope, extra=facts
             )
             for callback in dict.fromkeys([self._settings.on_breach, charge.limit.on_breach]):
                 response = await self._notify(callback, charge.told, "on_breach") or response

@@ -35,6 +35,7 @@ from .reservation import Reserving
 from .runtime import RequestLimit
 from .settings import check_limit, read_settings
 from .shield import Shield
+from .signals import limit_decided, tell_decided
 from .storage import Storage, Strategy
 from .stores import Store
 from .strategies import quotas_of, read_limit
@@ -507,13 +508,19 @@ class Limiter:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""
         if not self.enabled:
             return [Decision(True, hit.quota.amount, 0, 0) for hit in hits]
-        return await self.store.hit(hits)
+        decisions = await self.store.hit(hits)
+        if limit_decided.receivers and hits and hits[0].cost > 0:
+            tell_decided(self, hits, decisions)
+        return decisions
 
     async def _charge_here(self, hits: Sequence[Hit]) -> list[Decision]:
         """As `charge`, in this worker alone."""
         if not self.enabled:
             return await self.charge(hits)
-        return await self._bound().local.hit(hits)
+        decisions = await self._bound().local.hit(hits)
+        if limit_decided.receivers:
+            tell_decided(self, hits, decisions)
+        return decisions
 
     def quotas(
         self,
@@ -592,7 +599,12 @@ class Limiter:
     def _refusal(self, app: Quart, hits: Sequence[Hit]) -> Sequence[Decision] | None:
         """What is refused for certain, for a shield; nothing while the limiter is off."""
         refusal = getattr(self._rooms[app][-1].store, "refusal", None)
-        return refusal(hits) if refusal is not None and self.enabled else None
+        if refusal is None or not self.enabled:
+            return None
+        decisions: Sequence[Decision] | None = refusal(hits)
+        if limit_decided.receivers and decisions is not None:
+            tell_decided(self, hits, decisions)
+        return decisions
 
     def _rebind(self, known: Mapping[Quart, Binding]) -> None:
         """Give each app its known binding, or else a new one."""

@@ -23,6 +23,7 @@ from ..batch import Batcher, DeadlinePassed, QueueFull, within
 from ..clock import monotonic_ms
 from ..errors import ConfigurationError, StoreOverloaded, StoreTimeout
 from ..quotas import Decision, Hit
+from ..signals import batch_sent
 from . import plan
 from .redis import CLOCK_TRUSTED_MS, SCAN_COUNT, START_DEADLINE, redacted, store_error
 
@@ -202,6 +203,8 @@ class _Link:
             self._clock_offset_ms = int(seconds) * 1000 + int(micros) // 1000 - asked
 
     async def _send(self, requests: list[Sequence[Hit]]) -> Sequence[list[Decision] | Exception]:
+        if batch_sent.receivers:
+            batch_sent.tell(self, size=len(requests))
         try:
             await self.prepare()
             batch = plan.Plan(requests, prefix=self._prefix, now_ms=self.now_ms(), counters=False)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Sequence
 
 from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError, StoreError, StoreOverloaded
 from ..quotas import Decision, Hit
+from ..signals import store_asked, store_recovered, store_unavailable
 from .memory import MemoryStore
 from .recall import Recall
 from .store import Store
@@ -112,15 +114,16 @@ class GuardedStore:
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """The store's decisions, or the policies'. Raises `StoreError` under "raise" alone."""
         if self._breaker.allows():
+            ask = self._timed if store_asked.receivers else self._store.hit
             try:
-                decisions = await self._store.hit(hits)
+                decisions = await ask(hits)
             except StoreOverloaded:
                 return [self._refusal(0) for _ in hits]  # a flood must not open the door
             except StoreError as error:
                 self._note_failure(error)
             else:
                 if self._breaker.is_open:
-                    _log.warning("the rate limit store answers again")
+                    self._note_recovery()
                 self._breaker.succeeded()
                 self._recall.note(hits, decisions)
                 return decisions
@@ -135,6 +138,16 @@ class GuardedStore:
         """Forget every key, here and in the store. Raises `StoreError`."""
         await self._local.clear()
         return await self._store.clear()
+
+    async def _timed(self, hits: Sequence[Hit]) -> list[Decision]:
+        started, answered = time.perf_counter(), False
+        try:
+            decisions = await self._store.hit(hits)
+            answered = True
+        finally:
+            seconds = time.perf_counter() - started
+            store_asked.tell(self._store, seconds=seconds, answered=answered)
+        return decisions
 
     async def _stand_in(self, hits: Sequence[Hit]) -> list[Decision]:
         policies = [hit.policy or self._policy for hit in hits]
@@ -161,7 +174,17 @@ class GuardedStore:
         was_open = self._breaker.is_open
         self._breaker.failed()
         if self._breaker.is_open and not was_open:
-            _log.error("the rate limit store is away: %s; policy: %s", error, self._policy)
+            facts = {"ratelimit_event": "store_unavailable", "ratelimit_policy": self._policy}
+            _log.error(
+                "the rate limit store is away: %s; policy: %s", error, self._policy, extra=facts
+            )
+            store_unavailable.tell(self._store, policy=self._policy)
+
+    def _note_recovery(self) -> None:
+        _log.warning(
+            "the rate limit store answers again", extra={"ratelimit_event": "store_recovered"}
+        )
+        store_recovered.tell(self._store)
 
 
 def check_policy(policy: str) -> None:

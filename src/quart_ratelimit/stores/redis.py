@@ -41,6 +41,7 @@ from ..errors import (
     StoreTimeout,
 )
 from ..quotas import Decision, Hit
+from ..signals import batch_sent
 from . import plan, wire
 
 T = TypeVar("T")
@@ -226,6 +227,8 @@ class _Link:
         self._clock_offset_ms = seconds * 1000 + micros // 1000 - self._clock_asked_ms
 
     async def _send(self, requests: list[Sequence[Hit]]) -> Sequence[list[Decision] | Exception]:
+        if batch_sent.receivers:
+            batch_sent.tell(self, size=len(requests))
         try:
             await self.prepare()
             batch = plan.Plan(

@@ -1,0 +1,1 @@
+"""Bridges to what others keep: each room needs an optional extra of its own."""

@@ -1,0 +1,112 @@
+"""What may be seen of decisions and of the store: blinker signals, as Quart has them.
+
+Metrics, dashboards and an app's own receivers all stand on these. A receiver is a plain function
+that returns at once, ``receiver(sender, **facts)``; one that fails is logged and harms no request.
+While nobody listens a signal costs one ``if``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from blinker import ANY, NamedSignal
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .quotas import Decision, Hit, Quota
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: An allowed hit is near its limit when less than one part in so many is left.
+NEAR = 5
+
+_log = logging.getLogger("quart_ratelimit")
+
+
+class Signal(NamedSignal):
+    """A blinker signal that is sent in the midst of a decision."""
+
+    def connect(self, receiver: F, sender: Any = ANY, weak: bool = True) -> F:
+        """Have a plain function called. Raises `ConfigurationError` for an async one."""
+        if inspect.iscoroutinefunction(receiver):
+            raise ConfigurationError(
+                f"{receiver.__qualname__} is async; a receiver of {self.name} is a plain function, "
+                "which may put what it hears into a queue"
+            )
+        return super().connect(receiver, sender, weak)
+
+    def tell(self, sender: Any, **facts: Any) -> None:
+        """Call all receivers; what they raise is logged."""
+        for receiver in list(self.receivers_for(sender)):
+            try:
+                receiver(sender, **facts)
+            except Exception:
+                _log.exception("a receiver of %s failed", self.name)
+
+
+class Decided(NamedTuple):
+    """One decision without its client: fit for logs, and its limit and outcome for labels."""
+
+    #: The limit's name, or how it is written: "login", "10 per 1 minute".
+    limit: str
+    #: What is counted together, such as the endpoint; "" where the code names a key by itself, and
+    #: for what a shield answers.
+    scope: str
+    #: "allowed" or "refused".
+    outcome: str
+    #: It is allowed, and less than a fifth of the limit is left.
+    near_limit: bool
+    #: Who decided (`Decision.by`): "store", "memory", or the policy that stood in.
+    by: str
+
+
+#: Sent by the limiter for each limit that allowed and charged a hit, or refused it: ``event`` (a
+#: `Decided`) and ``hit``, whose key is the client's: keep it out of logs and labels.
+limit_decided = Signal("limit_decided")
+#: Sent by a store when it was asked: ``seconds`` until its answer, and whether it ``answered``.
+store_asked = Signal("store_asked")
+#: Sent by a Redis store when it sends a batch: ``size``, the requests in it.
+batch_sent = Signal("batch_sent")
+#: Sent by a store that is no longer asked: the breaker is open and ``policy`` decides.
+store_unavailable = Signal("store_unavailable")
+#: Sent by a store that answers again.
+store_recovered = Signal("store_recovered")
+
+
+def tell_decided(
+    sender: Any,
+    hits: Sequence[Hit],
+    decisions: Sequence[Decision],
+    scopes: Sequence[str] = (),
+) -> None:
+    """Send `limit_decided` for a request's hits that count.
+
+    Of a refused request only the refusals do: nothing else was charged. What looks or gives back,
+    or charges what was spent already, decides nothing.
+    """
+    refused = not all(decision.allowed for decision in decisions)
+    for place, (hit, decision) in enumerate(zip(hits, decisions, strict=True)):
+        if hit.forced or (decision.allowed and (refused or hit.cost < 1)):
+            continue
+        event = Decided(
+            limit_name(hit.quota),
+            scopes[place] if scopes else "",
+            outcome(decision),
+            decision.allowed and decision.remaining * NEAR < hit.quota.capacity,
+            decision.by,
+        )
+        limit_decided.tell(sender, event=event, hit=hit)
+
+
+def outcome(decision: Decision) -> str:
+    """What became of a hit, in one word. Any further kind of answer gets its word here."""
+    return "allowed" if decision.allowed else "refused"
+
+
+def limit_name(quota: Quota) -> str:
+    """What a limit is called in metrics and logs."""
+    return quota.name or str(quota)
