@@ -40,6 +40,7 @@ FLOORS = {
     "streaming": 4,
     "waiting": 4,
     "context": 5,
+    "fields": 5,
     "headers": 5,
     "storage": 5,
     "constants": 6,

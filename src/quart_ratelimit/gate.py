@@ -15,7 +15,8 @@ from .context import Context, Route
 from .current import request_at_hand
 from .errors import RateLimitExceeded, StoreError
 from .evaluate import Evaluator
-from .headers import write
+from .fields import seconds_until_more
+from .headers import at_least, write
 from .limits import Asked
 from .marks import Limited, Marks, check_order, limited_by
 from .quotas import Hit
@@ -95,11 +96,22 @@ class Gate:
         if context.reserved:
             await self._evaluator.settle(context, response)
         if headers and self._settings.headers_enabled:
-            told = context.current_limit
-            if told is not None:
-                names = self._settings.header_names
-                write(response.headers, told, names, self._settings.retry_after)
+            self._tell(context, response)
         return response
+
+    def _tell(self, context: Context, response: Response) -> None:
+        settings, current = self._settings, context.current_limit
+        if current is None:
+            return
+        if settings.x_ratelimit:
+            write(response.headers, current, settings.header_names, settings.retry_after)
+        if settings.draft is not None:
+            for name, value in settings.draft(context.limits, current, settings.pseudonym):
+                response.headers.add(name, value)
+            if current.breached and response.status_code in (429, 503):
+                waits = [seconds_until_more(told) for told in context.limits if told.breached]
+                wait = max((wait for wait in waits if wait is not None), default=0)
+                at_least(response.headers, wait, settings.retry_after)
 
     async def context(self) -> Context:
         """What is known of this request; made at the first question."""

@@ -44,14 +44,36 @@ def write(
     headers.add(names[HeaderNames.REMAINING], str(remaining))
     headers.add(names[HeaderNames.RESET], str(reset_at))
     now = wall_ms() / 1000
-    asked = _asked_wait(headers.get("Retry-After"), now)
+    there = _retry_after(headers)
+    asked = _asked_wait(there, now)
     if style == "http-date":
         value = http_date(max(reset_at, math.ceil(now + asked)))
     else:
         value = str(
             max(int(reset_at - now), math.ceil(round(reset_time - now, 3)), math.ceil(asked))
         )
-    headers.set(names[HeaderNames.RETRY_AFTER], value)
+    name = names[HeaderNames.RETRY_AFTER]
+    if there is None and name == "Retry-After":
+        headers.add(name, value)  # costs a third of what `set` does
+    else:
+        headers.set(name, value)
+
+
+def at_least(headers: Headers, wait: int, style: str | None) -> None:
+    """See to a ``Retry-After`` of at least so many seconds."""
+    now = wall_ms() / 1000
+    there = _retry_after(headers)
+    if there is None or _asked_wait(there, now) < wait:
+        date = style == "http-date"
+        headers.set("Retry-After", http_date(math.ceil(now + wait)) if date else str(wait))
+
+
+def _retry_after(headers: Headers) -> str | None:
+    # `headers.get` makes and catches an error when there is none.
+    for name, value in headers:
+        if name.lower() == "retry-after":
+            return value
+    return None
 
 
 def retry_after(*decisions: Decision) -> int | None:

@@ -74,8 +74,10 @@ class Limiter:
     has an app's variable that counts if it is None here. Our own are ``store`` (where to count,
     instead of ``storage_uri``), ``on_store_error`` ("local", "open", "closed" or "raise"),
     ``limit_unmatched`` (requests without a route, 404 and 405, fall under application and default
-    limits) and ``remember_refusals`` (seconds for which a worker refuses a key again by itself
-    that Redis just refused; at most until its time has come).
+    limits), ``remember_refusals`` (seconds for which a worker refuses a key again by itself
+    that Redis just refused; at most until its time has come), ``header_fields`` ("x-ratelimit", a
+    draft of the IETF's such as "draft-10", or both) and ``partition_secret`` (adds partition keys
+    to draft-10, a client's by keyed hash).
     """
 
     def __init__(
@@ -113,6 +115,8 @@ class Limiter:
         on_store_error: str | None = None,
         limit_unmatched: bool = False,
         remember_refusals: float = 1.0,
+        header_fields: str | Sequence[str] | None = None,
+        partition_secret: str | bytes | None = None,
     ) -> None:
         self._given = {
             name: value for name, value in locals().items() if name not in ("self", "app", "store")
@@ -218,6 +222,7 @@ class Limiter:
         cost: int | Asked[int] = 1,
         scope: Any = None,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
+        name: str | None = None,
     ) -> RouteLimit:
         """Limit a view, a helper function, a blueprint or, by ``async with``, a block of code.
 
@@ -237,6 +242,7 @@ class Limiter:
             deduct_when=deduct_when,
             on_breach=on_breach,
             override_defaults=override_defaults,
+            name=name,
             limiter=self,
         )
 
@@ -255,6 +261,7 @@ class Limiter:
         on_breach: Asked[Any] | None = None,
         cost: int | Asked[int] = 1,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
+        name: str | None = None,
     ) -> RouteLimit:
         """As `limit`, with one counter for all that is limited with this scope."""
         return RouteLimit(
@@ -271,6 +278,7 @@ class Limiter:
             deduct_when=deduct_when,
             on_breach=on_breach,
             override_defaults=override_defaults,
+            name=name,
             limiter=self,
         )
 

@@ -59,6 +59,8 @@ class Limit:
     deduct_when: Asked[bool] | None = None
     #: Called with the `RequestLimit` on a breach; a response that it answers with is sent.
     on_breach: Asked[Any] | None = None
+    #: Its name in response fields; with several limits in the text, the start of their names.
+    name: str | None = field(default=None, kw_only=True)
     #: Whether it replaces the limits around it: the defaults, or outer blueprints' limits.
     override_defaults: bool = field(default=False, init=False)
     #: False: cost, per_method, exempt_when and deduct_when are those of all defaults, or of all

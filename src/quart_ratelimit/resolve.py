@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from .callables import Memo
 from .context import Context, Route
 from .errors import InvalidLimit
 from .exemptions import ExemptionScope, inherited, limiting
+from .fields import derived_name
 from .limits import Limit, MetaLimit, Provider
 from .marks import Limited, Marks
 from .quotas import Quota
@@ -145,7 +147,7 @@ class Resolver:
         key = limit.key_function or (parent and parent.key_function) or self._settings.key_func
         return [
             RuntimeLimit(
-                quota,
+                _named(quota, limit.name, alone=len(quotas) == 1),
                 key,
                 limit.scope,
                 limit.per_method,
@@ -270,6 +272,12 @@ def _fields(rules: Rules) -> tuple[bytes, ...] | None:
 
 def _quota(limit: RuntimeLimit) -> Quota:
     return limit.limit
+
+
+def _named(quota: Quota, name: str | None, *, alone: bool) -> Quota:
+    if name is None:
+        return quota
+    return replace(quota, name=name if alone else derived_name(name, quota))
 
 
 def _none_override(limits: Iterable[Limit | RuntimeLimit]) -> bool:

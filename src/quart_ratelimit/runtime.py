@@ -110,6 +110,11 @@ class RequestLimit:
         return self.extension.limiter
 
     @property
+    def age_ms(self) -> int:
+        """Time since the decision."""
+        return monotonic_ms() - self._ticks_ms
+
+    @property
     def window(self) -> WindowStats:
         """What remains and until when, also if the window has passed since the hit."""
         if monotonic_ms() - self._ticks_ms >= self._wait_ms:

@@ -13,7 +13,9 @@ from typing import Any
 
 from .constants import ConfigVars
 from .errors import ConfigurationError, InvalidLimit
+from .fields import DRAFTS, Draft, Pseudonym, check_name
 from .headers import HeaderNames
+from .keys import pseudonyms
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, check_cost
 from .quotas import Quota
 from .stores import check_policy
@@ -39,6 +41,8 @@ VARIABLES = {
     "storage_uri": ConfigVars.STORAGE_URI,
     "strategy": ConfigVars.STRATEGY,
     "headers_enabled": ConfigVars.HEADERS_ENABLED,
+    "header_fields": ConfigVars.HEADER_FIELDS,
+    "partition_secret": ConfigVars.PARTITION_SECRET,
     "retry_after": ConfigVars.HEADER_RETRY_AFTER_VALUE,
     "swallow_errors": ConfigVars.SWALLOW_ERRORS,
     "fail_on_first_breach": ConfigVars.FAIL_ON_FIRST_BREACH,
@@ -74,6 +78,12 @@ class Settings:
     on_meta_breach: Asked[Any] | None
     headers_enabled: bool
     header_names: Mapping[HeaderNames, str]
+    #: Whether ``X-RateLimit-*`` is among the fields.
+    x_ratelimit: bool
+    #: The IETF draft whose fields are among them.
+    draft: Draft | None
+    #: Makes the partition keys in a draft's fields; None: there are none.
+    pseudonym: Pseudonym | None
     retry_after: str | None
     swallow_errors: bool
     fail_on_first_breach: bool
@@ -125,6 +135,8 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
         )
     names = given.get("header_name_mapping") or {}
     fallback = listed("in_memory_fallback", Limit)
+    x_ratelimit, draft = _header_fields(chosen("header_fields", "x-ratelimit"))
+    secret = chosen("partition_secret")
     swallow = bool(chosen("swallow_errors", False))
     return Settings(
         key_func=chosen("key_func", given["default_key_func"]),
@@ -141,7 +153,10 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
         in_memory_fallback=fallback,
         on_breach=chosen("on_breach"),
         on_meta_breach=chosen("on_meta_breach"),
-        headers_enabled=bool(chosen("headers_enabled", False)),
+        headers_enabled=bool(chosen("headers_enabled", chosen("header_fields") is not None)),
+        x_ratelimit=x_ratelimit,
+        draft=draft,
+        pseudonym=None if secret is None else pseudonyms(secret),
         header_names={
             header: names.get(header) or config.get(variable) or header.value
             for header, variable in _HEADER_VARIABLES.items()
@@ -164,8 +179,28 @@ def _remembered_ms(seconds: Any) -> int:
     return round(seconds * 1000)
 
 
+def _header_fields(value: Any) -> tuple[bool, Draft | None]:
+    """Whether ``X-RateLimit-*`` is among the named fields, and which draft is."""
+    given = [value] if isinstance(value, str) else list(value)
+    drafts = [name for name in given if name in DRAFTS]
+    if len(drafts) > 1:
+        raise ConfigurationError(
+            f"header_fields={value!r} names several drafts, whose fields have the same names; "
+            "write one, e.g. ['x-ratelimit', 'draft-10']"
+        )
+    for name in given:
+        if name not in DRAFTS and name != "x-ratelimit":
+            known = ", ".join(["x-ratelimit", *DRAFTS])
+            raise ConfigurationError(f"header_fields={value!r}: {name!r} is none of {known}")
+    return "x-ratelimit" in given, DRAFTS[drafts[0]] if drafts else None
+
+
 def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> None:
-    """Raise `InvalidLimit`, which says where, for a text that cannot be read."""
+    """Raise `InvalidLimit`, which says where, for a text that cannot be read.
+
+    Raises `ConfigurationError` for a name that no response field can hold.
+    """
+    check_name(limit.name)
     metas = [meta for meta in limit.meta_limits or () if not isinstance(meta, MetaLimit)]
     for provider in (limit.limit_provider, *metas):
         if not callable(provider):

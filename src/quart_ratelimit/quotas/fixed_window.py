@@ -54,6 +54,10 @@ class FixedWindow(Quota):
         latest = now_ms + self.period_ms
         return state if end <= latest else (latest, used)
 
+    def more_ms(self, decision: Decision) -> int | None:
+        """Until the window ends: before that nothing comes back."""
+        return decision.reset_ms
+
     def advance(self, state: Window | None, now_ms: int, hit: Hit) -> tuple[Window, Decision]:
         """Decide by the count of the current window."""
         end, used = state or (0, 0)

@@ -66,6 +66,13 @@ class GCRA(Quota):
         """No debt is from the future: it drains from now on."""
         return state if state[1] <= now_ms else (state[0], now_ms)
 
+    def more_ms(self, decision: Decision) -> int | None:
+        """Until the next unit has drained, unless a refused hit waits for several."""
+        if not decision.allowed:
+            return decision.retry_ms
+        kept = self.capacity - decision.remaining - 1  # units that may still be owed by then
+        return max(0, decision.reset_ms - kept * self.period_ms // self.amount)
+
     def advance(self, state: Debt | None, now_ms: int, hit: Hit) -> tuple[Debt, Decision]:
         """Decide by the debt that is left of all hits before."""
         drain, unit = self._drain, self._unit

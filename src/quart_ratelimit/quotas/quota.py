@@ -114,6 +114,10 @@ class Quota:
         """The state, or if the clock went back one that locks nobody out for longer than it may."""
         raise NotImplementedError
 
+    def more_ms(self, decision: Decision) -> int | None:
+        """From a decision on, until there is more than it left; None: that is not known."""
+        return decision.retry_ms if not decision.allowed else None
+
     def advance(self, state: Any, now_ms: int, hit: Hit) -> tuple[Any, Decision]:
         """Decide a hit on a healed state: the state to keep if it is charged, and the answer.
 
