@@ -1,0 +1,204 @@
+"""HTTP, ours beside its peers: ``python -m benchmarks.serving [--quick] [--write]``.
+
+Hypercorn with one worker serves each case in a process of its own, on one redis-server; ``wrk``
+drives it over 64 connections, or without ``wrk`` this module in a process apart. CPU a request is
+the server process's own, by /proc. A new case is one more entry in `apps`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from tests.servers import RedisServer, free_port
+
+from . import apps, load, measure
+
+#: The routes without a limiter, that the others are compared with.
+BASE = "no limiter"
+BARE = "a bare ASGI app that answers 429"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One case for some seconds."""
+
+    #: Requests a second.
+    rate: float
+    #: CPU of the server a request, in us.
+    cpu: float
+    #: Commands that Redis carried out a second.
+    commands: float
+    #: Requests answered otherwise than the case should answer.
+    wrong: int
+
+
+Results = dict[str, list[Sample]]
+
+
+@contextmanager
+def serving(case: str, redis_url: str) -> Iterator[tuple[int, int]]:
+    """Serve a case; its port and its process."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.apps", case, str(port), redis_url],
+        cwd=measure.DOCS.parent,
+    )
+    try:
+        end = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 0.5).close()
+                break
+            except OSError:
+                if time.monotonic() > end or process.poll() is not None:
+                    raise RuntimeError(f"{case} does not serve") from None
+                time.sleep(0.05)
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def drive(port: int, seconds: float, connections: int) -> tuple[int, float, int]:
+    """Load one case: requests answered, in how many seconds, and how many of them not by 2xx."""
+    url = f"http://127.0.0.1:{port}/"
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        command = [sys.executable, "-m", "benchmarks.load", str(port), str(seconds)]
+        out = subprocess.run(
+            [*command, str(connections)], capture_output=True, text=True, check=True
+        ).stdout
+        return load.read(out)
+    # wrk takes whole seconds.
+    command = [wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", url]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    count = re.search(r"(\d+) requests in ([\d.]+)(ms|s)", out)
+    assert count is not None, out
+    other = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    elapsed = float(count[2]) / (1000 if count[3] == "ms" else 1)
+    return int(count[1]), elapsed, int(other[1]) if other else 0
+
+
+def run(cases: list[str], rounds: int, seconds: float, connections: int) -> Results:
+    """All cases, in so many rounds."""
+    results: Results = defaultdict(list)
+    with ExitStack() as stack:
+        server = RedisServer()
+        stack.callback(server.stop)
+        places = {case: stack.enter_context(serving(case, server.url)) for case in cases}
+        for case in cases:
+            drive(places[case][0], 1, connections)  # warm
+        for number, case in measure.shuffled_rounds(cases, rounds):
+            port, pid = places[case]
+            before, asked = measure.cpu_of(pid), commands(server)
+            count, elapsed, other = drive(port, seconds, connections)
+            cpu, sent = measure.cpu_of(pid) - before, (commands(server) - asked) / elapsed
+            wrong = count - other if apps.CASES[case].refuses else other
+            results[case].append(Sample(count / elapsed, cpu / max(1, count) * 1e6, sent, wrong))
+            print(f"round {number + 1} of {rounds}: {case}", file=sys.stderr)
+    return results
+
+
+def commands(server: RedisServer) -> int:
+    """Commands that Redis has carried out, without those that ask for this."""
+    stats = server.ask("INFO", "commandstats")
+    asking = ("info", "client", "hello")
+    return sum(
+        stat["calls"] for name, stat in stats.items() if not any(word in name for word in asking)
+    )
+
+
+def figures(results: Results) -> str:
+    """The table: each case beside the route without a limiter, round by round."""
+    rows = []
+    for case in apps.CASES:
+        if case not in results:
+            continue
+        samples = results[case]
+        base = results.get(BASE, samples)
+        more = [one.cpu - other.cpu for one, other in zip(samples, base, strict=True)]
+        part = [one.rate / other.rate for one, other in zip(samples, base, strict=True)]
+        rows.append(
+            [
+                case,
+                measure.spread([one.rate for one in samples]),
+                measure.spread([one.cpu for one in samples]),
+                measure.spread(more),
+                measure.spread(part),
+                measure.figure(measure.median([one.commands for one in samples])),
+                str(sum(one.wrong for one in samples)),
+            ]
+        )
+    head = ["", "requests/s", "CPU µs", f"more than {BASE}, µs", "its throughput"]
+    head += ["Redis commands/s", "wrong answers"]
+    return measure.table(head, rows)
+
+
+def targets(results: Results) -> str:
+    """What was aimed at, and whether it is reached."""
+
+    def pairs(case: str, other: str) -> list[tuple[Sample, Sample]]:
+        return list(zip(results[case], results[other], strict=True))
+
+    rows = []
+    for case in (apps.HEADERS, apps.PLAIN):
+        more = [one.cpu - other.cpu for one, other in pairs(case, BASE)]
+        rows.append(measure.verdict(f"{case}: ≤ 25 µs more CPU", more, lambda x: x <= 25))
+        share = [one.cpu / other.cpu - 1 for one, other in pairs(case, BASE)]
+        rows.append(
+            measure.verdict(
+                f"{case}: 25 of 300 µs, ≤ 0.083 of the CPU", share, lambda x: x <= 0.083
+            )
+        )
+        part = [one.rate / other.rate for one, other in pairs(case, BASE)]
+        rows.append(measure.verdict(f"{case}: ≥ 0.9 of the throughput", part, lambda x: x >= 0.9))
+    shield = [one.rate / other.rate for one, other in pairs(apps.SHIELD, BASE)]
+    rows.append(measure.verdict(f"shield / {BASE}: ≥ 2", shield, lambda x: x >= 2))
+    bare = [one.rate / other.rate for one, other in pairs(apps.SHIELD, BARE)]
+    rows.append(measure.verdict(f"shield / {BARE}: ≥ 0.8", bare, lambda x: x >= 0.8))
+    for case in (apps.REFUSING, apps.SHIELD):
+        asked = [one.commands for one in results[case]]
+        rows.append(measure.verdict(f"{case}: Redis commands/s ≤ 2", asked, lambda x: x <= 2))
+    return measure.table(["target", "measured", "reached"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few and short rounds")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--only", default="", help="cases with this in their name")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.seconds = 3, 1
+    cases = [case for case in apps.CASES if options.only in case or case == BASE]
+    results = run(cases, options.rounds, options.seconds, options.connections)
+    parts = [
+        f"Medians of {options.rounds} rounds of {options.seconds:g} s (least–most), "
+        f"{options.connections} connections. {measure.versions()}.",
+        figures(results),
+    ]
+    if not options.only:
+        parts.append(targets(results))
+    text = "\n\n".join(parts)
+    print(text)
+    if options.write:
+        if options.only:
+            parser.error("--write needs all cases")
+        measure.write_between("performance.md", "serving", text)
+
+
+if __name__ == "__main__":
+    main()
