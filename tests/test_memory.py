@@ -1,9 +1,11 @@
 """What the contract does not ask of the memory store: how it forgets, and whom it must not."""
 
+import gc
+
 import pytest
 
 from quart_ratelimit import ConfigurationError, FixedWindow, Hit
-from quart_ratelimit.quotas import MovingWindow
+from quart_ratelimit.quotas import GCRA, MovingWindow, SlidingWindow, StrictWindow
 from quart_ratelimit.stores import MemoryStore
 
 QUOTA = FixedWindow(2, 60)
@@ -48,6 +50,30 @@ def test_a_full_store_gives_a_new_client_the_place_of_one_with_most_left() -> No
     assert len(store) <= 2_000 + 1_024
     refused = [store.decide([Hit(QUOTA, f"refused-{n}")], NOW)[0] for n in range(1_000)]
     assert not any(refused)
+
+
+def test_the_garbage_collector_passes_the_states_by() -> None:
+    """A full collection that looked into each would stop the event loop for long."""
+    store = MemoryStore()
+    store.decide([Hit(QUOTA, "first")], NOW)
+    gc.collect()
+    before = len(gc.get_objects())
+    for quota in (QUOTA, GCRA(2, 60), SlidingWindow(2, 60), StrictWindow(2, 60)):
+        for number in range(2_000):
+            store.decide([Hit(quota, f"k{number}")], NOW)
+    assert len(gc.get_objects()) - before < 100
+
+
+def test_a_full_store_shrinks_to_its_bound_again() -> None:
+    """What was paid for in full may exceed the bound, and makes room once it is over."""
+    store = MemoryStore(max_keys=1_000)
+    for number in range(3_000):
+        for _ in range(2):
+            store.decide([Hit(QUOTA, f"spent-{number}")], NOW)
+    assert len(store) == 3_000
+    for number in range(20_000):
+        store.decide([Hit(QUOTA, f"new-{number}")], NOW + 60_000)
+    assert len(store) <= 1_000 + 1_024
 
 
 def test_a_bound_that_holds_nothing_is_named() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .quota import MAX_EXACT, Decision, Hit, Quota
+from .quota import MAX_EXACT, Decision, Hit, Quota, decided
 
 #: When the window ends (ms since the epoch), and the units used in it.
 Window = tuple[int, int]
@@ -64,16 +64,18 @@ class FixedWindow(Quota):
         if now_ms >= end or not used:
             end, used = self._end(now_ms), 0
         cost = hit.cost
+        left = self.amount - used
+        if 0 < cost <= left:  # nearly every hit
+            decision = decided((True, left - cost, end - now_ms, 0, now_ms, "store"))
+            return (end, used + cost), decision
         if cost < 0:
             if hit.at_ms >= end - self.period_ms:
                 # INCRBY counts refused hits as well; they have nothing to give back.
                 used = max(0, (min(used, self.amount) if self.aligned else used) + cost)
             return (end, used), self._decide(True, used, end, now_ms, 0)
         units = cost or 1
-        fits = used + units <= self.amount
-        if cost and (fits or hit.forced):
+        if units <= left or hit.forced:
             used = min(used + cost, MAX_EXACT)
-        if fits or hit.forced:
             return (end, used), self._decide(True, used, end, now_ms, 0)
         retry = end - now_ms if units <= self.amount else None
         return (end, used), self._decide(False, used, end, now_ms, retry)

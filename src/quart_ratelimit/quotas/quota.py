@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -47,6 +49,11 @@ class Decision(NamedTuple):
     def __bool__(self) -> bool:
         """Whether the hit was allowed: ``if not await limiter.hit(...)`` works as it reads."""
         return self.allowed
+
+
+#: A `Decision` of all its fields, in order, in less time than calling the class takes.
+decided: Callable[[tuple[bool, int, int, int | None, int, str]], Decision]
+decided = functools.partial(tuple.__new__, Decision)
 
 
 @dataclass(frozen=True, slots=True)

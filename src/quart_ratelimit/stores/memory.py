@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from ..clock import Clock, wall_ms
 from ..errors import ConfigurationError
 from ..quotas import Decision, Hit, Quota
 
-#: Small dictionaries that one quota's keys are spread over, a power of 2: each is swept whole, and
-#: grows, in well under a millisecond.
+#: Small dictionaries that one quota's keys are spread over, a power of 2: each grows in well under
+#: a millisecond.
 SHARDS = 1024
-#: Keys looked at for each key written: two, so that the sweep outruns what comes.
-SWEPT_PER_WRITE = 2
-
-_ABSENT = object()
+#: Keys looked at for each new key: two, so that the sweep outruns what comes.
+SWEPT_PER_NEW = 2
+#: Keys looked at for one to make room, as Redis does to evict.
+SAMPLE = 64
 
 
 class MemoryStore:
     """Counts alone: with several workers each allows the whole amount.
 
-    Deciding has no await, so no other hit comes between a read and its write. At most about
-    ``max_keys`` keys are kept: a new one takes the place of one that is as good as never hit, else
-    of the one with most left; a client that is refused is never forgotten for another's sake, so
-    only keys that were paid for in full can exceed the bound.
+    Deciding has no await, so no other hit comes between a read and its write. About ``max_keys``
+    keys are kept: what is as good as never hit goes as new keys come, and beyond the bound, of some
+    keys, the one with most left. A client that is refused is never forgotten for another's sake, so
+    keys that were paid for in full may exceed the bound.
     """
 
     def __init__(self, *, max_keys: int = 1_000_000, now_ms: Clock = wall_ms) -> None:
@@ -78,18 +80,24 @@ class MemoryStore:
         hit = hits[0]
         quota = hit.quota
         table = self._tables.get(quota.counter)
-        if table is None or quota.amount < table.look.quota.amount:
+        if table is None or quota.amount < table.amount:
             table = self._table(quota)
-        state, decision = quota.advance(table.get(hit.key), now_ms, hit)
+        key = hit.key
+        shard = table.shards[hash(key) & (SHARDS - 1)]
+        kept = shard.get(key)
+        state, decision = quota.advance(None if kept is None else _thaw(kept), now_ms, hit)
         if decision.allowed and hit.cost:
-            self._keep(table, hit.key, state, decision, now_ms)
+            if kept is None or not decision.reset_ms:
+                self._keep(table, key, state, decision, now_ms)
+            else:
+                shard[key] = _freeze(state)
         return [decision]
 
     def adopt(self, hit: Hit, state: Any, now_ms: int) -> None:
         """Take over the state of a hit's key, unless it is counted here already."""
         table = self._table(hit.quota)
         if table.get(hit.key) is None:
-            table.put(hit.key, state, now_ms, self._is_full)
+            table.put(hit.key, state, now_ms, self._excess)
 
     def _decide_together(self, hits: Sequence[Hit], now_ms: int) -> list[Decision]:
         pending: dict[tuple[str, str], Any] = {}
@@ -120,7 +128,7 @@ class MemoryStore:
 
     def _keep(self, table: _Table, key: str, state: Any, decision: Decision, now_ms: int) -> None:
         if decision.reset_ms:
-            table.put(key, state, now_ms, self._is_full)
+            table.put(key, state, now_ms, self._excess)
         else:
             table.forget(key)
 
@@ -130,18 +138,19 @@ class MemoryStore:
             table = self._table(hit.quota)
             state = table.get(hit.key)
             if state is not None:
-                table.put(hit.key, hit.quota.heal(state, now_ms), now_ms, self._is_full)
+                table.put(hit.key, hit.quota.heal(state, now_ms), now_ms, self._excess)
 
     def _table(self, quota: Quota) -> _Table:
         table = self._tables.get(quota.counter)
         if table is None:
             table = self._tables[quota.counter] = _Table(quota)
-        elif quota.amount < table.look.quota.amount:
-            table.look = Hit(quota, "", 0)
+        elif quota.amount < table.amount:
+            table.judge_by(quota)
         return table
 
-    def _is_full(self) -> bool:
-        return len(self) >= self._max_keys
+    def _excess(self) -> int:
+        """How many keys must go for a new one."""
+        return len(self) + 1 - self._max_keys
 
 
 class _Table:
@@ -149,54 +158,70 @@ class _Table:
 
     def __init__(self, quota: Quota) -> None:
         self.count = 0
-        #: By the smallest amount, which says what is spent and so never forgotten.
-        self.look = Hit(quota, "", 0)
-        self._shards: list[dict[str, Any]] = [{} for _ in range(SHARDS)]
+        self.shards: list[dict[str, Any]] = [{} for _ in range(SHARDS)]
+        self._swept = self.shards[0]
         self._next_swept = 0
-        #: Keys written until the next shard is swept.
-        self._due = 0
+        #: Keys of the shard that is being swept, not yet looked at.
+        self._unswept: list[str] = []
+        self.judge_by(quota)
+
+    def judge_by(self, quota: Quota) -> None:
+        """The smallest amount says what is spent, and so never forgotten."""
+        self.amount = quota.amount
+        self._look = Hit(quota, "", 0)
 
     def get(self, key: str) -> Any:
-        return self._shards[hash(key) & (SHARDS - 1)].get(key)
+        kept = self.shards[hash(key) & (SHARDS - 1)].get(key)
+        return None if kept is None else _thaw(kept)
 
-    def put(self, key: str, state: Any, now_ms: int, is_full: Callable[[], bool]) -> None:
-        shard = self._shards[hash(key) & (SHARDS - 1)]
+    def put(self, key: str, state: Any, now_ms: int, excess: Callable[[], int]) -> None:
+        shard = self.shards[hash(key) & (SHARDS - 1)]
         if key not in shard:
-            if is_full():
-                self._evict(shard, now_ms)
-            self.count += 1
-        shard[key] = state
-        self._due -= 1
-        if self._due <= 0:
             self._sweep(now_ms)
+            over = excess()
+            if over > 0:
+                self._evict(shard, hash(key), over, now_ms)
+            self.count += 1
+        shard[key] = _freeze(state)
 
     def forget(self, key: str) -> bool:
-        shard = self._shards[hash(key) & (SHARDS - 1)]
-        if shard.pop(key, _ABSENT) is _ABSENT:
-            return False
-        self.count -= 1
-        return True
+        found = self.shards[hash(key) & (SHARDS - 1)].pop(key, None) is not None
+        self.count -= found
+        return found
 
     def _sweep(self, now_ms: int) -> None:
-        """Drop what is as good as never hit from one shard, now that so many were written."""
-        self._drop_expired(self._shards[self._next_swept], now_ms)
-        self._next_swept = (self._next_swept + 1) & (SHARDS - 1)
-        self._due = 1 + len(self._shards[self._next_swept]) // SWEPT_PER_WRITE
+        """Look at the next few keys, and drop what is as good as never hit."""
+        for _ in range(SWEPT_PER_NEW):
+            if not self._unswept:
+                self._swept = self.shards[self._next_swept]
+                self._unswept = list(self._swept)
+                self._next_swept = (self._next_swept + 1) & (SHARDS - 1)
+            elif not self._look_at(self._swept, key := self._unswept.pop(), now_ms).reset_ms:
+                self.forget(key)
 
-    def _drop_expired(self, shard: dict[str, Any], now_ms: int) -> None:
-        over = [key for key, state in shard.items() if not self._decide(state, now_ms).reset_ms]
-        for key in over:
-            del shard[key]
-        self.count -= len(over)
+    def _evict(self, shard: dict[str, Any], start: int, excess: int, now_ms: int) -> None:
+        """Drop so many of a sample's keys, those with most left."""
+        first = start % max(1, len(shard) - SAMPLE + 1)
+        sample = islice(shard, first, first + SAMPLE)
+        left = {key: self._look_at(shard, key, now_ms).remaining for key in sample}
+        spare = sorted((key for key in left if left[key]), key=left.__getitem__, reverse=True)
+        for key in spare[:excess]:
+            self.forget(key)
 
-    def _evict(self, shard: dict[str, Any], now_ms: int) -> None:
-        self._drop_expired(shard, now_ms)
-        left = {key: self._decide(state, now_ms).remaining for key, state in shard.items()}
-        key = max(left, key=left.__getitem__, default=None)
-        if key is not None and left[key]:
-            del shard[key]
-            self.count -= 1
+    def _look_at(self, shard: dict[str, Any], key: str, now_ms: int) -> Decision:
+        quota, kept = self._look.quota, shard.get(key)
+        state = None if kept is None else quota.heal(_thaw(kept), now_ms)
+        return quota.advance(state, now_ms, self._look)[1]
 
-    def _decide(self, state: Any, now_ms: int) -> Decision:
-        quota = self.look.quota
-        return quota.advance(quota.heal(state, now_ms), now_ms, self.look)[1]
+
+def _freeze(state: Any) -> Any:
+    """A state as the garbage collector passes it by.
+
+    It looks into every tuple, and into what holds one, at each full collection: a million would
+    stop the event loop for a fifth of a second.
+    """
+    return marshal.dumps(state, 2) if type(state) is tuple else state
+
+
+def _thaw(kept: Any) -> Any:
+    return marshal.loads(kept) if type(kept) is bytes else kept  # noqa: S302  # our own bytes
