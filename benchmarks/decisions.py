@@ -60,10 +60,17 @@ Results = dict[Case, list[Sample]]
 
 
 async def sample(
-    server: RedisServer, ask: Ask, keys: Sequence[str], callers: int, seconds: float
+    server: RedisServer,
+    ask: Ask,
+    keys: Sequence[str],
+    callers: int,
+    seconds: float,
+    others: int = 0,
 ) -> Sample:
-    """Ask for so long; what is under way then is waited for and counts."""
+    """Ask for so long, beside so many other keys; what is under way then counts, too."""
     server.ask("FLUSHALL")
+    if others:
+        server.ask("DEBUG", "POPULATE", others, "other")
     # Connections are opened before, by as many callers.
     first = [ask(keys[number % len(keys)]) for number in range(callers)]
     await asyncio.gather(*first, return_exceptions=True)
