@@ -204,14 +204,17 @@ def targets(results: Results) -> str:
 def drawing(results: Results, callers: Sequence[int]) -> str:
     """Decisions a second, and p99, against concurrency."""
 
-    def lines(of: Callable[[Sample], float]) -> dict[str, dict[int, float]]:
+    def line(name: str, of: Callable[[Sample], float]) -> dict[int, float]:
+        samples = {count: results[name, count, "keys"] for count in callers}
+        # Where all were errors there is nothing to draw.
         return {
-            name: {
-                count: measure.median([of(one) for one in results[name, count, "keys"]])
-                for count in callers
-            }
-            for name in PLOTTED
+            count: measure.median([of(one) for one in found if one.rate])
+            for count, found in samples.items()
+            if any(one.rate for one in found)
         }
+
+    def lines(of: Callable[[Sample], float]) -> dict[str, dict[int, float]]:
+        return {name: line(name, of) for name in PLOTTED}
 
     return plot.svg(
         [

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 460, 320
-LEFT, RIGHT, TOP, BOTTOM = 58, 150, 34, 40
+WIDTH, HEIGHT = 490, 320
+LEFT, RIGHT, TOP, BOTTOM = 58, 180, 34, 40
 COLOURS = ("#0b6e4f", "#1f9e89", "#d1495b", "#30638e", "#8f5d9f", "#b07d2b", "#6b7280", "#111827")
 
 
@@ -72,11 +72,10 @@ def _panel(panel: Panel, x_title: str, shift: int) -> str:
 def _apart(heights: Mapping[str, float], gap: float = 13) -> dict[str, float]:
     """Heights for labels that do not overlap."""
     places: dict[str, float] = {}
-    last = -math.inf
-    for name in sorted(heights, key=heights.__getitem__):
-        last = places[name] = max(heights[name], last + gap)
-    over = max(0.0, last - (HEIGHT - BOTTOM))
-    return {name: place - over for name, place in places.items()}
+    last = HEIGHT - BOTTOM + gap
+    for name in sorted(heights, key=heights.__getitem__, reverse=True):
+        last = places[name] = min(heights[name], last - gap)
+    return places
 
 
 def _ticks(values: Sequence[float], log: bool) -> list[float]:
