@@ -69,7 +69,9 @@ def bind(
         fallback=Evaluator(extension, settings, standin, standin),
         filters=filters,
     )
-    return Binding(settings, store, instance, resolver, gate, Storage(store), Strategy(store))
+    return Binding(
+        settings, store, instance, resolver, gate, Storage(store), Strategy(store, settings.keys)
+    )
 
 
 def _store(settings: Settings) -> Store:

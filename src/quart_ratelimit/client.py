@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 
 from quart import has_websocket_context, request, websocket
 
+from .address import canonical
+from .current import request_at_hand
 from .errors import ConfigurationError
 from .proxies import FORM, TrustedProxies
 
@@ -14,7 +16,7 @@ from .proxies import FORM, TrustedProxies
 LOCAL = "127.0.0.1"
 
 #: Quart's word for a peer without an address.
-_NO_PEER = "<local>"
+NO_PEER = "<local>"
 
 _log = logging.getLogger("quart_ratelimit")
 
@@ -37,14 +39,19 @@ def client_address(
     )
     if header is not None and not proxies:
         raise ConfigurationError(f"header={header!r} is believed of trusted proxies only; {FORM}")
-    warned = False
+    trusting, warned = bool(proxies), False
 
     def address() -> str:
         nonlocal warned
-        connection = websocket if has_websocket_context() else request
+        in_websocket = has_websocket_context()
+        connection = websocket if in_websocket else request_at_hand() or request
         peer = connection.remote_addr
-        lines = connection.headers.getlist(proxies.header) if proxies else ()
-        who = proxies.client(None if peer == _NO_PEER else peer, lines)
+        if peer == NO_PEER:
+            peer = None
+        if trusting:
+            who = proxies.client(peer, connection.headers.getlist(proxies.header))
+        else:
+            who = canonical(peer, ipv6_prefix=ipv6_prefix)
         if who is None and not warned:
             warned = True
             _log.warning(

@@ -12,7 +12,6 @@ from werkzeug.exceptions import HTTPException
 
 from .errors import ConfigurationError, RateLimitExceeded
 from .evaluate import refuse
-from .keys import join_key
 from .limiter import EXTENSION, KeyFunction, Limiter
 from .marks import note_wrapped
 from .quotas import Decision, Hit, Quota
@@ -57,7 +56,8 @@ def rate_limit(
         async def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
             limiter = _current_limiter(view)
             who = await limiter.identify(key)
-            bucket = join_key(who) if scope is None else join_key(scope, who)
+            parts = (who,) if scope is None else (scope, who)
+            bucket = limiter.keys.join(*parts)
             quotas = limiter.quotas(limit, requests=requests, duration=duration)
             hits = [Hit(quota, bucket) for quota in quotas]
             decisions = await limiter.charge(hits)

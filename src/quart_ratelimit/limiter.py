@@ -14,6 +14,7 @@ from werkzeug.sansio.response import Response
 
 from .binding import Binding, bind
 from .callables import ask
+from .client import LOCAL, NO_PEER, client_address
 from .constants import ConfigVars
 from .current import app_at_hand, request_at_hand
 from .errors import ConfigurationError, InvalidLimit
@@ -22,7 +23,7 @@ from .exemptions import USUAL, ExemptionScope
 from .gate import known_context
 from .headers import HeaderNames
 from .in_flight import InFlight
-from .keys import join_key, slot_key
+from .keys import Keys, keys_with
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
 from .marks import ATTRIBUTE, Limited, Marks, limited_by, note_wrapped
 from .quotas import Concurrency, Decision, Hit, Quota
@@ -47,12 +48,13 @@ _log = logging.getLogger("quart_ratelimit")
 
 
 def get_remote_address() -> str:
-    """The address of the peer that the request came from; no header can change it.
+    """The address of the peer that the request came from, as the server writes it.
 
+    Flask-Limiter's; `client_address` gives an address in one form, and an IPv6 client's network.
     127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
     """
     address = request.remote_addr
-    return "127.0.0.1" if address in (None, "", "<local>") else address
+    return LOCAL if address in (None, "", NO_PEER) else address
 
 
 get_remote_address.request_fields = ()  # type: ignore[attr-defined]  # for the shield
@@ -65,8 +67,10 @@ class Limiter:
     has an app's variable that counts if it is None here. Our own are ``store`` (where to count,
     instead of ``storage_uri``), ``on_store_error`` ("local", "open", "closed" or "raise"),
     ``limit_unmatched`` (requests without a route, 404 and 405, fall under application and default
-    limits) and ``remember_refusals`` (seconds for which a worker refuses a key again by itself
-    that Redis just refused; at most until its time has come).
+    limits), ``remember_refusals`` (seconds for which a worker refuses a key again by itself
+    that Redis just refused; at most until its time has come) and ``key_secret``, by which keys
+    bear pseudonyms instead of clients. Without a ``key_func`` it counts by `client_address`, and
+    believes no header.
     """
 
     def __init__(
@@ -104,12 +108,13 @@ class Limiter:
         on_store_error: str | None = None,
         limit_unmatched: bool = False,
         remember_refusals: float = 1.0,
+        key_secret: str | bytes | None = None,
     ) -> None:
         self._given = {
             name: value for name, value in locals().items() if name not in ("self", "app", "store")
         }
-        self._given["default_key_func"] = get_remote_address
-        self._key_func: KeyFunction = key_func or get_remote_address
+        self._key_func: KeyFunction = key_func or client_address()
+        self._given["default_key_func"] = self._key_func
         self._store = store
         self._marks = Marks()
         self._filters: list[Asked[bool]] = []
@@ -362,7 +367,7 @@ class Limiter:
         Raises `InvalidLimit`; what happens when the store is away is the limiter's policy.
         """
         quotas = self.quotas(limit, requests=requests, duration=duration)
-        bucket = join_key(await self.identify() if key is None else key)
+        bucket = self.keys.join(await self.identify() if key is None else key)
         return min(await self.charge([Hit(quota, bucket, cost) for quota in quotas]), key=tightness)
 
     async def peek(self, limit: str | Quota, key: str | None = None) -> Decision:
@@ -421,12 +426,12 @@ class Limiter:
 
         async def hit(default_scope: str) -> Hit:
             who = await self.identify(key_func) if key is None else key
-            return Hit(quota, slot_key(who, scope or default_scope))
+            return Hit(quota, self.keys.slot(who, scope or default_scope))
 
         return InFlight(self.charge, hit)
 
     async def _hits(self, limit: str | Quota, key: str | None, cost: int) -> list[Hit]:
-        bucket = join_key(await self.identify() if key is None else key)
+        bucket = self.keys.join(await self.identify() if key is None else key)
         return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
 
     def note_refused(self, hits: Sequence[Hit], key: KeyFunction | None = None) -> None:
@@ -452,6 +457,12 @@ class Limiter:
         binding = self._binding() or self._latest
         strategy = binding.settings.strategy if binding else self._given["strategy"]
         return read_limit(limit, requests, duration, strategy)
+
+    @property
+    def keys(self) -> Keys:
+        """How the limiter's keys are made: with clients in clear, or by their pseudonyms."""
+        binding = self._binding() or self._latest
+        return binding.settings.keys if binding else keys_with(self._given["key_secret"])
 
     async def identify(self, key: KeyFunction | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""

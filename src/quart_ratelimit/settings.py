@@ -14,6 +14,7 @@ from typing import Any
 from .constants import ConfigVars
 from .errors import ConfigurationError, InvalidLimit
 from .headers import HeaderNames
+from .keys import Keys, keys_with
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, check_cost
 from .quotas import Quota
 from .stores import check_policy
@@ -23,6 +24,7 @@ from .strategies import quotas_of, strategy
 VARIABLES = {
     "key_func": ConfigVars.KEY_FUNC,
     "key_prefix": ConfigVars.KEY_PREFIX,
+    "key_secret": ConfigVars.KEY_SECRET,
     "default_limits": ConfigVars.DEFAULT_LIMITS,
     "default_limits_per_method": ConfigVars.DEFAULT_LIMITS_PER_METHOD,
     "default_limits_exempt_when": ConfigVars.DEFAULT_LIMITS_EXEMPT_WHEN,
@@ -63,6 +65,8 @@ class Settings:
 
     key_func: Asked[Any]
     key_prefix: str
+    #: How keys are made, by the ``key_secret``.
+    keys: Keys
     strategy: str
     storage_uri: str | None
     storage_options: Mapping[str, Any]
@@ -129,6 +133,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
     return Settings(
         key_func=chosen("key_func", given["default_key_func"]),
         key_prefix=str(chosen("key_prefix", "")),
+        keys=keys_with(chosen("key_secret")),
         strategy=strategy_name,
         storage_uri=chosen("storage_uri"),
         storage_options={

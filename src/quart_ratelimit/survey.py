@@ -224,7 +224,7 @@ def settings_dict(settings: Settings) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for field_ in fields(settings):
         value = getattr(settings, field_.name)
-        if field_.name in ("storage_uri", "storage_options"):
+        if field_.name in ("storage_uri", "storage_options", "keys"):
             continue
         if isinstance(value, tuple):
             value = [provider_text(limit) for limit in value]
