@@ -15,6 +15,7 @@ FLOORS = {
     # know nothing of rate limits or of each other
     "address": 1,
     "errors": 1,
+    "findings": 1,
     "batch": 1,
     "callables": 1,
     "current": 1,
@@ -50,19 +51,22 @@ FLOORS = {
     "binding": 11,
     # the extension, and what stands on it
     "client": 3,
-    "limiter": 12,
-    "decorator": 13,
-    "quart_rate_limiter": 13,
-    "util": 13,
-    "survey": 13,
-    "render": 14,
-    "cli": 15,
-    "commands": 16,
+    "checkup": 12,
+    "limiter": 13,
+    "decorator": 14,
+    "quart_rate_limiter": 14,
+    "util": 14,
+    "survey": 14,
+    "doctor": 15,
+    "render": 15,
+    "cli": 16,
+    "commands": 17,
 }
-MAY_IMPORT_REDIS = {"stores/cluster.py", "stores/redis.py", "stores/wire.py"}
+MAY_IMPORT_REDIS = {"stores/checks.py", "stores/cluster.py", "stores/redis.py", "stores/wire.py"}
 MAY_IMPORT_QUART = {
     "client.py",
     "current.py",
+    "doctor.py",
     "gate.py",
     "in_flight.py",
     "limiter.py",

@@ -30,6 +30,8 @@ class Binding:
 
     settings: Settings
     store: Store
+    #: Where it counts, without what stands around it.
+    backend: Store
     #: What the store is called, without what stands around it.
     instance: str
     resolver: Resolver
@@ -54,7 +56,7 @@ def bind(
     standin = MemoryStore()
     if store is None:
         store = _store(settings)
-    instance = type(store).__name__
+    backend, instance = store, type(store).__name__
     if isinstance(store, (ClusterStore, RedisStore)):
         store = GuardedStore(store, policy=settings.on_store_error, local=standin)
         if settings.remember_refusals:
@@ -69,9 +71,8 @@ def bind(
         fallback=Evaluator(extension, settings, standin, standin),
         filters=filters,
     )
-    return Binding(
-        settings, store, instance, resolver, gate, Storage(store), Strategy(store, settings.keys)
-    )
+    strategy = Strategy(store, settings.keys)
+    return Binding(settings, store, backend, instance, resolver, gate, Storage(store), strategy)
 
 
 def _store(settings: Settings) -> Store:

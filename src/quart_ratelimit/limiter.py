@@ -14,6 +14,7 @@ from werkzeug.sansio.response import Response
 
 from .binding import Binding, bind
 from .callables import ask
+from .checkup import startup_findings
 from .client import LOCAL, NO_PEER, client_address
 from .constants import ConfigVars
 from .current import app_at_hand, request_at_hand
@@ -44,6 +45,9 @@ KeyFunction = Callable[[], "str | Awaitable[str]"]
 
 R = TypeVar("R", bound=Response)
 
+#: A finding's severity -> the level that it is logged at.
+LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
+
 _log = logging.getLogger("quart_ratelimit")
 
 
@@ -68,9 +72,9 @@ class Limiter:
     instead of ``storage_uri``), ``on_store_error`` ("local", "open", "closed" or "raise"),
     ``limit_unmatched`` (requests without a route, 404 and 405, fall under application and default
     limits), ``remember_refusals`` (seconds for which a worker refuses a key again by itself
-    that Redis just refused; at most until its time has come) and ``key_secret``, by which keys
-    bear pseudonyms instead of clients. Without a ``key_func`` it counts by `client_address`, and
-    believes no header.
+    that Redis just refused; at most until its time has come), ``key_secret``, by which keys bear
+    pseudonyms instead of clients, and ``doctor`` (False logs no findings at start). Without a
+    ``key_func`` it counts by `client_address`, and believes no header.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Limiter:
         limit_unmatched: bool = False,
         remember_refusals: float = 1.0,
         key_secret: str | bytes | None = None,
+        doctor: bool | None = None,
     ) -> None:
         self._given = {
             name: value for name, value in locals().items() if name not in ("self", "app", "store")
@@ -514,8 +519,9 @@ class Limiter:
     async def _start(self, app: Quart) -> None:
         binding = self._bindings[app]
         binding.gate.check_views()
-        if binding.in_memory:
-            self.logger.warning("rate limits are kept in memory: each worker counts alone")
+        if binding.settings.doctor:
+            for finding in startup_findings(app, binding):
+                self.logger.log(LEVELS[finding.severity], "%s", finding)
         await binding.store.start()
 
     async def _close(self, app: Quart) -> None:

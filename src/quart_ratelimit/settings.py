@@ -25,6 +25,7 @@ VARIABLES = {
     "key_func": ConfigVars.KEY_FUNC,
     "key_prefix": ConfigVars.KEY_PREFIX,
     "key_secret": ConfigVars.KEY_SECRET,
+    "doctor": ConfigVars.DOCTOR,
     "default_limits": ConfigVars.DEFAULT_LIMITS,
     "default_limits_per_method": ConfigVars.DEFAULT_LIMITS_PER_METHOD,
     "default_limits_exempt_when": ConfigVars.DEFAULT_LIMITS_EXEMPT_WHEN,
@@ -85,6 +86,8 @@ class Settings:
     #: What to do while the store is away: one of the store's policies, or "raise".
     on_store_error: str
     limit_unmatched: bool
+    #: Whether what looks wrong is logged at start.
+    doctor: bool
     #: Milliseconds that a refusal is remembered, and not asked again; 0: not at all.
     remember_refusals: int
 
@@ -157,6 +160,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
         request_identifier=chosen("request_identifier"),
         on_store_error=_policy(given, config, bool(fallback), swallow),
         limit_unmatched=bool(given.get("limit_unmatched")),
+        doctor=bool(chosen("doctor", True)),
         remember_refusals=_remembered_ms(given.get("remember_refusals", 1.0)),
     )
 

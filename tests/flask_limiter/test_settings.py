@@ -63,6 +63,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "fail_on_first_breach": (True, False),
     "in_memory_fallback": (["1/day"], "2/day"),
     "request_identifier": (function, other),
+    "doctor": (False, True),
     "key_secret": ("a secret of 16 bytes or more", b"another secret of 16 bytes"),
 }
 
@@ -79,6 +80,7 @@ DEFAULTS: dict[str, Any] = {
     "meta_limits": [],
     "in_memory_fallback": [],
     "key_secret": "ann",
+    "doctor": True,
 }
 
 
@@ -292,7 +294,7 @@ async def test_that_counts_are_in_memory_is_said_when_the_app_starts(
     app, _ = make()
     assert not caplog.records
     async with app.test_app():
-        assert "each worker counts alone" in caplog.text
+        assert "Each worker counts alone" in caplog.text
 
 
 async def test_a_breach_is_logged_without_its_client(
