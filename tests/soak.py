@@ -31,7 +31,7 @@ YEAR = 31_104_000
 CANARIES: list[Quota] = [
     FixedWindow(10**9, YEAR, aligned=True),
     FixedWindow(10**9, YEAR),
-    SlidingWindow(10**9, YEAR),
+    SlidingWindow(10**6, YEAR // 12),
 ]
 #: Refused nearly always, so that refusals are remembered and forgotten.
 TIGHT = GCRA(5, 1)

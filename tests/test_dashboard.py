@@ -286,3 +286,21 @@ async def test_an_operator_unblocks_a_client_in_a_browser(
         assert wide <= 390  # a phone scrolls in one direction only
         assert await load(port, "/data", 1, 1, "127.0.0.2") == {200: 1}
         assert await load(port, "/data", 1, 1, "127.0.0.3") == {200: 1}
+
+
+async def test_a_client_behind_a_pseudonym_is_looked_up_by_its_own_name() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, key_secret="a secret of the test", key_func=lambda: "ann")
+
+    @app.get("/")
+    @limiter.limit("2/minute")
+    async def index() -> str:
+        return "OK"
+
+    tally = Tally(limiter)
+    for _ in range(3):
+        await app.test_client().get("/")
+    (row,) = tally.rows
+    (look,) = await limiter.store.hit([row.look_at("ann", limiter.keys)])
+    tally.close()
+    assert (look.allowed, look.remaining) == (False, 0)

@@ -20,6 +20,7 @@ from quart_ratelimit import (
     message_bytes,
 )
 from quart_ratelimit.stores import MemoryStore
+from quart_ratelimit.util import get_remote_address
 
 
 class Clock:
@@ -37,6 +38,7 @@ class Room:
         self.clock = Clock()
         self.app = Quart(__name__)
         options = {"store": MemoryStore(now_ms=self.clock), **options}
+        options.setdefault("key_func", get_remote_address)  # clients have names here, no addresses
         self.limiter = Limiter(app=self.app, **options)
 
     def echo(self, *decorators: Any) -> None:

@@ -44,7 +44,7 @@ def test_without_a_redis_url_it_counts_in_memory_and_says_so() -> None:
     log: list[str] = []
     with hypercorn(env={"REDIS_URL": "", "RATE_LIMIT_REQUESTS": "3", **DAY}, log=log) as port:
         assert [ask(port, "/api/data")[0] for _ in range(4)] == [200, 200, 200, 429]
-    assert log.count("rate limits are kept in memory: each worker counts alone") == 1
+    assert sum("kept in memory" in line for line in log) == 1
 
 
 def test_it_runs_on_uvloop(redis_url: str) -> None:

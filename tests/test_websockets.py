@@ -9,6 +9,7 @@ from quart.testing.connections import WebsocketDisconnectError, WebsocketRespons
 
 from quart_ratelimit import Limiter, client_address, rate_limit
 from quart_ratelimit.stores import MemoryStore
+from quart_ratelimit.util import get_remote_address
 
 
 class Site:
@@ -17,6 +18,7 @@ class Site:
     def __init__(self, **options: Any) -> None:
         self.app = Quart(__name__)
         options = {"store": MemoryStore(now_ms=lambda: 1_800_000_000_123), **options}
+        options.setdefault("key_func", get_remote_address)  # clients have names here, no addresses
         self.limiter = Limiter(app=self.app, **options)
 
     def serve(self, path: str, *decorators: Any, at: Any = None, name: str = "greet") -> None:

@@ -32,6 +32,8 @@ class Binding:
     store: Store
     #: Counts what concerns this worker alone.
     local: MemoryStore
+    #: Where it counts, without what stands around it.
+    backend: Store
     #: What the store is called, without what stands around it.
     instance: str
     resolver: Resolver
@@ -56,7 +58,7 @@ def bind(
     standin = MemoryStore()
     if store is None:
         store = _store(settings)
-    instance = type(store).__name__
+    backend, instance = store, type(store).__name__
     if isinstance(store, (ClusterStore, RedisStore)):
         store = GuardedStore(store, policy=settings.on_store_error, local=standin)
         if settings.remember_refusals:
@@ -72,9 +74,8 @@ def bind(
         filters=filters,
     )
     local = store if isinstance(store, MemoryStore) else standin
-    return Binding(
-        settings, store, local, instance, resolver, gate, Storage(store), Strategy(store)
-    )
+    storage, strategy = Storage(store), Strategy(store, settings.keys)
+    return Binding(settings, store, local, backend, instance, resolver, gate, storage, strategy)
 
 
 def _store(settings: Settings) -> Store:

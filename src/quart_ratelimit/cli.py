@@ -1,4 +1,4 @@
-"""``quart limiter limits | config | clear``, with Flask-Limiter's options and output.
+"""``quart limiter limits | config | clear | doctor``, with Flask-Limiter's options and output.
 
 And with ``--json``, and with exit codes: 1 when something named is not there, when the store does
 not answer, or when there is no limiter.
@@ -19,6 +19,7 @@ from quart.cli import ScriptInfo
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from .binding import Binding
+from .doctor import examine
 from .errors import StoreError
 from .limiter import EXTENSION, Limiter
 from .stores import redacted
@@ -52,13 +53,15 @@ def cli() -> None:
     """Look at rate limits, and clear them."""
 
 
-def command(name: str, text: str, *options: Callable[..., Any]) -> Callable[[Command], Any]:
+def command(
+    name: str, text: str, *options: Callable[..., Any], drawn: bool = True
+) -> Callable[[Command], Any]:
     """A command that gets the app and its limiters, and runs in an event loop and a request."""
 
     def register(function: Command) -> Any:
         @click.pass_context
         def run(context: click.Context, /, **kwargs: Any) -> None:
-            if render is None and not kwargs["as_json"]:
+            if drawn and render is None and not kwargs["as_json"]:
                 raise click.ClickException(
                     "this output needs Rich: pip install 'quart-ratelimit[cli]', or use --json"
                 )
@@ -189,6 +192,21 @@ async def clear(
             render.console().print(render.survey(found, app.name))
     if as_json:
         _print_json([found.as_dict() for _, found in surveys])
+
+
+@command("doctor", "Look for what is wrong with the set-up", drawn=False)
+async def doctor(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
+    """Print all findings, the worst first; exit code 1 if one is an error."""
+    found = [finding for limiter in limiters for finding in await examine(app, limiter)]
+    if as_json:
+        _print_json([finding.as_dict() for finding in found])
+    for finding in () if as_json else found:
+        click.echo(f"{finding.code} {finding.severity}: {finding.seen}")
+        click.echo(f"    {finding.why}\n    {finding.fix}")
+    if not found and not as_json:
+        click.echo("Nothing found.")
+    if any(finding.severity == "error" for finding in found):
+        raise SystemExit(1)
 
 
 def find_endpoint(

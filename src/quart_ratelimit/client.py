@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
 
 from quart import has_websocket_context, request, websocket
 
+from .address import canonical, parse
+from .current import request_at_hand
 from .errors import ConfigurationError
+from .findings import Finding
 from .proxies import FORM, TrustedProxies
 
 #: Whom clients without an address count for, all together; as in Flask-Limiter.
 LOCAL = "127.0.0.1"
 
 #: Quart's word for a peer without an address.
-_NO_PEER = "<local>"
+NO_PEER = "<local>"
+
+#: The headers by which proxies tell whom they speak for.
+FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP")
+
+#: Networks that no client on the internet comes from. Source: RFC 1918, RFC 6598, RFC 4193.
+_PRIVATE: list[IPv4Network | IPv6Network] = [
+    ip_network(net)
+    for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "100.64.0.0/10",
+                "::1/128", "fc00::/7")
+]  # fmt: skip
+
+#: Requests that are looked at for a proxy in front.
+_LOOKS = 100
 
 _log = logging.getLogger("quart_ratelimit")
 
@@ -37,14 +55,25 @@ def client_address(
     )
     if header is not None and not proxies:
         raise ConfigurationError(f"header={header!r} is believed of trusted proxies only; {FORM}")
-    warned = False
+    trusting, warned, looks = bool(proxies), False, _LOOKS
 
     def address() -> str:
-        nonlocal warned
-        connection = websocket if has_websocket_context() else request
+        nonlocal warned, looks
+        in_websocket = has_websocket_context()
+        connection = websocket if in_websocket else request_at_hand() or request
         peer = connection.remote_addr
-        lines = connection.headers.getlist(proxies.header) if proxies else ()
-        who = proxies.client(None if peer == _NO_PEER else peer, lines)
+        if peer == NO_PEER:
+            peer = None
+        if trusting:
+            who = proxies.client(peer, connection.headers.getlist(proxies.header))
+        else:
+            who = canonical(peer, ipv6_prefix=ipv6_prefix)
+            if looks:
+                looks -= 1
+                finding = proxy_finding(peer, connection.headers)
+                if finding is not None:
+                    looks = 0
+                    _log.warning("%s", finding)
         if who is None and not warned:
             warned = True
             _log.warning(
@@ -57,3 +86,16 @@ def client_address(
     fields = (proxies.header.lower().encode(),) if proxies else ()
     address.request_fields = fields  # type: ignore[attr-defined]
     return address
+
+
+def proxy_finding(peer: str | None, headers: Any) -> Finding | None:
+    """Whether a private peer forwards for others; it is taken for the client itself."""
+    name = next((name for name in FORWARDED if name in headers), None)
+    address = parse(peer or "")
+    if name is None or address is None or not any(address in net for net in _PRIVATE):
+        return None
+    return Finding(
+        "QRL020",
+        f"a private address sends {name}, and no proxy is trusted",
+        "If it is your proxy, write key_func=client_address(trusted_proxies=[its network]).",
+    )

@@ -16,7 +16,6 @@ from .callables import ask
 from .current import app_at_hand
 from .errors import ConfigurationError, RateLimitExceeded
 from .evaluate import refuse
-from .keys import join_key
 from .limiter import EXTENSION, KeyFunction, Limiter
 from .marks import note_wrapped
 from .quotas import Decision, Hit, Quota
@@ -67,7 +66,7 @@ def rate_limit(
             settings = binding.settings
             key_func = key or settings.key_func
             who = str(await ask(key_func))
-            bucket = join_key(who) if scope is None else join_key(scope, who)
+            bucket = settings.keys.join(*((who,) if scope is None else (scope, who)))
             quotas = quotas_of.get(settings.strategy)
             if quotas is None:
                 quotas = read_limit(limit, requests, duration, settings.strategy)
@@ -108,6 +107,7 @@ async def _refusal(limit: SnippetLimit, decision: Decision) -> HTTPException:
     if isinstance(error, RateLimitExceeded):
         error.response = jsonify(message=limit.error_message)
         error.response.status_code = 429
+        error.response.headers["Cache-Control"] = "no-store"
         if error.retry_after is not None:
             error.response.headers["Retry-After"] = str(error.retry_after)
     return error

@@ -17,9 +17,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
+from werkzeug.exceptions import HTTPException, ServiceUnavailable, TooManyRequests
 
 if TYPE_CHECKING:
     from werkzeug.sansio.response import Response
@@ -53,11 +54,36 @@ class StoreMisconfigured(StoreError):
     """The store answers but can never decide until somebody changes its set-up."""
 
 
-class RateLimitExceeded(TooManyRequests):
-    """A request that a limit refuses: HTTP 429, for ``@app.errorhandler(429)`` and its like."""
+class _Refusal(HTTPException):
+    """An answer that no cache may keep (RFC 6585), as HTML or as a problem in JSON."""
+
+    #: The body in JSON, for a client that takes it; see `quart_ratelimit.problems`.
+    problem: bytes | None = None
+
+    def get_body(self, environ: Any = None, scope: Any = None) -> Any:
+        """The problem, or werkzeug's page."""
+        return super().get_body(environ, scope) if self.problem is None else self.problem
+
+    def get_headers(self, environ: Any = None, scope: Any = None) -> list[tuple[str, str]]:
+        """werkzeug's, and that nobody may store the answer."""
+        headers = [*super().get_headers(environ, scope), ("Cache-Control", "no-store")]
+        if self.problem is None:
+            return headers
+        kind = ("Content-Type", "application/problem+json")
+        return [kind if name == "Content-Type" else (name, value) for name, value in headers]
+
+
+class RateLimitExceeded(_Refusal, TooManyRequests):
+    """A request that a limit refuses: HTTP 429, for ``@app.errorhandler(429)`` and its like.
+
+    ``retry_after`` is in whole seconds; None: the request can never be allowed.
+    """
 
     #: The limit that refused, with ``.limit`` (its quota), ``.scope``, ``.error_message`` and more.
     limit: Any
+    #: All limits that this request was told of, each a `RequestLimit`, as far as they are known.
+    limits: Sequence[Any] = ()
+    retry_after: Any
 
     def __init__(
         self,
@@ -78,5 +104,7 @@ class RateLimitExceeded(TooManyRequests):
         self.limit = limit
 
 
-class LimiterUnavailable(ServiceUnavailable):
+class LimiterUnavailable(_Refusal, ServiceUnavailable):
     """The store cannot decide and the limit's policy is "closed": 503 with ``Retry-After``."""
+
+    retry_after: Any

@@ -13,7 +13,6 @@ from .callables import Memo, ask
 from .context import Charge, Context
 from .errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from .headers import retry_after
-from .keys import slot_key
 from .limits import Asked, check_cost
 from .quotas import Decision, Hit
 from .resolve import Rules
@@ -40,6 +39,7 @@ class Evaluator:
         self._settings = settings
         self._store = store
         self._standin = standin
+        self._slot_key = settings.keys.slot
 
     async def check(self, context: Context, rules: Rules, memo: Memo) -> None:
         """Charge all limits of a stage, or refuse.
@@ -135,7 +135,7 @@ class Evaluator:
         args = [who, scope]
         if self._settings.key_prefix:
             args.insert(0, self._settings.key_prefix)
-        return Charge(limit, Hit(limit.limit, slot_key(*args), cost), args, self._store)
+        return Charge(limit, Hit(limit.limit, self._slot_key(*args), cost), args, self._store)
 
     async def _decide(
         self, context: Context, looks: Sequence[Charge], charges: Sequence[Charge]

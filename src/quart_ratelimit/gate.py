@@ -13,12 +13,13 @@ from werkzeug.sansio.response import Response
 from .callables import Memo, ask
 from .context import Context, Route
 from .current import request_at_hand
-from .errors import RateLimitExceeded, StoreError
+from .errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from .evaluate import Evaluator
 from .fields import seconds_until_more
 from .headers import at_least, write
 from .limits import Asked
 from .marks import Limited, Marks, check_order, limited_by
+from .problems import describe, wants_problem
 from .quotas import Hit
 from .resolve import Resolver
 from .settings import Settings, check_limit
@@ -95,6 +96,8 @@ class Gate:
             return response
         if context.reserved:
             await self._evaluator.settle(context, response)
+        if context.refusal is not None and response.status_code == 429:
+            response.headers.setdefault("Cache-Control", "no-store")
         if headers and self._settings.headers_enabled:
             self._tell(context, response)
         return response
@@ -199,12 +202,25 @@ class Gate:
                     context.with_fallback = True
                     instead = await self._resolver.for_fallback(context)
                     await self._fallback.check(context, instead, context.memo)
+        except (RateLimitExceeded, LimiterUnavailable) as error:
+            self._describe(error, context)
+            raise
         except HTTPException:
             raise
         except Exception:
             if not self._settings.swallow_errors:
                 raise
             _log.exception("Failed to rate limit. Swallowing error")
+
+    def _describe(self, error: RateLimitExceeded | LimiterUnavailable, context: Context) -> None:
+        """Tell handlers and templates, and the client in JSON if the settings say so."""
+        if isinstance(error, RateLimitExceeded):
+            error.limits = tuple(context.limits)
+        request = request_at_hand()
+        if not self._settings.problem_details or request is None:
+            return
+        if wants_problem(request.accept_mimetypes):
+            error.problem = describe(error, context.limits)
 
     def note_refused(self, hits: Sequence[Hit], key_func: Any) -> None:
         """Tell the shield of a refusal, if nothing but the connection was asked for its key."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from .errors import ConfigurationError
@@ -65,6 +66,35 @@ def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
         return digest.hexdigest()
 
     return pseudonym
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """How one limiter makes its keys, with its clients in clear or by their pseudonyms."""
+
+    #: See `join_key`; the client is the last part.
+    join: Callable[..., str] = join_key
+    #: See `slot_key`.
+    slot: Callable[..., str] = slot_key
+
+
+def keys_with(secret: str | bytes | None) -> Keys:
+    """Keys with pseudonyms by this secret; without one, as they are. See `pseudonyms`."""
+    if not secret:
+        return Keys()
+    pseudonym = pseudonyms(secret)
+
+    def join(*parts: str) -> str:
+        *before, who = parts
+        return join_key(*before, pseudonym(who))
+
+    def slot(*parts: str) -> str:
+        if len(parts) < 2:
+            return slot_key(*map(pseudonym, parts))
+        *before, who, scope = parts
+        return slot_key(*before, pseudonym(who), scope)
+
+    return Keys(join, slot)
 
 
 @functools.lru_cache(maxsize=4096)

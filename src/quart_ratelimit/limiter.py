@@ -17,6 +17,8 @@ from werkzeug.sansio.response import Response
 
 from .binding import Binding, bind
 from .callables import ask
+from .checkup import startup_findings
+from .client import LOCAL, NO_PEER, client_address
 from .connection import connection_at_hand
 from .constants import ConfigVars
 from .current import app_at_hand, request_at_hand
@@ -26,7 +28,7 @@ from .exemptions import USUAL, ExemptionScope
 from .gate import known_context
 from .headers import HeaderNames
 from .in_flight import InFlight
-from .keys import join_key, slot_key
+from .keys import Keys, keys_with
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
 from .marks import ATTRIBUTE, Limited, Marks, limited_by, note_wrapped
 from .messages import Messages
@@ -49,19 +51,23 @@ KeyFunction = Callable[[], "str | Awaitable[str]"]
 
 R = TypeVar("R", bound=Response)
 
+#: A finding's severity -> the level that it is logged at.
+LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
+
 _log = logging.getLogger("quart_ratelimit")
 
 
 def get_remote_address() -> str:
-    """The address of the peer that the request came from; no header can change it.
+    """The address of the peer that the request came from, as the server writes it.
 
+    Flask-Limiter's; `client_address` gives an address in one form, and an IPv6 client's network.
     127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
     """
     request = request_at_hand()
     if request is None:
         raise RuntimeError("the address of a peer is known in a request or a websocket only")
     address = request.remote_addr
-    return "127.0.0.1" if address in (None, "", "<local>") else address
+    return LOCAL if address in (None, "", NO_PEER) else address
 
 
 get_remote_address.request_fields = ()  # type: ignore[attr-defined]  # for the shield
@@ -76,8 +82,11 @@ class Limiter:
     ``limit_unmatched`` (requests without a route, 404 and 405, fall under application and default
     limits), ``remember_refusals`` (seconds for which a worker refuses a key again by itself
     that Redis just refused; at most until its time has come), ``header_fields`` ("x-ratelimit", a
-    draft of the IETF's such as "draft-10", or both) and ``partition_secret`` (adds partition keys
-    to draft-10, a client's by keyed hash).
+    draft of the IETF's such as "draft-10", or both), ``partition_secret`` (adds partition keys
+    to draft-10, a client's by keyed hash), ``problem_details`` (refusals as
+    ``application/problem+json`` for clients that take it), ``key_secret``, by which keys bear
+    pseudonyms instead of clients, and ``doctor`` (False logs no findings at start). Without a
+    ``key_func`` it counts by `client_address`, and believes no header.
     """
 
     def __init__(
@@ -117,12 +126,15 @@ class Limiter:
         remember_refusals: float = 1.0,
         header_fields: str | Sequence[str] | None = None,
         partition_secret: str | bytes | None = None,
+        problem_details: bool | None = None,
+        key_secret: str | bytes | None = None,
+        doctor: bool | None = None,
     ) -> None:
         self._given = {
             name: value for name, value in locals().items() if name not in ("self", "app", "store")
         }
-        self._given["default_key_func"] = get_remote_address
-        self._key_func: KeyFunction = key_func or get_remote_address
+        self._key_func: KeyFunction = key_func or client_address()
+        self._given["default_key_func"] = self._key_func
         self._store = store
         self._marks = Marks()
         self._filters: list[Asked[bool]] = []
@@ -408,7 +420,7 @@ class Limiter:
         Raises `InvalidLimit`; what happens when the store is away is the limiter's policy.
         """
         quotas = self.quotas(limit, requests=requests, duration=duration)
-        bucket = join_key(await self.identify() if key is None else key)
+        bucket = self.keys.join(await self.identify() if key is None else key)
         return min(await self.charge([Hit(quota, bucket, cost) for quota in quotas]), key=tightness)
 
     async def peek(self, limit: str | Quota, key: str | None = None) -> Decision:
@@ -467,7 +479,7 @@ class Limiter:
 
         async def hit(default_scope: str) -> Hit:
             who = await self.identify(key_func) if key is None else key
-            return Hit(quota, slot_key(who, scope or default_scope))
+            return Hit(quota, self.keys.slot(who, scope or default_scope))
 
         return InFlight(self.charge, hit)
 
@@ -500,7 +512,7 @@ class Limiter:
             if (await self._bound().gate.context()).free:
                 return []
             who = token_hex(8) if per_connection else key
-            bucket = slot_key(
+            bucket = self.keys.slot(
                 await self.identify(key_func) if who is None else who, scope or default_scope
             )
             return [Hit(quota, bucket) for quota in quotas_of(limit, self._strategy())]
@@ -509,7 +521,7 @@ class Limiter:
         return Messages(self, charge, hits, cost=cost, on_breach=on_breach)
 
     async def _hits(self, limit: str | Quota, key: str | None, cost: int) -> list[Hit]:
-        bucket = join_key(await self.identify() if key is None else key)
+        bucket = self.keys.join(await self.identify() if key is None else key)
         return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
 
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
@@ -539,6 +551,12 @@ class Limiter:
     ) -> list[Quota]:
         """The quotas of a limit given in any of its spellings. Raises `InvalidLimit`."""
         return read_limit(limit, requests, duration, self._strategy())
+
+    @property
+    def keys(self) -> Keys:
+        """How the limiter's keys are made: with clients in clear, or by their pseudonyms."""
+        binding = self._binding() or self._latest
+        return binding.settings.keys if binding else keys_with(self._given["key_secret"])
 
     async def identify(self, key: KeyFunction | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""
@@ -638,8 +656,9 @@ class Limiter:
     async def _start(self, app: Quart) -> None:
         binding = self._rooms[app][-1]
         binding.gate.check_views()
-        if binding.in_memory:
-            self.logger.warning("rate limits are kept in memory: each worker counts alone")
+        if binding.settings.doctor:
+            for finding in startup_findings(app, binding):
+                self.logger.log(LEVELS[finding.severity], "%s", finding)
         await binding.store.start()
 
     async def _close(self, app: Quart) -> None:

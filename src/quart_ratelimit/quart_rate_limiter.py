@@ -18,10 +18,10 @@ from werkzeug.exceptions import TooManyRequests
 from werkzeug.sansio.response import Response
 
 from .callables import Memo
+from .client import client_address
 from .errors import LimiterUnavailable
 from .headers import retry_after
 from .keys import slot_key
-from .limiter import get_remote_address
 from .limits import Asked
 from .quotas import GCRA, Decision, Hit
 from .stores import GuardedStore, MemoryStore, RedisStore, Store
@@ -32,6 +32,8 @@ ENABLED = "QUART_RATE_LIMITER_ENABLED"
 _LIMITS = "_quart_rate_limiter_limits"
 _EXEMPT = "_quart_rate_limiter_exempt"
 _TOLD = "_quart_rate_limiter_told"
+
+_address = client_address()
 
 T = TypeVar("T")
 B = TypeVar("B", bound=Blueprint)
@@ -75,8 +77,8 @@ class RateLimit:
 
 
 async def remote_addr_key() -> str:
-    """The address of the peer that the request came from; no header can change it."""
-    return get_remote_address()
+    """The peer's address, or its network if it is IPv6, in one form; no header can change it."""
+    return _address()
 
 
 def rate_limit(

@@ -15,7 +15,7 @@ from .constants import ConfigVars
 from .errors import ConfigurationError, InvalidLimit
 from .fields import DRAFTS, Draft, Pseudonym, check_name
 from .headers import HeaderNames
-from .keys import pseudonyms
+from .keys import Keys, keys_with, pseudonyms
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, check_cost
 from .quotas import Quota
 from .stores import check_policy
@@ -25,6 +25,8 @@ from .strategies import quotas_of, strategy
 VARIABLES = {
     "key_func": ConfigVars.KEY_FUNC,
     "key_prefix": ConfigVars.KEY_PREFIX,
+    "key_secret": ConfigVars.KEY_SECRET,
+    "doctor": ConfigVars.DOCTOR,
     "default_limits": ConfigVars.DEFAULT_LIMITS,
     "default_limits_per_method": ConfigVars.DEFAULT_LIMITS_PER_METHOD,
     "default_limits_exempt_when": ConfigVars.DEFAULT_LIMITS_EXEMPT_WHEN,
@@ -42,6 +44,7 @@ VARIABLES = {
     "strategy": ConfigVars.STRATEGY,
     "headers_enabled": ConfigVars.HEADERS_ENABLED,
     "header_fields": ConfigVars.HEADER_FIELDS,
+    "problem_details": ConfigVars.PROBLEM_DETAILS,
     "partition_secret": ConfigVars.PARTITION_SECRET,
     "retry_after": ConfigVars.HEADER_RETRY_AFTER_VALUE,
     "swallow_errors": ConfigVars.SWALLOW_ERRORS,
@@ -67,6 +70,8 @@ class Settings:
 
     key_func: Asked[Any]
     key_prefix: str
+    #: How keys are made, by the ``key_secret``.
+    keys: Keys
     strategy: str
     storage_uri: str | None
     storage_options: Mapping[str, Any]
@@ -91,6 +96,10 @@ class Settings:
     #: What to do while the store is away: one of the store's policies, or "raise".
     on_store_error: str
     limit_unmatched: bool
+    #: Refusals in JSON for clients that take it.
+    problem_details: bool
+    #: Whether what looks wrong is logged at start.
+    doctor: bool
     #: Milliseconds that a refusal is remembered, and not asked again; 0: not at all.
     remember_refusals: int
 
@@ -141,6 +150,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
     return Settings(
         key_func=chosen("key_func", given["default_key_func"]),
         key_prefix=str(chosen("key_prefix", "")),
+        keys=keys_with(chosen("key_secret")),
         strategy=strategy_name,
         storage_uri=chosen("storage_uri"),
         storage_options={
@@ -167,6 +177,8 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
         request_identifier=chosen("request_identifier"),
         on_store_error=_policy(given, config, bool(fallback), swallow),
         limit_unmatched=bool(given.get("limit_unmatched")),
+        problem_details=bool(chosen("problem_details", False)),
+        doctor=bool(chosen("doctor", True)),
         remember_refusals=_remembered_ms(given.get("remember_refusals", 1.0)),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .clock import wall_ms
 from .errors import StoreError
-from .keys import slot_key
+from .keys import Keys, slot_key
 from .quotas import FixedWindow, Hit, Quota
 from .runtime import WindowStats
 from .stores import Store
@@ -32,25 +32,26 @@ class Storage:
 class Strategy:
     """Single limits, by the quota and the key's parts: ``RequestLimit.request_args``."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, keys: Keys) -> None:
         self._store = store
+        self._key = keys.slot
 
     async def hit(self, item: Quota, *identifiers: str, cost: int = 1) -> bool:
         """Charge; whether the limit allowed it. Raises `StoreError`."""
-        (decision,) = await self._store.hit([Hit(item, slot_key(*identifiers), cost)])
+        (decision,) = await self._store.hit([Hit(item, self._key(*identifiers), cost)])
         return decision.allowed
 
     async def test(self, item: Quota, *identifiers: str, cost: int = 1) -> bool:
         """Whether a hit would be allowed. Raises `StoreError`."""
-        (decision,) = await self._store.hit([Hit(item, slot_key(*identifiers), 0)])
+        (decision,) = await self._store.hit([Hit(item, self._key(*identifiers), 0)])
         return decision.allowed and decision.remaining >= cost
 
     async def get_window_stats(self, item: Quota, *identifiers: str) -> WindowStats:
         """When the limit is reset and what remains. Raises `StoreError`."""
-        (decision,) = await self._store.hit([Hit(item, slot_key(*identifiers), 0)])
+        (decision,) = await self._store.hit([Hit(item, self._key(*identifiers), 0)])
         wait = decision.reset_ms if decision.allowed else decision.retry_ms or decision.reset_ms
         return WindowStats((wall_ms() + wait) / 1000, decision.remaining)
 
     async def clear(self, item: Quota, *identifiers: str) -> bool:
         """Forget the limit's count; whether there was one. Raises `StoreError`."""
-        return await self._store.reset([Hit(item, slot_key(*identifiers))]) > 0
+        return await self._store.reset([Hit(item, self._key(*identifiers))]) > 0

@@ -40,6 +40,8 @@ class Line:
     remaining: int | None = None
     cleared: bool = False
     error: str | None = None
+    #: The endpoint; "" if it is no single one's.
+    where: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: what is not known is left out."""
@@ -187,7 +189,7 @@ class Surveyor:
     async def _line(
         self, limit: RuntimeLimit, source: str, identity: str, method: str | None
     ) -> Line:
-        line = Line(limit, source, method)
+        line = Line(limit, source, method, where=identity)
         if self._key is None:
             return line
         own = limit.scope
@@ -224,7 +226,7 @@ def settings_dict(settings: Settings) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for field_ in fields(settings):
         value = getattr(settings, field_.name)
-        if field_.name in ("storage_uri", "storage_options"):
+        if field_.name in ("storage_uri", "storage_options", "keys"):
             continue
         if isinstance(value, tuple):
             value = [provider_text(limit) for limit in value]

@@ -11,6 +11,7 @@ from click.testing import Result
 from quart import Blueprint, Quart, request
 
 from quart_ratelimit import ExemptionScope, Limiter, cli, commands
+from quart_ratelimit.util import get_remote_address
 
 from .conftest import Clock, Make, ask, view
 
@@ -161,9 +162,13 @@ def test_a_store_that_is_away_is_said_and_an_error(app: Quart) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "pre"])
-def test_clear_forgets_a_keys_counts_and_no_others(redis_url: str, prefix: str) -> None:
+@pytest.mark.parametrize("secret", [None, "a secret of 16 bytes or more"])
+def test_clear_forgets_a_keys_counts_and_no_others(
+    redis_url: str, prefix: str, secret: str | None
+) -> None:
     app = Quart("kitchen")
-    furnish(app, Limiter(app=app, storage_uri=redis_url, key_prefix=prefix, **SETTINGS))
+    given = {"storage_uri": redis_url, "key_prefix": prefix, "key_secret": secret, **SETTINGS}
+    furnish(app, Limiter(get_remote_address, app=app, **given))
 
     async def flood() -> None:
         async with app.test_app():

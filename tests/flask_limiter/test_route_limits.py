@@ -390,7 +390,9 @@ async def test_concurrent_requests_get_exactly_the_amount(make: Make) -> None:
 
 async def test_on_redis_as_in_memory(redis_url: str) -> None:
     app = Quart(__name__)
-    limiter = Limiter(app=app, storage_uri=redis_url, application_limits=["3/minute"])
+    limiter = Limiter(
+        get_remote_address, app=app, storage_uri=redis_url, application_limits=["3/minute"]
+    )
     view(app, "/", limiter.limit("2/minute; 5/day"))
     view(app, "/free")
     async with app.test_app():

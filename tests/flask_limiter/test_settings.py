@@ -22,6 +22,7 @@ from quart_ratelimit import (
     errors,
     util,
 )
+from quart_ratelimit.keys import keys_with
 from quart_ratelimit.quotas import MovingWindow, SlidingWindow
 from quart_ratelimit.settings import VARIABLES, Settings, read_settings
 from quart_ratelimit.stores import MemoryStore, RedisStore
@@ -62,6 +63,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "fail_on_first_breach": (True, False),
     "in_memory_fallback": (["1/day"], "2/day"),
     "request_identifier": (function, other),
+    "doctor": (False, True),
+    "key_secret": ("a secret of 16 bytes or more", b"another secret of 16 bytes"),
 }
 
 #: What a setting is without a value from anywhere, where that is not None.
@@ -76,6 +79,8 @@ DEFAULTS: dict[str, Any] = {
     "application_limits": [],
     "meta_limits": [],
     "in_memory_fallback": [],
+    "key_secret": "ann",
+    "doctor": True,
 }
 
 
@@ -88,6 +93,8 @@ def shown(settings: Settings, name: str) -> Any:
     for group in ("default_limits", "application_limits"):
         if name.startswith(f"{group}_"):
             return getattr(getattr(settings, group)[0], name.removeprefix(f"{group}_"))
+    if name == "key_secret":  # nobody can read it, only see what it makes of a client
+        return settings.keys.join("ann")
     value = getattr(settings, name)
     return [limit.limit_provider for limit in value] if isinstance(value, tuple) else value
 
@@ -95,6 +102,8 @@ def shown(settings: Settings, name: str) -> Any:
 def expected(value: Any) -> Any:
     if isinstance(value, MetaLimit):
         return [value.limit_provider]
+    if value in VALUES["key_secret"]:
+        return keys_with(value).join("ann")
     return [value] if value in ("1/day", "2/day") else value
 
 
@@ -286,7 +295,7 @@ async def test_that_counts_are_in_memory_is_said_when_the_app_starts(
     app, _ = make()
     assert not caplog.records
     async with app.test_app():
-        assert "each worker counts alone" in caplog.text
+        assert "Each worker counts alone" in caplog.text
 
 
 async def test_a_breach_is_logged_without_its_client(

@@ -102,7 +102,10 @@ class _Panel:
         who = request.args.get("who", "").strip()
         if not who:
             return _mistake("who= is missing: /client?who=203.0.113.9")
-        looks = [self._stand(row, row.look_at(who)) for row in self._tally.rows[:ROWS]]
+        looks = [
+            self._stand(row, row.look_at(who, self._limiter.keys))
+            for row in self._tally.rows[:ROWS]
+        ]
         return jsonify(who=who, limits=await asyncio.gather(*looks))
 
     async def reset(self) -> ResponseReturnValue:
@@ -128,7 +131,7 @@ class _Panel:
             row = self._tally.row(str(body.get("limit")), str(body.get("scope")))
             return [row.look(str(body["key"]))] if row else []
         who = str(body.get("who", "")).strip()
-        return [row.look_at(who) for row in self._tally.rows] if who else []
+        return [row.look_at(who, self._limiter.keys) for row in self._tally.rows] if who else []
 
     async def _row(self, row: Row) -> dict[str, Any]:
         busiest = [self._stand(row, row.look(key)) for key, _ in row.hits.top(BUSIEST)]

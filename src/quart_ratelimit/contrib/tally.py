@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..clock import Clock, monotonic_ms
-from ..keys import join_key, slot_key
+from ..keys import Keys
 from ..quotas import Hit
 from ..signals import Decided, limit_decided
 from .sketch import SpaceSaving
@@ -59,10 +59,10 @@ class Row:
         """What looks at a key of this limit."""
         return self.hit._replace(key=key, cost=0, lease="")
 
-    def look_at(self, who: str) -> Hit:
-        """What looks at a client at this limit."""
+    def look_at(self, who: str, keys: Keys) -> Hit:
+        """What looks at a client at this limit, whose keys are made so."""
         head, brace, rest = self.hit.key.partition("{")
-        key = head + slot_key(who) + rest.partition("}")[2] if brace else join_key(who)
+        key = head + keys.slot(who) + rest.partition("}")[2] if brace else keys.join(who)
         return self.look(key)
 
 

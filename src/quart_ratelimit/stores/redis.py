@@ -40,9 +40,17 @@ from ..errors import (
     StoreOverloaded,
     StoreTimeout,
 )
+from ..findings import Finding
 from ..quotas import Decision, Hit
 from ..signals import batch_sent
 from . import plan, wire
+from .checks import (
+    checked_client,
+    client_findings,
+    deadline_findings,
+    opener_of,
+    server_findings,
+)
 
 T = TypeVar("T")
 
@@ -70,14 +78,15 @@ _SCHEMES = {
 class RedisStore:
     """Counts in Redis, shared by all workers, exact whatever their clocks say.
 
-    ``source`` is a URI (``redis://``, ``rediss://``, ``unix://``, ``valkey://``), or a callable
-    that opens a ``redis.asyncio`` client; nothing is opened before the first hit or `start`.
+    ``source`` is a URI (``redis://``, ``rediss://``, ``unix://``, ``valkey://``), a callable that
+    opens a ``redis.asyncio`` client, or a client, which its owner closes; nothing is opened before
+    the first hit or `start`. With a URI the option ``connection_pool`` is used instead of it.
     ``deadline`` (seconds) covers all that one hit may wait for. Raises `ConfigurationError`.
     """
 
     def __init__(
         self,
-        source: str | Opener,
+        source: str | Opener | redis.asyncio.Redis,
         *,
         prefix: str = "rate_limit",
         deadline: float = 0.05,
@@ -89,7 +98,14 @@ class RedisStore:
         self._prefix = prefix
         self._deadline = deadline
         self._max_connections = max_connections
-        self._open = source if callable(source) else _opener(source, max_connections, options)
+        if isinstance(source, str) and "connection_pool" not in options:
+            self._open = _opener(source, max_connections, options)
+        elif callable(source):
+            self._open = source
+        else:
+            handed = options.get("connection_pool")
+            pool = checked_client(source).connection_pool if handed is None else handed
+            self._open = opener_of(pool)
         self._link: _Link | None = None
         #: Links of the process that this one was forked from: not ours to use, nor to close.
         self._parents: list[_Link] = []
@@ -140,14 +156,23 @@ class RedisStore:
             raise store_error(error) from error
         return count
 
+    def findings(self) -> list[Finding]:
+        """What of the client should be otherwise. Opens nothing, and needs an event loop."""
+        found = client_findings(self._linked().client, deadline=self._deadline)
+        return [*deadline_findings(self._deadline), *found]
+
+    async def server_findings(self) -> list[Finding]:
+        """What of the server should be known. Raises `StoreError`."""
+        info = await self._within(START_DEADLINE, self._linked().client.info())
+        return list(server_findings(info))
+
     def _linked(self) -> _Link:
         link = self._link
         if link is None or not link.is_mine():
             if link is not None and link.pid != os.getpid():
                 self._parents.append(link)
-            link = self._link = _Link(
-                self._open(), self._prefix, self._deadline, self._max_connections
-            )
+            client = checked_client(self._open())
+            link = self._link = _Link(client, self._prefix, self._deadline, self._max_connections)
         return link
 
     async def _within(self, deadline: float, call: Awaitable[T]) -> T:

@@ -1,0 +1,87 @@
+"""What may be wrong with a set-up: findings by code. docs/doctor.md says more of each.
+
+Knows the codes, and how a finding looks; who looks for them is elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+#: From what must be changed to what is worth knowing.
+SEVERITIES = ("error", "warning", "info")
+
+
+class Code(NamedTuple):
+    """What all findings of one code have in common."""
+
+    severity: str
+    #: Why it matters, in one sentence.
+    why: str
+
+
+CODES = {
+    "QRL001": Code("warning", "Each worker counts alone, so N workers allow N times the limit."),
+    "QRL002": Code("info", "Redis before 7.0 has no EXPIRE NX: every hit is decided by a script."),
+    "QRL003": Code("error", "A command that is sent again after a lost reply counts a hit twice."),
+    "QRL004": Code(
+        "warning", "An exhausted pool of this kind raises, so a flood looks like a dead Redis."
+    ),
+    "QRL005": Code("info", "Every reply is decoded to text, and no reply is read as text."),
+    "QRL006": Code(
+        "error",
+        "Maintenance notifications switch off the check for stray replies: one stray reply shifts "
+        "all that follow, and counts are read from other answers.",
+    ),
+    "QRL007": Code("warning", "A health check is one more round trip in front of a hit."),
+    "QRL008": Code("info", "It costs a timer a reply, and the deadline has passed before it acts."),
+    "QRL010": Code("error", "Redis evicts counters when memory is short: limits start afresh."),
+    "QRL011": Code("info", "A restart of Redis forgets all counts: limits start afresh."),
+    "QRL012": Code("error", "A replica refuses writes, so nothing can be counted there."),
+    "QRL013": Code("info", "A failover loses the counts that were not yet replicated."),
+    "QRL014": Code("error", "Nothing is counted in the store: the policy decides every request."),
+    "QRL015": Code("info", "Redis' settings could not be looked at."),
+    "QRL016": Code("warning", "A slow Redis holds up every limited request for that long."),
+    "QRL020": Code("warning", "All clients behind that proxy share one limit."),
+    "QRL021": Code("warning", "Clients share one limit: one of them can use it up for all."),
+    "QRL022": Code("error", "Requests without a key are not limited."),
+    "QRL030": Code("warning", "While the store is away nothing slows down guessing."),
+    "QRL031": Code("warning", "The limit can never be reached: another refuses first."),
+    "QRL032": Code("error", "The limit never runs."),
+    "QRL033": Code("info", "Nothing is limited."),
+    "QRL034": Code("info", "The limiter is switched off."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was seen, and how to put it right."""
+
+    code: str
+    #: What was seen, with its value; bears no key, client or password.
+    seen: str
+    #: The exact change.
+    fix: str
+
+    @property
+    def severity(self) -> str:
+        """One of `SEVERITIES`."""
+        return CODES[self.code].severity
+
+    @property
+    def why(self) -> str:
+        """Why it matters."""
+        return CODES[self.code].why
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.seen}. {self.why} {self.fix}"
+
+    def as_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "seen": self.seen,
+            "why": self.why,
+            "fix": self.fix,
+        }
