@@ -42,29 +42,36 @@ def test_a_child_that_was_forked_counts_on_connections_of_its_own(  # T-24
     redis_server: RedisServer, redis_url: str
 ) -> None:
     """It runs in processes of its own: the suite's has threads, which a fork must not copy."""
-    code = (
-        "import asyncio, os\n"
-        "from tests.test_lifetimes import used\n"
-        "from quart_ratelimit.stores import RedisStore\n"
-        f"store = RedisStore({redis_url!r}, deadline=5)\n"
-        "async def parent():\n"
-        "    assert await used(store, 20) == 20\n"
-        "    pid = os.fork()\n"
-        "    if not pid:\n"
-        "        return pid\n"
-        "    while not os.waitpid(pid, os.WNOHANG)[0]:\n"
-        "        await used(store, 5)\n"
-        "        await asyncio.sleep(0.001)\n"
-        "    await store.aclose()\n"
-        "    return pid\n"
-        "if not asyncio.run(parent()):\n"
-        "    async def child():\n"
-        "        for _ in range(100):\n"
-        "            await used(store, 5)\n"
-        "        await store.aclose()\n"
-        "    asyncio.run(child())\n"
-        "    os._exit(0)\n"
-    )
+    code = f"""
+import asyncio, os
+from tests.test_lifetimes import used
+from quart_ratelimit.stores import RedisStore
+
+store = RedisStore({redis_url!r}, deadline=5)
+loop = asyncio.new_event_loop()  # at rest while it is copied
+assert loop.run_until_complete(used(store, 20)) == 20
+pid = os.fork()
+
+
+async def child():
+    for _ in range(100):
+        await used(store, 5)
+    await store.aclose()
+
+
+async def parent():
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        await used(store, 5)
+        await asyncio.sleep(0.001)
+    await store.aclose()
+
+
+if not pid:
+    asyncio.run(child())
+    os._exit(0)
+loop.run_until_complete(parent())
+loop.close()
+"""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=ROOT,
