@@ -22,12 +22,15 @@ function part.load(key, now, spec)
   return state
 end
 
-local function decide(index, counts, spec, now, allowed, retry)
-  local length, used, reset = spec[3] / spec[4], 0, 0
-  for age = #counts - 1, 0, -1 do
-    used = used + counts[age + 1]
-    if counts[age + 1] > 0 then reset = (index + #counts - age) * length - now end
+local function until_new(index, counts, spec, now) -- until the newest unit counts no more
+  for i, count in ipairs(counts) do
+    if count > 0 then return (index + #counts + 1 - i) * spec[3] / spec[4] - now end
   end
+  return 0
+end
+
+local function decide(index, counts, used, spec, now, allowed, retry)
+  local reset = until_new(index, counts, spec, now)
   return {index = index, counts = counts}, allowed, math.max(0, spec[2] - used), reset, retry
 end
 
@@ -37,35 +40,42 @@ function part.advance(before, now, spec, hit)
   local shift = math.min(kept, math.max(0, index - before.index))
   local counts, used = {}, 0
   for i = 1, kept do
-    counts[i] = i > shift and before.counts[i - shift] or 0
-    used = used + counts[i]
+    local count = i > shift and before.counts[i - shift] or 0
+    counts[i], used = count, used + count
   end
   local units = math.max(cost, 1)
   if cost < 0 then
-    local age = index - math.floor(hit.at / length)
-    if age >= 0 and age < kept then counts[age + 1] = math.max(0, counts[age + 1] + cost) end
+    local i = index - math.floor(hit.at / length) + 1
+    if i >= 1 and i <= kept then
+      local left = math.max(0, counts[i] + cost)
+      counts[i], used = left, used - counts[i] + left
+    end
   elseif used + units <= amount or hit.forced then
-    counts[1] = math.min(counts[1] + cost, MAX_EXACT)
+    local first = math.min(counts[1] + cost, MAX_EXACT)
+    counts[1], used = first, used - counts[1] + first
   else
-    if units > amount then return decide(index, counts, spec, now, false, -1) end
+    if units > amount then return decide(index, counts, used, spec, now, false, -1) end
     local age, newer = -1, units
     while newer <= amount do
       age = age + 1
       newer = newer + counts[age + 1]
     end
-    return decide(index, counts, spec, now, false, (index + kept - age) * length - now)
+    local retry = (index + kept - age) * length - now
+    return decide(index, counts, used, spec, now, false, retry)
   end
-  return decide(index, counts, spec, now, true, 0)
+  return decide(index, counts, used, spec, now, true, 0)
 end
 
 function part.save(key, state, now, spec)
-  local _, _, _, reset = decide(state.index, state.counts, spec, now, true, 0)
+  local reset = until_new(state.index, state.counts, spec, now)
   if reset == 0 then
     redis.call('DEL', key)
     return
   end
   local numbers = {string.format('%.0f', state.index)}
-  for _, count in ipairs(state.counts) do numbers[#numbers + 1] = string.format('%.0f', count) end
+  for i, count in ipairs(state.counts) do -- most are none
+    numbers[i + 1] = count == 0 and '0' or string.format('%.0f', count)
+  end
   redis.call('SET', key, table.concat(numbers, ':'), 'PX', math.max(1, reset))
 end
 

@@ -72,6 +72,8 @@ class Plan:
         if spec_index is None:
             self._spec_list.append(quota.spec())
             spec_index = self._specs[quota.tag] = len(self._spec_list)
+        if hit.cost == 1 and not hit.forced and not hit.lease:
+            return (key_index, spec_index)
         return (key_index, spec_index, hit.cost, hit.at_ms, int(hit.forced), hit.lease)
 
     def argument(self, now_ms: int = 0) -> str:
