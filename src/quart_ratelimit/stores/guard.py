@@ -40,14 +40,15 @@ class Breaker:
         self._first_ms = first_ms
         self._longest_ms = longest_ms
         self._now_ms = now_ms
-        self._failures = 0
+        #: How many calls in a row failed; nearly always 0.
+        self.failures = 0
         self._pause_ms = first_ms
         self._probe_at_ms = 0
 
     @property
     def is_open(self) -> bool:
         """Whether the store is taken to be away."""
-        return self._failures >= self._limit
+        return self.failures >= self._limit
 
     @property
     def wait_ms(self) -> int:
@@ -66,15 +67,15 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The store decided."""
-        self._failures = 0
+        self.failures = 0
         self._pause_ms = self._first_ms
 
     def failed(self) -> None:
         """The store could not decide."""
-        self._failures += 1
+        self.failures += 1
         if not self.is_open:
             return
-        if self._failures > self._limit:
+        if self.failures > self._limit:
             self._pause_ms = min(self._longest_ms, self._pause_ms * 2)
         # Jitter, so that workers do not probe in step.
         pause = self._pause_ms - random.randrange(self._pause_ms // 10 + 1)  # noqa: S311
@@ -113,7 +114,8 @@ class GuardedStore:
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """The store's decisions, or the policies'. Raises `StoreError` under "raise" alone."""
-        if self._breaker.allows():
+        breaker = self._breaker
+        if not breaker.failures or breaker.allows():
             ask = self._timed if store_asked.receivers else self._store.hit
             try:
                 decisions = await ask(hits)
@@ -122,9 +124,8 @@ class GuardedStore:
             except StoreError as error:
                 self._note_failure(error)
             else:
-                if self._breaker.is_open:
-                    self._note_recovery()
-                self._breaker.succeeded()
+                if breaker.failures:
+                    self._note_success()
                 self._recall.note(hits, decisions)
                 return decisions
         return await self._stand_in(hits)
@@ -180,7 +181,11 @@ class GuardedStore:
             )
             store_unavailable.tell(self._store, policy=self._policy)
 
-    def _note_recovery(self) -> None:
+    def _note_success(self) -> None:
+        was_open = self._breaker.is_open
+        self._breaker.succeeded()
+        if not was_open:
+            return
         _log.warning(
             "the rate limit store answers again", extra={"ratelimit_event": "store_recovered"}
         )

@@ -29,11 +29,15 @@ class Recall:
 
     def note(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> None:
         """Remember what the store said."""
-        now = self._now_ms()
-        for hit, decision in zip(hits, decisions, strict=True):
-            self._young[hit.quota.tag, hit.key] = (now, decision)
-        if len(self._young) > self._size:
-            self._old, self._young = self._young, {}
+        now, young = self._now_ms(), self._young
+        if len(hits) == 1:  # nearly always, and a third of the loop's cost
+            hit = hits[0]
+            young[hit.quota.tag, hit.key] = (now, decisions[0])
+        else:
+            for hit, decision in zip(hits, decisions, strict=True):
+                young[hit.quota.tag, hit.key] = (now, decision)
+        if len(young) > self._size:
+            self._old, self._young = young, {}
 
     def hand_over(self, hits: Sequence[Hit], store: MemoryStore) -> None:
         """Let another store go on from there, where it does not count already."""

@@ -168,7 +168,8 @@ class RedisStore:
 
     def _linked(self) -> _Link:
         link = self._link
-        if link is None or not link.is_mine():
+        # A loop runs in one process alone: after a fork there is another, or none.
+        if link is None or link.loop is not asyncio.get_running_loop():
             if link is not None and link.pid != os.getpid():
                 self._parents.append(link)
             client = checked_client(self._open())
@@ -197,7 +198,7 @@ class _Link:
         )
         self._prefix = prefix
         self._in_flight = in_flight
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
         self._sha = ""
         self._counters = False
@@ -206,7 +207,7 @@ class _Link:
 
     def is_mine(self) -> bool:
         """Whether it was opened by this very event loop and process: no other may use it."""
-        return self._loop is asyncio.get_running_loop() and self.pid == os.getpid()
+        return self.loop is asyncio.get_running_loop() and self.pid == os.getpid()
 
     async def aclose(self) -> None:
         await self.batcher.aclose()
