@@ -47,35 +47,45 @@ class Route:
     exemption: ExemptionScope = ExemptionScope.NONE
     #: The view, if it has limits of its own.
     limited: Limited | None = None
+    #: It serves static files.
+    static: bool = field(init=False)
+    #: It is known that nothing applies before the view.
+    free_before: bool = False
     #: What applies at each stage, where no function has a say in it; the resolver's notes.
     stages: dict[Any, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.static = self.endpoint.rpartition(".")[2] == "static"
 
-@dataclass(eq=False, slots=True)
+
 class Context:
     """The limits of one request, what was charged, and what is still to be settled."""
 
-    #: What the endpoint is called in keys: the endpoint, or what ``request_identifier`` says.
-    identity: str
-    route: Route
+    # What nearly every request leaves as it is stands in the class: one is made for each request.
+
     #: Nothing is limited: a static file, no route, or a request filter said so.
     free: bool = False
     #: A websocket: its functions and blocks may be called without end, so only the last is told of.
     open_ended: bool = False
-    #: Asked once for this request and its view; a helper's limits are asked at each call.
-    memo: Memo = field(default_factory=Memo)
-    limits: list[RequestLimit] = field(default_factory=list)
     #: Meta limits that were looked at: those that any breach counts in, and others.
-    general_looks: list[Charge] = field(default_factory=list)
-    looks: list[Charge] = field(default_factory=list)
+    general_looks: Sequence[Charge] = ()
+    looks: Sequence[Charge] = ()
     #: Charges that the response decides on.
-    reserved: list[Charge] = field(default_factory=list)
+    reserved: Sequence[Charge] = ()
     refusal: RateLimitExceeded | None = None
     #: The hits that the store was asked last.
     asked: Sequence[Hit] = ()
     with_defaults: bool = False
     with_blueprints: bool = False
     with_fallback: bool = False
+
+    def __init__(self, identity: str, route: Route) -> None:
+        #: What the endpoint is called in keys: the endpoint, or what ``request_identifier`` says.
+        self.identity = identity
+        self.route = route
+        #: Asked once for this request and its view; a helper's limits are asked at each call.
+        self.memo = Memo()
+        self.limits: list[RequestLimit] = []
 
     @property
     def current_limit(self) -> RequestLimit | None:

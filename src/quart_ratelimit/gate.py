@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Sequence
+from typing import Any, cast
 
 from quart import Quart, Websocket, current_app
 from werkzeug.exceptions import HTTPException
@@ -16,7 +16,7 @@ from .current import request_at_hand
 from .errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from .evaluate import Evaluator
 from .fields import seconds_until_more
-from .headers import at_least, write
+from .headers import at_least, field_names, write
 from .limits import Asked
 from .marks import Limited, Marks, check_order, limited_by
 from .problems import describe, wants_problem
@@ -29,8 +29,6 @@ from .shield import REFUSED, Refused
 UNMATCHED = "<unmatched>"
 
 _CONTEXTS = "_quart_ratelimit"
-
-R = TypeVar("R", bound=Response)
 
 _log = logging.getLogger("quart_ratelimit")
 
@@ -58,25 +56,32 @@ class Gate:
         self._evaluator = evaluator
         self._fallback = fallback
         self._filters = filters
+        self._names = field_names(settings.header_names)
+        self._identifier = settings.request_identifier
         self._views_checked = False
         #: Whether a shield listens for refusals.
         self.shielded = False
 
-    async def before_request(self) -> None:
-        """Charge what binds the application and views without limits of their own."""
+    def before_request(self) -> Awaitable[None] | None:
+        """Charge what binds the application and views without limits of their own.
+
+        None: there is nothing to await, as nothing applies before this view.
+        """
         if not self._views_checked:
             self.check_views()
         request = request_at_hand()
         route = self._route(request)
-        if self._resolver.nothing_before(route):
-            return
-        context = known_context(self._extension) or await self._new_context(request, route)
+        return None if route.free_before else self._before(request, route)
+
+    async def _before(self, request: Any, route: Route) -> None:
+        context = self._known(request) or await self._begin_asking(request, route)
         if not context.free:
             await self._check(context, None, context.memo)
 
     async def call(self, limited: Limited) -> None:
         """Charge what binds a function that is called, or a block that is entered."""
-        context = known_context(self._extension) or await self.context()
+        request = request_at_hand()
+        context = self._known(request) or self._begin(request) or await self.context()
         if context.free:
             return
         memo = context.memo
@@ -86,28 +91,38 @@ class Gate:
             self._resolver.hint(context.route.endpoint, limited)
             if context.open_ended:
                 context.limits.clear()
-                context.looks.clear()
+                context.looks = ()
         await self._check(context, limited, memo)
 
-    async def after_request(self, response: R, *, headers: bool) -> R:
-        """Settle what the response decides on, then write the headers."""
-        context = known_context(self._extension)
+    def after_request(self, response: Response, *, headers: bool) -> Awaitable[None] | None:
+        """Settle what the response decides on, then write the headers.
+
+        None: it is done, and there is nothing to await.
+        """
+        context = self._known(request_at_hand())
         if context is None:
-            return response
+            return None
         if context.reserved:
-            await self._evaluator.settle(context, response)
+            return self._settle(context, response, headers=headers)
+        self._finish(context, response, headers=headers)
+        return None
+
+    async def _settle(self, context: Context, response: Response, *, headers: bool) -> None:
+        await self._evaluator.settle(context, response)
+        self._finish(context, response, headers=headers)
+
+    def _finish(self, context: Context, response: Response, *, headers: bool) -> None:
         if context.refusal is not None and response.status_code == 429:
             response.headers.setdefault("Cache-Control", "no-store")
         if headers and self._settings.headers_enabled:
             self._tell(context, response)
-        return response
 
     def _tell(self, context: Context, response: Response) -> None:
         settings, current = self._settings, context.current_limit
         if current is None:
             return
         if settings.x_ratelimit:
-            write(response.headers, current, settings.header_names, settings.retry_after)
+            write(response.headers, current, self._names, settings.retry_after)
         if settings.draft is not None:
             for name, value in settings.draft(context.limits, current, settings.pseudonym):
                 response.headers.add(name, value)
@@ -118,27 +133,43 @@ class Gate:
 
     async def context(self) -> Context:
         """What is known of this request; made at the first question."""
-        known = known_context(self._extension)
+        request = request_at_hand()
+        known = self._known(request)
         if known is not None:
             return known
-        request = request_at_hand()
         if request is None:
             raise RuntimeError(
                 "limits on functions and blocks count requests, and this is none; "
                 "elsewhere write: await limiter.hit(limit, key)"
             )
-        return await self._new_context(request, self._route(request))
+        return await self._begin_asking(request, self._route(request))
 
-    async def _new_context(self, request: Any, route: Route) -> Context:
+    def _known(self, request: Any) -> Context | None:
+        contexts: dict[Any, Context] | None = getattr(request, _CONTEXTS, None)
+        return contexts.get(self._extension) if contexts else None
+
+    def _begin(self, request: Any) -> Context | None:
+        """A context for the request; None if the user's functions are to be asked for it."""
+        if self._identifier is not None or self._filters or not request or not request.endpoint:
+            return None
+        route = self._route(request)
+        return self._noted(request, Context(route.endpoint, route))
+
+    async def _begin_asking(self, request: Any, route: Route) -> Context:
         identity = route.endpoint
-        if self._settings.request_identifier or not identity:
+        if self._identifier is not None or not identity:
             identity = await self._identity(request.endpoint)
-        context = Context(identity, route)
-        vars(request).setdefault(_CONTEXTS, {})[self._extension] = context
-        context.open_ended = isinstance(request, Websocket)
-        context.free = not identity or route.endpoint.rpartition(".")[2] == "static"
+        context = self._noted(request, Context(identity, route))
         for function in self._filters:
             context.free = context.free or bool(await ask(function))
+        return context
+
+    def _noted(self, request: Any, context: Context) -> Context:
+        vars(request).setdefault(_CONTEXTS, {})[self._extension] = context
+        if isinstance(request, Websocket):
+            context.open_ended = True
+        if not context.identity or context.route.static:
+            context.free = True
         return context
 
     def _route(self, request: Any) -> Route:
@@ -176,7 +207,7 @@ class Gate:
         self._views_checked = True
 
     async def _identity(self, endpoint: str | None) -> str:
-        identifier = self._settings.request_identifier
+        identifier = self._identifier
         identity = str(await ask(identifier) or "") if identifier else endpoint or ""
         if not identity and endpoint is None and self._settings.limit_unmatched:
             return UNMATCHED
@@ -230,7 +261,7 @@ class Gate:
 
     def _note_refused(self, hits: Sequence[Hit], fields: tuple[bytes, ...]) -> None:
         request = request_at_hand()
-        if request is None or self._filters or self._settings.request_identifier:
+        if request is None or self._filters or self._identifier:
             return
         scope = cast(dict[str, Any] | None, request.scope)
         if scope is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from werkzeug.datastructures import Headers
 from werkzeug.http import http_date, parse_date
@@ -31,32 +32,47 @@ class HeaderNames(enum.Enum):
     RETRY_AFTER = "Retry-After"
 
 
-def write(
-    headers: Headers, limit: RequestLimit, names: Mapping[HeaderNames, str], style: str | None
-) -> None:
+class FieldNames(NamedTuple):
+    """What an app calls the fields."""
+
+    limit: str
+    remaining: str
+    reset: str
+    retry_after: str
+
+
+def field_names(names: Mapping[HeaderNames, str]) -> FieldNames:
+    """The names of a ``header_name_mapping`` that has them all."""
+    return FieldNames(
+        names[HeaderNames.LIMIT],
+        names[HeaderNames.REMAINING],
+        names[HeaderNames.RESET],
+        names[HeaderNames.RETRY_AFTER],
+    )
+
+
+def write(headers: Headers, limit: RequestLimit, names: FieldNames, style: str | None) -> None:
     """Add the fields of one limit. A ``Retry-After`` that is there already stands if it is later.
 
     Two limiters on one app add theirs both.
     """
-    reset_time, remaining = limit.window
-    reset_at = int(reset_time + 1)
-    headers.add(names[HeaderNames.LIMIT], str(limit.limit.amount))
-    headers.add(names[HeaderNames.REMAINING], str(remaining))
-    headers.add(names[HeaderNames.RESET], str(reset_at))
-    now = wall_ms() / 1000
     there = _retry_after(headers)
-    asked = _asked_wait(there, now)
+    reset_ms, remaining = limit.window_ms()
+    reset_at = reset_ms // 1000 + 1
+    headers.add(names.limit, str(limit.limit.amount))
+    headers.add(names.remaining, str(remaining))
+    headers.add(names.reset, str(reset_at))
+    now_ms = wall_ms()
+    asked = 0.0 if there is None else _asked_wait(there, now_ms / 1000)
     if style == "http-date":
-        value = http_date(max(reset_at, math.ceil(now + asked)))
+        value = http_date(max(reset_at, math.ceil(now_ms / 1000 + asked)))
     else:
-        value = str(
-            max(int(reset_at - now), math.ceil(round(reset_time - now, 3)), math.ceil(asked))
-        )
-    name = names[HeaderNames.RETRY_AFTER]
-    if there is None and name == "Retry-After":
-        headers.add(name, value)  # costs a third of what `set` does
+        wait = max(reset_at + (-now_ms // 1000), -((now_ms - reset_ms) // 1000))
+        value = str(max(wait, math.ceil(asked)))
+    if there is None and names.retry_after == "Retry-After":
+        headers.add(names.retry_after, value)  # costs a third of what `set` does
     else:
-        headers.set(name, value)
+        headers.set(names.retry_after, value)
 
 
 def at_least(headers: Headers, wait: int, style: str | None) -> None:

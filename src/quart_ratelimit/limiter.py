@@ -329,7 +329,11 @@ class Limiter:
 
         @functools.wraps(target)
         async def limited_function(*args: Any, **kwargs: Any) -> Any:
-            await self._call(limited)
+            binding = self._binding()
+            if binding is not None and self.enabled:
+                await binding.gate.call(limited)
+            else:
+                self._warn_if_unbound(limited)
             if is_async:
                 return await target(*args, **kwargs)
             return await current_app.ensure_async(target)(*args, **kwargs)
@@ -574,10 +578,15 @@ class Limiter:
 
         async def before_request() -> None:
             if self.enabled:
-                await latest[-1].gate.before_request()
+                checking = latest[-1].gate.before_request()
+                if checking is not None:
+                    await checking
 
         async def after_request(response: R) -> R:
-            return await latest[-1].gate.after_request(response, headers=self.enabled)
+            settling = latest[-1].gate.after_request(response, headers=self.enabled)
+            if settling is not None:
+                await settling
+            return response
 
         async def before_websocket() -> None:
             connection_at_hand()  # watched from its handshake on
@@ -605,7 +614,11 @@ class Limiter:
         binding = self._binding()
         if binding is not None and self.enabled:
             await binding.gate.call(limited)
-        elif self.enabled and app_at_hand() not in self._known_apps and not self._warned:
+        else:
+            self._warn_if_unbound(limited)
+
+    def _warn_if_unbound(self, limited: Limited) -> None:
+        if self.enabled and app_at_hand() not in self._known_apps and not self._warned:
             self._warned = True
             self.logger.warning(
                 "%s is not limited: call limiter.init_app(app) to bind its Limiter", limited.name

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from .callables import Memo
-from .context import Context, Route
+from .context import Context
 from .errors import InvalidLimit
 from .exemptions import ExemptionScope, inherited, limiting
 from .fields import derived_name
@@ -41,6 +41,8 @@ class Rules(NamedTuple):
     #: Request fields, in lower case, that decide with the connection on all of it; None: functions
     #: that may ask for anything else decide, too.
     fields: tuple[bytes, ...] | None = None
+    #: The only limit and its full scope, if nothing but its key is to be asked for: the usual case.
+    lone: tuple[RuntimeLimit, str] | None = None
 
 
 class Resolver:
@@ -75,9 +77,11 @@ class Resolver:
             limits, general = await self.of_function(context, limited, memo), ()
         rules = await self._rules(context, limits, general, memo)
         if memo.asked == asked and limited in (None, context.route.limited):
-            rules = rules._replace(fields=_fields(rules))
+            rules = rules._replace(fields=_fields(rules), lone=_lone(rules, context))
             flags = (context.with_blueprints, context.with_defaults)
             context.route.stages[stage] = (rules, *flags)
+            if stage == (None, False, False):
+                context.route.free_before = not any((*rules[:3], *flags))
         return rules
 
     async def of_function(
@@ -90,11 +94,6 @@ class Resolver:
         if _none_override(explicit):
             explicit += await self._of_blueprints(context, memo)
         return await self._with_defaults(context, explicit, memo)
-
-    def nothing_before(self, route: Route) -> bool:
-        """Whether it is known that nothing applies before the view of this route."""
-        known = route.stages.get((None, False, False))
-        return known is not None and not any(known[0][:3]) and not any(known[1:])
 
     async def for_fallback(self, context: Context) -> Rules:
         """What replaces all limits while the store is away."""
@@ -268,6 +267,17 @@ def _fields(rules: Rules) -> tuple[bytes, ...] | None:
             return None
         found.update(fields)
     return tuple(sorted(found))
+
+
+def _lone(rules: Rules, context: Context) -> tuple[RuntimeLimit, str] | None:
+    if len(rules.limits) != 1 or rules.metas or rules.general:
+        return None
+    (limit,) = rules.limits
+    if limit.exempt_when or limit.deduct_when or callable(limit.scope) or callable(limit.cost):
+        return None
+    if context.identity != context.route.endpoint:
+        return None  # a function says what the request is called
+    return limit, limit.full_scope(limit.scope, context.identity, context.route.method)
 
 
 def _quota(limit: RuntimeLimit) -> Quota:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -58,7 +57,6 @@ class RequestLimit:
     __slots__ = (
         "_at_ms",
         "_ticks_ms",
-        "_wait_ms",
         "breached",
         "decision",
         "extension",
@@ -71,7 +69,7 @@ class RequestLimit:
         self,
         extension: Any,
         limit: Quota,
-        request_args: Sequence[str],
+        request_args: list[str],
         breached: bool,
         shared: bool,
         *,
@@ -81,7 +79,7 @@ class RequestLimit:
         #: The quota, with ``.amount`` and ``.get_expiry()``.
         self.limit = limit
         #: The key's parts: prefix (if there is one), client, scope.
-        self.request_args = list(request_args)
+        self.request_args = request_args
         self.breached = breached
         self.shared = shared
         if decision is None:  # not `or`: a refusal is false
@@ -91,8 +89,6 @@ class RequestLimit:
     def decide(self, decision: Decision) -> None:
         """Take over a decision; its times count from now."""
         self.decision = decision
-        wait = decision.retry_ms if decision.retry_ms and not decision.allowed else 0
-        self._wait_ms = wait or decision.reset_ms
         self._at_ms = wall_ms()
         self._ticks_ms = monotonic_ms()
 
@@ -117,10 +113,17 @@ class RequestLimit:
     @property
     def window(self) -> WindowStats:
         """What remains and until when, also if the window has passed since the hit."""
-        if monotonic_ms() - self._ticks_ms >= self._wait_ms:
-            amount = self.limit.capacity if self._wait_ms else self.decision.remaining
-            return WindowStats(wall_ms() / 1000, amount)
-        return WindowStats((self._at_ms + self._wait_ms) / 1000, self.decision.remaining)
+        reset_ms, remaining = self.window_ms()
+        return WindowStats(reset_ms / 1000, remaining)
+
+    def window_ms(self) -> tuple[int, int]:
+        """As `window`, its end in milliseconds."""
+        decision = self.decision
+        wait = 0 if decision.allowed else decision.retry_ms or 0
+        wait = wait or decision.reset_ms
+        if monotonic_ms() - self._ticks_ms >= wait:
+            return wall_ms(), self.limit.capacity if wait else decision.remaining
+        return self._at_ms + wait, decision.remaining
 
     @property
     def reset_at(self) -> int:
