@@ -82,9 +82,10 @@ class FixedWindow(Quota):
 
     def ranked(self, total: int, now_ms: int) -> Decision:
         """The answer to a hit of 1 that an aligned window's counter raised to ``total``."""
-        end = self._end(now_ms)
-        allowed = total <= self.amount
-        return self._decide(allowed, total, end, now_ms, 0 if allowed else end - now_ms)
+        left, reset = self.amount - total, self._end(now_ms) - now_ms
+        if left >= 0:
+            return decided((True, left, reset, 0, now_ms, "store"))
+        return decided((False, 0, reset, reset, now_ms, "store"))
 
     def _decide(self, allowed: bool, used: int, end: int, now: int, retry: int | None) -> Decision:
         reset = end - now if used else 0

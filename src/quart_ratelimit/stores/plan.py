@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from .. import quotas
-from ..quotas import ALGORITHMS, Decision, FixedWindow, Hit
-from ..quotas.quota import MAX_EXACT
+from ..quotas import ALGORITHMS, Decision, FixedWindow, Hit, Quota
+from ..quotas.quota import MAX_EXACT, decided
 
 #: Integers that the script replies for each hit.
 REPLY_WIDTH = 4
@@ -49,8 +49,8 @@ class Plan:
         #: The script's keys, each once.
         self.keys: dict[str, int] = {}
         self._specs: dict[str, int] = {}
-        self._spec_list: list[tuple[str | int, ...]] = []
-        self._scripted: list[list[tuple[int | str, ...]]] = []
+        self._spec_list: list[str] = []
+        self._scripted: list[list[str]] = []
         self._scripted_index: list[int] = []
         self._count = len(requests)
         #: Whether a request failed alone, once its replies were read.
@@ -64,22 +64,25 @@ class Plan:
                 self._scripted.append([self._item(hit, prefix) for hit in hits])
                 self._scripted_index.append(index)
 
-    def _item(self, hit: Hit, prefix: str) -> tuple[int | str, ...]:
+    def _item(self, hit: Hit, prefix: str) -> str:
+        """A hit as JSON."""
         quota = hit.quota
         key = f"{prefix}:{quota.state_key(hit.key, self._now_ms)}"
         key_index = self.keys.setdefault(key, len(self.keys) + 1)
         spec_index = self._specs.get(quota.tag)
         if spec_index is None:
-            self._spec_list.append(quota.spec())
+            self._spec_list.append(_spec(quota))
             spec_index = self._specs[quota.tag] = len(self._spec_list)
         if hit.cost == 1 and not hit.forced and not hit.lease:
-            return (key_index, spec_index)
-        return (key_index, spec_index, hit.cost, hit.at_ms, int(hit.forced), hit.lease)
+            return f"[{key_index},{spec_index}]"
+        rest = (hit.cost, hit.at_ms, int(hit.forced), hit.lease)
+        return f"[{key_index},{spec_index},{json.dumps(rest)[1:]}"
 
     def argument(self, now_ms: int = 0) -> str:
         """The script's argument. ``now_ms`` is for tests: 0 is Redis' own clock."""
-        plan = {"now": now_ms, "specs": self._spec_list, "requests": self._scripted}
-        return json.dumps(plan, separators=(",", ":"))
+        # Written by hand, as an encoder for each batch would cost more than the batch's hits.
+        requests = ",".join([f"[{','.join(items)}]" for items in self._scripted])
+        return f'{{"now":{now_ms},"specs":[{",".join(self._spec_list)}],"requests":[{requests}]}}'
 
     def read(self, totals: Sequence[object], reply: object) -> list[list[Decision] | Exception]:
         """Each request's decisions, in order, or what went wrong with it alone.
@@ -122,9 +125,14 @@ class Plan:
             for _ in items:
                 allowed, remaining, reset, retry = reply[position : position + REPLY_WIDTH]
                 wait = None if retry < 0 else retry
-                decisions.append(Decision(allowed == 1, remaining, reset, wait, at))
+                decisions.append(decided((allowed == 1, remaining, reset, wait, at, "store")))
                 position += REPLY_WIDTH
             answers[index] = decisions
+
+
+@lru_cache(maxsize=1024)
+def _spec(quota: Quota) -> str:
+    return json.dumps(quota.spec())
 
 
 def _plain(hit: Hit) -> bool:

@@ -256,7 +256,8 @@ class _Link:
         if batch_sent.receivers:
             batch_sent.tell(self, size=len(requests))
         try:
-            await self.prepare()
+            if not self._sha:
+                await self.prepare()
             batch = plan.Plan(
                 requests, prefix=self._prefix, now_ms=self.now_ms(), counters=self._counters
             )
