@@ -1,5 +1,6 @@
 """What the store refused is refused again from memory, within bounds."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -53,6 +54,62 @@ async def test_a_flood_asks_the_store_once_a_second(
         clock[0] += 1
         assert not (await store.hit([Hit(TWO, "ann")]))[0].allowed
     assert inner.asked - asked == 10
+
+
+class Waiting(Counting):
+    """Answers when it is told to."""
+
+    def __init__(self, clock: list[int]) -> None:
+        super().__init__(clock)
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+        decisions = await super().hit(hits)
+        await self.may_answer.wait()
+        return decisions
+
+
+async def refused_a_second_ago(clock: list[int]) -> tuple[Waiting, RememberingStore]:
+    inner = Waiting(clock)
+    store = RememberingStore(inner, now_ms=lambda: clock[0])
+    await spend(store, TWO)
+    clock[0] += 1000
+    inner.asked = 0
+    inner.may_answer.clear()
+    return inner, store
+
+
+async def test_while_one_request_asks_again_the_others_are_refused(clock: list[int]) -> None:
+    inner, store = await refused_a_second_ago(clock)
+    callers = [asyncio.ensure_future(store.hit([Hit(TWO, "ann")])) for _ in range(64)]
+    await asyncio.sleep(0)
+    assert inner.asked == 1
+    inner.may_answer.set()
+    answers = [decision.by for (decision,) in await asyncio.gather(*callers)]
+    assert answers == ["store", *["memory"] * 63]
+
+
+async def test_a_request_that_asks_again_in_vain_holds_the_others_for_a_moment_only(
+    clock: list[int],
+) -> None:
+    inner, store = await refused_a_second_ago(clock)
+    gone = asyncio.ensure_future(store.hit([Hit(TWO, "ann")]))
+    await asyncio.sleep(0)
+    gone.cancel()
+    clock[0] += 49
+    assert (await store.hit([Hit(TWO, "ann")]))[0].by == "memory"
+    inner.may_answer.set()
+    clock[0] += 1
+    assert (await store.hit([Hit(TWO, "ann")]))[0].by == "store"
+
+
+async def test_once_one_request_is_allowed_the_others_ask(clock: list[int]) -> None:
+    inner, store = await refused_a_second_ago(clock)
+    await inner.clear()  # as another worker may
+    inner.may_answer.set()
+    assert (await store.hit([Hit(TWO, "ann")]))[0].allowed
+    assert (await store.hit([Hit(TWO, "ann")]))[0].by == "store"
 
 
 async def test_a_refusal_from_memory_counts_down(store: RememberingStore, clock: list[int]) -> None:

@@ -15,6 +15,9 @@ from .store import Store
 
 #: Milliseconds that a refusal is remembered at most: a reset by another worker is seen after these.
 REMEMBERED_MS = 1000
+#: While one request asks again, the others are refused for so long: the store is asked once, not
+#: by all that come until it answers.
+HELD_MS = 50
 #: Requests remembered at least; twice as many at most.
 REMEMBERED = 10_000
 
@@ -23,8 +26,12 @@ _Name = tuple[str, str]
 
 
 class _Refusal(NamedTuple):
+    #: What it is remembered under.
+    name: _Name
     at_ms: int
+    #: When the store is asked again, and when the refusal has come to its end.
     until_ms: int
+    end_ms: int
     #: What was asked for of this key.
     cost: int
     #: The whole request that it was part of, and what all of it was told.
@@ -35,9 +42,9 @@ class _Refusal(NamedTuple):
 class RememberingStore:
     """Asks a store, but not again for what it refused until its time has come.
 
-    A refusal is remembered for ``longest_ms`` at most, and never past its own ``retry_ms``: the
-    wait stays exact. A dear hit that was refused does not refuse a cheaper one. Places in flight
-    come free at any time, so their refusals are not remembered.
+    A refusal is remembered for ``longest_ms`` at most, then one request asks again; and never past
+    its own ``retry_ms``: the wait stays exact. A dear hit that was refused does not refuse a
+    cheaper one. Places in flight come free at any time, so their refusals are not remembered.
     """
 
     def __init__(
@@ -68,14 +75,21 @@ class RememberingStore:
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """The store's decisions, or the refusal that it gave a moment ago (by "memory")."""
-        known = self.refusal(hits)
+        known = self._known(hits) if self._young or self._old else None
         if known is not None:
-            return known
+            now = self._now_ms()
+            if now < known.until_ms:
+                return _later(known, now)
+            if now < known.end_ms:
+                until = min(now + HELD_MS, known.end_ms)
+                self._young[known.name] = known._replace(until_ms=until)
         decisions = await self._store.hit(hits)
         for decision in decisions:
             if not decision.allowed:
                 self._remember(hits, decisions)
-                break
+                return decisions
+        if known is not None:
+            self._drop(known.name)
         return decisions
 
     async def reset(self, hits: Sequence[Hit]) -> int:
@@ -90,18 +104,21 @@ class RememberingStore:
 
     def refusal(self, hits: Sequence[Hit]) -> list[Decision] | None:
         """What is refused without asking the store; None: it must be asked."""
-        if not self._young and not self._old:
-            return None
+        known = self._known(hits) if self._young or self._old else None
+        now = self._now_ms()
+        return _later(known, now) if known is not None and now < known.until_ms else None
+
+    def _known(self, hits: Sequence[Hit]) -> _Refusal | None:
+        """The refusal that such a request was told of last."""
         names = [(hit.quota.tag, hit.key) for hit in hits]
         for hit, name in zip(hits, names, strict=True):
             known = self._young.get(name) or self._old.get(name)
             if known is None:
                 continue
-            now = self._now_ms()
-            if hit.cost < 0 or now >= known.until_ms:
+            if hit.cost < 0:
                 self._drop(name)  # what is given back may make room
             elif known.names == names and (hit.cost or 1) >= known.cost and not hit.forced:
-                return [_later(decision, now - known.at_ms) for decision in known.decisions]
+                return known
         return None
 
     def _remember(self, hits: Sequence[Hit], decisions: list[Decision]) -> None:
@@ -119,7 +136,8 @@ class RememberingStore:
             return
         now, wait = self._now_ms(), decisions[longest].retry_ms or 0
         until, cost = now + min(self._longest_ms, wait), hits[longest].cost or 1
-        self._young[names[longest]] = _Refusal(now, until, cost, names, decisions)
+        name = names[longest]
+        self._young[name] = _Refusal(name, now, until, now + wait, cost, names, decisions)
         if len(self._young) > self._size:
             self._old, self._young = self._young, {}
 
@@ -132,14 +150,17 @@ class RememberingStore:
         self._old.pop(name, None)
 
 
-def _later(decision: Decision, passed: int) -> Decision:
-    """The same decision so many milliseconds later."""
-    retry = decision.retry_ms
-    return Decision(
-        decision.allowed,
-        decision.remaining,
-        max(0, decision.reset_ms - passed),
-        max(1, retry - passed) if retry else retry,
-        decision.at_ms + passed,
-        "memory",
-    )
+def _later(known: _Refusal, now_ms: int) -> list[Decision]:
+    """The same decisions, as they are at that time."""
+    passed = now_ms - known.at_ms
+    return [
+        Decision(
+            decision.allowed,
+            decision.remaining,
+            max(0, decision.reset_ms - passed),
+            max(1, decision.retry_ms - passed) if decision.retry_ms else decision.retry_ms,
+            decision.at_ms + passed,
+            "memory",
+        )
+        for decision in known.decisions
+    ]
