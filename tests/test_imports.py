@@ -47,6 +47,7 @@ FLOORS = {
     "constants": 6,
     "settings": 7,
     "resolve": 8,
+    "shadow": 8,
     "evaluate": 9,
     "shield": 3,
     "problems": 6,

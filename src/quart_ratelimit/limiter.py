@@ -85,8 +85,9 @@ class Limiter:
     draft of the IETF's such as "draft-10", or both), ``partition_secret`` (adds partition keys
     to draft-10, a client's by keyed hash), ``problem_details`` (refusals as
     ``application/problem+json`` for clients that take it), ``key_secret``, by which keys bear
-    pseudonyms instead of clients, and ``doctor`` (False logs no findings at start). Without a
-    ``key_func`` it counts by `client_address`, and believes no header.
+    pseudonyms instead of clients, ``doctor`` (False logs no findings at start), and ``shadow``
+    (limits count and report, and refuse nothing). Without a ``key_func`` it counts by
+    `client_address`, and believes no header.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Limiter:
         problem_details: bool | None = None,
         key_secret: str | bytes | None = None,
         doctor: bool | None = None,
+        shadow: bool | Asked[bool] | None = None,
     ) -> None:
         self._given = {
             name: value for name, value in locals().items() if name not in ("self", "app", "store")
@@ -235,6 +237,7 @@ class Limiter:
         scope: Any = None,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
+        shadow: bool | Asked[bool] | None = None,
     ) -> RouteLimit:
         """Limit a view, a helper function, a blueprint or, by ``async with``, a block of code.
 
@@ -255,6 +258,7 @@ class Limiter:
             on_breach=on_breach,
             override_defaults=override_defaults,
             name=name,
+            shadow=shadow,
             limiter=self,
         )
 
@@ -274,6 +278,7 @@ class Limiter:
         cost: int | Asked[int] = 1,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
+        shadow: bool | Asked[bool] | None = None,
     ) -> RouteLimit:
         """As `limit`, with one counter for all that is limited with this scope."""
         return RouteLimit(
@@ -291,6 +296,7 @@ class Limiter:
             on_breach=on_breach,
             override_defaults=override_defaults,
             name=name,
+            shadow=shadow,
             limiter=self,
         )
 

@@ -38,6 +38,8 @@ class Rules(NamedTuple):
     metas: Sequence[RuntimeLimit]
     #: Limits on breaches of any limit, looked at once a request.
     general: Sequence[RuntimeLimit]
+    #: Limits that are, or by a function may be, in shadow: no others are.
+    shadows: Sequence[RuntimeLimit] = ()
     #: Request fields, in lower case, that decide with the connection on all of it; None: functions
     #: that may ask for anything else decide, too.
     fields: tuple[bytes, ...] | None = None
@@ -81,7 +83,7 @@ class Resolver:
             flags = (context.with_blueprints, context.with_defaults)
             context.route.stages[stage] = (rules, *flags)
             if stage == (None, False, False):
-                context.route.free_before = not any((*rules[:3], *flags))
+                context.route.free_before = not any((*rules[:4], *flags))
         return rules
 
     async def of_function(
@@ -98,7 +100,7 @@ class Resolver:
     async def for_fallback(self, context: Context) -> Rules:
         """What replaces all limits while the store is away."""
         limits = await self.load_all(self._settings.in_memory_fallback, context.memo)
-        return Rules(_applying(limits, context.route.method), (), ())
+        return _ruling(limits, context.route.method)
 
     def hint(self, endpoint: str, limited: Limited) -> None:
         """This endpoint calls a limited function that is not its view."""
@@ -159,6 +161,8 @@ class Resolver:
                 1 if limit.cost is None else limit.cost,
                 limit.shared,
                 metas,
+                self._settings.shadow if limit.shadow is None else limit.shadow,
+                limit,
             )
             for quota in quotas
         ]
@@ -238,12 +242,13 @@ class Resolver:
     ) -> Rules:
         method = context.route.method
         if context.route.exemption & ExemptionScope.META:
-            return Rules(_applying(limits, method), (), ())
+            return _ruling(limits, method)
         metas: list[RuntimeLimit] = []
         for limit in limits:
-            metas += [meta for meta in limit.meta_limits if meta not in metas]
+            if limit.shadow is not True:
+                metas += [meta for meta in limit.meta_limits if meta not in metas]
         of_all = await self.load_all(general, memo, "meta limits")
-        return Rules(_applying(limits, method), _applying(metas, method), _applying(of_all, method))
+        return _ruling(limits, method, _applying(metas, method), _applying(of_all, method))
 
 
 def is_static(limit: Limit) -> bool:
@@ -257,9 +262,24 @@ def _applying(limits: Iterable[RuntimeLimit], method: str) -> tuple[RuntimeLimit
     return tuple(sorted((one for one in limits if not one.exempts(method)), key=_quota))
 
 
+def _ruling(
+    limits: Iterable[RuntimeLimit],
+    method: str,
+    metas: Sequence[RuntimeLimit] = (),
+    general: Sequence[RuntimeLimit] = (),
+) -> Rules:
+    applying = _applying(limits, method)
+    shadows = tuple(one for one in applying if one.shadow)
+    if shadows:
+        applying = tuple(one for one in applying if not one.shadow)
+    return Rules(applying, metas, general, shadows)
+
+
 def _fields(rules: Rules) -> tuple[bytes, ...] | None:
     if rules.metas or rules.general:
         return None  # they count each refusal
+    if any(callable(limit.shadow) for limit in rules.shadows):
+        return None  # one may refuse yet
     found: set[bytes] = set()
     for limit in rules.limits:
         fields = getattr(limit.key_func, "request_fields", None)
@@ -270,7 +290,7 @@ def _fields(rules: Rules) -> tuple[bytes, ...] | None:
 
 
 def _lone(rules: Rules, context: Context) -> tuple[RuntimeLimit, str] | None:
-    if len(rules.limits) != 1 or rules.metas or rules.general:
+    if len(rules.limits) != 1 or rules.metas or rules.general or rules.shadows:
         return None
     (limit,) = rules.limits
     if limit.exempt_when or limit.deduct_when or callable(limit.scope) or callable(limit.cost):
