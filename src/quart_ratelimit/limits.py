@@ -59,7 +59,8 @@ class Limit:
     deduct_when: Asked[bool] | None = None
     #: Called with the `RequestLimit` on a breach; a response that it answers with is sent.
     on_breach: Asked[Any] | None = None
-    #: Its name in response fields; with several limits in the text, the start of their names.
+    #: Its name in response fields; with several limits in the text, the start of their names. What
+    #: was used is kept under it when the amount changes.
     name: str | None = field(default=None, kw_only=True)
     #: Counted and reported, and never in the way; None: as the limiter says. With ``shadow=`` it
     #: replaces no other limits.

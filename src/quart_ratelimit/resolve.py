@@ -148,7 +148,7 @@ class Resolver:
         key = limit.key_function or (parent and parent.key_function) or self._settings.key_func
         return [
             RuntimeLimit(
-                _named(quota, limit.name, alone=len(quotas) == 1),
+                quota,
                 key,
                 limit.scope,
                 limit.per_method,
@@ -164,7 +164,7 @@ class Resolver:
                 self._settings.shadow if limit.shadow is None else limit.shadow,
                 limit,
             )
-            for quota in quotas
+            for quota in _named(quotas, limit)
         ]
 
     async def _quotas(self, provider: Provider, memo: Memo, where: str) -> Sequence[Quota]:
@@ -304,10 +304,16 @@ def _quota(limit: RuntimeLimit) -> Quota:
     return limit.limit
 
 
-def _named(quota: Quota, name: str | None, *, alone: bool) -> Quota:
+def _named(quotas: Sequence[Quota], limit: Limit) -> Sequence[Quota]:
+    """The quotas by the rule's name, under which their states are kept if their periods differ."""
+    name = limit.name
     if name is None:
-        return quota
-    return replace(quota, name=name if alone else derived_name(name, quota))
+        return quotas
+    if len(quotas) == 1:
+        return [replace(quota, name=name, counted_as=name) for quota in quotas]
+    apart = len({quota.period for quota in quotas}) == len(quotas)
+    kept = name if apart else None
+    return [replace(one, name=derived_name(name, one), counted_as=kept) for one in quotas]
 
 
 def _none_override(limits: Iterable[Limit | RuntimeLimit]) -> bool:
