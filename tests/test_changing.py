@@ -8,7 +8,17 @@ from dataclasses import replace
 import pytest
 from quart import Quart
 
-from quart_ratelimit import GCRA, Decision, FixedWindow, Hit, Limit, Limiter, MovingWindow, Quota
+from quart_ratelimit import (
+    GCRA,
+    ConfigurationError,
+    Decision,
+    FixedWindow,
+    Hit,
+    Limit,
+    Limiter,
+    MovingWindow,
+    Quota,
+)
 from quart_ratelimit.quotas import StrictWindow
 from quart_ratelimit.stores import MemoryStore, RememberingStore, Store, plan
 
@@ -163,6 +173,14 @@ async def test_a_text_with_one_period_twice_counts_its_limits_apart(make: Make) 
     app, limiter = make()
     view(app, "/", limiter.limit("3/minute; 9/minute", name="odd"))
     assert await ask(app, "/", 4) == [200, 200, 200, 429]
+
+
+async def test_two_limits_of_a_function_do_not_share_a_name(make: Make) -> None:
+    app, limiter = make()
+    limit = limiter.limit("1/minute", name="api")
+    view(app, "/", limit, limit, limiter.limit("1/minute", name="api", key_func=lambda: "all"))
+    with pytest.raises(ConfigurationError, match="own has two limits with name='api'"):
+        view(app, "/own", limiter.limit("9/minute", name="api", methods=["POST"]), limit)
 
 
 async def test_a_shield_lets_a_client_in_within_a_second_of_a_change() -> None:

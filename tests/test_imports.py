@@ -41,6 +41,7 @@ FLOORS = {
     "streaming": 4,
     "waiting": 4,
     "context": 5,
+    "limits_file": 6,
     "fields": 5,
     "headers": 5,
     "storage": 5,

@@ -18,6 +18,7 @@ from .errors import InvalidLimit
 from .exemptions import ExemptionScope, inherited, limiting
 from .fields import derived_name
 from .limits import Limit, MetaLimit, Provider
+from .limits_file import FileLimit
 from .marks import Limited, Marks
 from .quotas import Quota
 from .runtime import RuntimeLimit
@@ -307,6 +308,8 @@ def _quota(limit: RuntimeLimit) -> Quota:
 def _named(quotas: Sequence[Quota], limit: Limit) -> Sequence[Quota]:
     """The quotas by the rule's name, under which their states are kept if their periods differ."""
     name = limit.name
+    if name is None and isinstance(limit.limit_provider, FileLimit):
+        name = limit.limit_provider.limit_name
     if name is None:
         return quotas
     if len(quotas) == 1:
