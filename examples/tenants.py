@@ -2,14 +2,15 @@
 
 Run: ``hypercorn examples.tenants:app``, then
 ``curl -i -H 'X-Api-Key: k-free' http://127.0.0.1:8000/items``: the 4th request gets 429, with
-``k-pro`` the 31st. An upgrade in the database counts from the next request on.
+``k-pro`` the 31st. An upgrade in the database counts from the next request on,
+and keeps what was used.
 """
 
 import os
 
 from quart import Quart, abort, g, request
 
-from quart_ratelimit import Limiter
+from quart_ratelimit import Limit, Limiter
 
 PLANS = {"free": "3/minute; 1000/day", "pro": "30/minute; 100000/day"}
 TENANTS = {"k-free": ("acme", "free"), "k-pro": ("globex", "pro")}  # a table in your database
@@ -34,7 +35,7 @@ async def authenticate() -> None:
 limiter = Limiter(
     key_func=lambda: g.tenant,
     app=app,
-    default_limits=[lambda: PLANS[g.plan]],  # may be async, too
+    default_limits=[Limit(lambda: PLANS[g.plan], name="plan")],  # the function may be async
     headers_enabled=True,
     storage_uri=os.environ.get("REDIS_URL") or "memory://",
 )

@@ -27,6 +27,7 @@ rates = st.one_of(
     st.builds(StrictWindow, amounts, periods, segments=st.sampled_from([1, 4, 10])),
     st.builds(MovingWindow, amounts, periods),
     st.builds(GCRA, amounts, periods, burst=st.integers(1, 12)),
+    st.builds(GCRA, amounts, periods, burst=st.integers(1, 12), name=st.just("api")),
 )
 #: Pauses in ms and costs: crowds, pauses of about a segment, and of about a period.
 pauses = st.one_of(st.just(0), st.integers(0, 50), st.integers(0, 3_000), st.integers(0, 25_000))
@@ -163,7 +164,12 @@ def test_a_refused_hit_changes_nothing(quota: Quota, trail: list[tuple[int, int]
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.builds(GCRA, amounts, periods, burst=st.integers(1, 12)), trails)
+@given(
+    st.builds(
+        GCRA, amounts, periods, burst=st.integers(1, 12), name=st.sampled_from([None, "api"])
+    ),
+    trails,
+)
 def test_gcra_admits_in_any_time_at_most_its_burst_and_what_the_rate_gives(
     quota: GCRA, trail: list[tuple[int, int]]
 ) -> None:
@@ -211,6 +217,7 @@ monotone = st.one_of(
     st.builds(StrictWindow, amounts, periods, segments=st.sampled_from([1, 4, 10])),
     st.builds(MovingWindow, amounts, periods),
     st.builds(GCRA, amounts, periods, burst=st.integers(1, 12)),
+    st.builds(GCRA, amounts, periods, burst=st.integers(1, 12), name=st.just("api")),
 )
 
 

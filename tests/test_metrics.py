@@ -108,6 +108,18 @@ async def test_limits_past_the_bound_share_a_label(scrape: Any) -> None:
     assert value(samples, "ratelimit_decisions_total", limit="other", outcome="allowed") == 3
 
 
+async def test_what_a_limit_in_shadow_would_refuse_is_told_apart(scrape: Any) -> None:
+    store, hits = MemoryStore(), [Hit(FixedWindow(1, 60), "ann")]
+    for _ in range(3):
+        tell_decided(None, hits, await store.hit(hits), shadow=True)
+    samples, labels = scrape(), {"limit": "1 per 1 minute"}
+    found = [
+        value(samples, "ratelimit_decisions_total", **labels, outcome=outcome)
+        for outcome in ("allowed", "shadow", "refused")
+    ]
+    assert found == [1, 2, 0]
+
+
 async def test_policies_and_the_breaker_are_counted(scrape: Any) -> None:
     store, hits = MemoryStore(), [Hit(FixedWindow(9, 60), "ann")]
     decisions = [one._replace(by="local") for one in await store.hit(hits)]

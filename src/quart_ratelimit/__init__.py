@@ -14,6 +14,7 @@ from .errors import (
 from .exemptions import ExemptionScope
 from .limiter import Limiter
 from .limits import ApplicationLimit, Limit, MetaLimit, RouteLimit
+from .limits_file import LimitsFile
 from .messages import message_bytes
 from .quotas import (
     GCRA,
@@ -42,6 +43,7 @@ __all__ = [
     "Limit",
     "Limiter",
     "LimiterUnavailable",
+    "LimitsFile",
     "MetaLimit",
     "MovingWindow",
     "Quota",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ class Binding:
     """What `bind` made."""
 
     settings: Settings
+    #: The app's own, with all its variables.
+    config: Mapping[str, Any]
     store: Store
     #: Counts what concerns this worker alone.
     local: MemoryStore
@@ -50,6 +52,8 @@ class Binding:
 def bind(
     extension: Any,
     settings: Settings,
+    *,
+    config: Mapping[str, Any],
     marks: Marks,
     filters: Sequence[Asked[bool]],
     store: Store | None,
@@ -75,7 +79,9 @@ def bind(
     )
     local = store if isinstance(store, MemoryStore) else standin
     storage, strategy = Storage(store), Strategy(store, settings.keys)
-    return Binding(settings, store, local, backend, instance, resolver, gate, storage, strategy)
+    return Binding(
+        settings, config, store, local, backend, instance, resolver, gate, storage, strategy
+    )
 
 
 def _store(settings: Settings) -> Store:

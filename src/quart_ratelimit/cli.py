@@ -90,14 +90,14 @@ async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
         storage = _storage(binding)
         reports.append(
             {
-                "enabled": limiter.enabled,
+                "enabled": limiter.is_on(binding),
                 "storage": storage[0],
                 "healthy": healthy,
                 **settings_dict(settings),
             }
         )
         if not as_json:
-            enabled = limiter.enabled
+            enabled = limiter.is_on(binding)
             drawn = render.settings(settings, enabled=enabled, storage=storage, healthy=healthy)
             render.console().print(drawn)
     if as_json:

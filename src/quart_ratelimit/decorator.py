@@ -61,7 +61,7 @@ def rate_limit(
 
         async def check() -> None:
             limiter, binding = _at_hand(view)
-            if binding is None or not limiter.enabled:
+            if binding is None or not limiter.is_on(binding):
                 return
             settings = binding.settings
             key_func = key or settings.key_func

@@ -23,7 +23,7 @@ CLIENTS = ("192.0.2.1", "198.51.100.2", "203.0.113.3")
 async def examine(app: Quart, limiter: Limiter) -> list[Finding]:
     """All findings on a limiter in an app, the worst first. Needs a request context of the app."""
     binding = limiter.binding_for(app)
-    if binding is None or not limiter.enabled:
+    if binding is None or not limiter.is_on(binding):
         seen = "the limiter is disabled, by RATELIMIT_ENABLED or enabled=False"
         return [Finding("QRL034", seen, "Write RATELIMIT_ENABLED = True.")]
     found = [*startup_findings(app, binding), *await _of_server(binding)]

@@ -18,6 +18,7 @@ from .quotas import Decision, Hit
 from .resolve import Rules
 from .runtime import RequestLimit, RuntimeLimit
 from .settings import Settings
+from .shadow import ShadowLog, by_rule, divided
 from .signals import limit_decided, limit_name, tell_decided
 from .stores import Store
 
@@ -40,6 +41,7 @@ class Evaluator:
         self._store = store
         self._standin = standin
         self._slot_key = settings.keys.slot
+        self._shadow_log = ShadowLog()
 
     def check(self, context: Context, rules: Rules, memo: Memo) -> Awaitable[None]:
         """Charge all limits of a stage, or refuse.
@@ -48,6 +50,8 @@ class Evaluator:
         """
         if rules.lone is not None:
             return self._check_lone(context, *rules.lone, memo)
+        if rules.shadows:
+            return self._check_with_shadows(context, rules, memo)
         return self._check_all(context, rules, memo)
 
     async def _check_lone(
@@ -99,6 +103,35 @@ class Evaluator:
             context.general_looks = [*context.general_looks, *general]
             context.looks = [*context.looks, *looks[len(general) :]]
         await self._conclude(context, looks, charges)
+
+    async def _check_with_shadows(self, context: Context, rules: Rules, memo: Memo) -> None:
+        """As `check`; then each rule in shadow is tried on what has passed."""
+        in_force, shadows = await divided(rules.shadows, memo)
+        limits = sorted((*rules.limits, *in_force), key=lambda one: one.limit)
+        await self.check(context, rules._replace(limits=limits, shadows=()), memo)
+        together = by_rule(shadows)
+        if not self._settings.fail_on_first_breach:
+            together = [[limit] for limit in shadows]
+        groups = []
+        for each in together:
+            try:
+                groups.append(await self._charges(context, each, memo))
+            except Exception:  # a user's function: it may not harm the request either
+                _log.exception("a limit in shadow could not be tried")
+        await asyncio.gather(*[self._try(context, group) for group in groups if group])
+
+    async def _try(self, context: Context, charges: Sequence[Charge]) -> None:
+        """Charge one rule in shadow, and log what it would refuse."""
+        try:
+            await self._ask(charges)
+        except StoreError:
+            return  # the store's own guard has logged it
+        refused = [charge for charge in charges if not charge.decision.allowed]
+        for charge in refused:
+            self._shadow_log.note(charge.limit.limit, charge.args[-1], charge.decision.by)
+        if not refused:
+            held = [one for one in charges if one.limit.deduct_when and one.hit.cost]
+            context.reserved = [*context.reserved, *held]
 
     async def _conclude(
         self, context: Context, looks: Sequence[Charge], charges: Sequence[Charge]
@@ -209,7 +242,8 @@ class Evaluator:
                 charge.store = self._standin
         if limit_decided.receivers:
             scopes = [charge.args[-1] for charge in charges]
-            tell_decided(self._extension, hits, decisions, scopes)
+            shadow = any(charge.limit.shadow for charge in charges)
+            tell_decided(self._extension, hits, decisions, scopes, shadow=shadow)
         return hits
 
     async def _refuse_by_meta(self, context: Context, look: Charge) -> None:
@@ -284,7 +318,7 @@ class Evaluator:
         try:
             return bool(await ask(deduct_when, response))
         except Exception:
-            if not self._settings.swallow_errors:
+            if not self._settings.swallow_errors and not charge.limit.shadow:
                 raise
             _log.exception("Failed to deduct rate limit. Swallowing error")
             return True

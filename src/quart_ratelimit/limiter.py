@@ -35,7 +35,7 @@ from .messages import Messages
 from .quotas import Concurrency, Decision, Hit, Quota
 from .reservation import Reserving
 from .runtime import RequestLimit
-from .settings import check_limit, read_settings
+from .settings import Settings, check_limit, read_settings
 from .shield import Shield
 from .signals import limit_decided, tell_decided
 from .storage import Storage, Strategy
@@ -85,8 +85,9 @@ class Limiter:
     draft of the IETF's such as "draft-10", or both), ``partition_secret`` (adds partition keys
     to draft-10, a client's by keyed hash), ``problem_details`` (refusals as
     ``application/problem+json`` for clients that take it), ``key_secret``, by which keys bear
-    pseudonyms instead of clients, and ``doctor`` (False logs no findings at start). Without a
-    ``key_func`` it counts by `client_address`, and believes no header.
+    pseudonyms instead of clients, ``doctor`` (False logs no findings at start), and ``shadow``
+    (limits count and report, and refuse nothing). Without a ``key_func`` it counts by
+    `client_address`, and believes no header.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Limiter:
         problem_details: bool | None = None,
         key_secret: str | bytes | None = None,
         doctor: bool | None = None,
+        shadow: bool | Asked[bool] | None = None,
     ) -> None:
         self._given = {
             name: value for name, value in locals().items() if name not in ("self", "app", "store")
@@ -162,7 +164,7 @@ class Limiter:
         # Private in Flask-Limiter, and read by its users' tests.
         self._in_memory_fallback = settings.in_memory_fallback
         self._in_memory_fallback_enabled = settings.on_store_error in ("raise", "local")
-        self._latest = binding = bind(self, settings, self._marks, self._filters, self._store)
+        self._latest = binding = self._bind(settings, app.config)
         if app not in self._rooms:
             self._rooms[app] = [binding]
             self._watch(app)
@@ -190,6 +192,10 @@ class Limiter:
         return shield
 
     # Its state
+
+    def is_on(self, binding: Binding) -> bool:
+        """Whether it limits this app now: by `enabled`, and by its ``RATELIMIT_ENABLED``."""
+        return self.enabled and bool(binding.config.get(ConfigVars.ENABLED, True))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -235,6 +241,7 @@ class Limiter:
         scope: Any = None,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
+        shadow: bool | Asked[bool] | None = None,
     ) -> RouteLimit:
         """Limit a view, a helper function, a blueprint or, by ``async with``, a block of code.
 
@@ -255,6 +262,7 @@ class Limiter:
             on_breach=on_breach,
             override_defaults=override_defaults,
             name=name,
+            shadow=shadow,
             limiter=self,
         )
 
@@ -274,6 +282,7 @@ class Limiter:
         cost: int | Asked[int] = 1,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
+        shadow: bool | Asked[bool] | None = None,
     ) -> RouteLimit:
         """As `limit`, with one counter for all that is limited with this scope."""
         return RouteLimit(
@@ -291,6 +300,7 @@ class Limiter:
             on_breach=on_breach,
             override_defaults=override_defaults,
             name=name,
+            shadow=shadow,
             limiter=self,
         )
 
@@ -330,10 +340,10 @@ class Limiter:
         @functools.wraps(target)
         async def limited_function(*args: Any, **kwargs: Any) -> Any:
             binding = self._binding()
-            if binding is not None and self.enabled:
-                await binding.gate.call(limited)
-            else:
+            if binding is None:
                 self._warn_if_unbound(limited)
+            elif self.is_on(binding):
+                await binding.gate.call(limited)
             if is_async:
                 return await target(*args, **kwargs)
             return await current_app.ensure_async(target)(*args, **kwargs)
@@ -365,7 +375,7 @@ class Limiter:
     async def identify_request(self) -> str:
         """What this request's endpoint is called in keys; "" when nothing is limited."""
         binding = self._binding()
-        if binding is None or not self.enabled:
+        if binding is None or not self.is_on(binding):
             return ""
         return (await binding.gate.context()).identity
 
@@ -530,7 +540,8 @@ class Limiter:
 
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""
-        if not self.enabled:
+        binding = self._binding() or self._latest
+        if not (self.enabled if binding is None else self.is_on(binding)):
             return [Decision(True, hit.quota.amount, 0, 0) for hit in hits]
         decisions = await self.store.hit(hits)
         if limit_decided.receivers and hits and hits[0].cost > 0:
@@ -539,9 +550,10 @@ class Limiter:
 
     async def _charge_here(self, hits: Sequence[Hit]) -> list[Decision]:
         """As `charge`, in this worker alone."""
-        if not self.enabled:
+        binding = self._bound()
+        if not self.is_on(binding):
             return await self.charge(hits)
-        decisions = await self._bound().local.hit(hits)
+        decisions = await binding.local.hit(hits)
         if limit_decided.receivers:
             tell_decided(self, hits, decisions)
         return decisions
@@ -577,13 +589,15 @@ class Limiter:
         latest = self._rooms[app]
 
         async def before_request() -> None:
-            if self.enabled:
-                checking = latest[-1].gate.before_request()
+            binding = latest[-1]
+            if self.is_on(binding):
+                checking = binding.gate.before_request()
                 if checking is not None:
                     await checking
 
         async def after_request(response: R) -> R:
-            settling = latest[-1].gate.after_request(response, headers=self.enabled)
+            binding = latest[-1]
+            settling = binding.gate.after_request(response, headers=self.is_on(binding))
             if settling is not None:
                 await settling
             return response
@@ -612,10 +626,10 @@ class Limiter:
     async def _call(self, limited: Limited) -> None:
         """Charge what binds a function that is called, or a block that is entered."""
         binding = self._binding()
-        if binding is not None and self.enabled:
-            await binding.gate.call(limited)
-        else:
+        if binding is None:
             self._warn_if_unbound(limited)
+        elif self.is_on(binding):
+            await binding.gate.call(limited)
 
     def _warn_if_unbound(self, limited: Limited) -> None:
         if self.enabled and app_at_hand() not in self._known_apps and not self._warned:
@@ -637,13 +651,24 @@ class Limiter:
 
     def _refusal(self, app: Quart, hits: Sequence[Hit]) -> Sequence[Decision] | None:
         """What is refused for certain, for a shield; nothing while the limiter is off."""
-        refusal = getattr(self._rooms[app][-1].store, "refusal", None)
-        if refusal is None or not self.enabled:
+        binding = self._rooms[app][-1]
+        refusal = getattr(binding.store, "refusal", None)
+        if refusal is None or not self.is_on(binding):
             return None
         decisions: Sequence[Decision] | None = refusal(hits)
         if limit_decided.receivers and decisions is not None:
             tell_decided(self, hits, decisions)
         return decisions
+
+    def _bind(self, settings: Settings, config: Mapping[str, Any]) -> Binding:
+        return bind(
+            self,
+            settings,
+            config=config,
+            marks=self._marks,
+            filters=self._filters,
+            store=self._store,
+        )
 
     def _rebind(self, known: Mapping[Quart, Binding]) -> None:
         """Give each app its known binding, or else a new one."""
@@ -651,7 +676,7 @@ class Limiter:
         for app, (binding,) in list(self._rooms.items()):
             new = known.get(app)
             if new is None:
-                new = bind(self, binding.settings, self._marks, self._filters, self._store)
+                new = self._bind(binding.settings, binding.config)
             self._rooms[app][:] = [new]
             if binding is latest:
                 self._latest = new

@@ -59,8 +59,12 @@ class Limit:
     deduct_when: Asked[bool] | None = None
     #: Called with the `RequestLimit` on a breach; a response that it answers with is sent.
     on_breach: Asked[Any] | None = None
-    #: Its name in response fields; with several limits in the text, the start of their names.
+    #: Its name in response fields; with several limits in the text, the start of their names. What
+    #: was used is kept under it when the amount changes.
     name: str | None = field(default=None, kw_only=True)
+    #: Counted and reported, and never in the way; None: as the limiter says. With ``shadow=`` it
+    #: replaces no other limits.
+    shadow: bool | Asked[bool] | None = field(default=None, kw_only=True)
     #: Whether it replaces the limits around it: the defaults, or outer blueprints' limits.
     override_defaults: bool = field(default=False, init=False)
     #: False: cost, per_method, exempt_when and deduct_when are those of all defaults, or of all
@@ -74,6 +78,8 @@ class Limit:
             object.__setattr__(self, "meta_limits", tuple(self.meta_limits))
         if self.cost is not None and not callable(self.cost):
             check_cost(self.cost)
+        if self.shadow:  # what is in force stays in force
+            object.__setattr__(self, "override_defaults", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +129,7 @@ class MetaLimit(Limit):
     scope: Any = "meta"
     meta_limits: Iterable[Provider | MetaLimit] | None = field(default=None, init=False)
     deduct_when: Asked[bool] | None = field(default=None, init=False)
+    shadow: bool | Asked[bool] | None = field(default=False, init=False)
     shared: bool = field(default=True, init=False)
 
 

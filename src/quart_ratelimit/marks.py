@@ -29,9 +29,19 @@ class Limited:
     function: Callable[..., Any] | None = None
 
     def add(self, limit: Limit) -> None:
-        """Limit it by this, too. The same limit twice counts once."""
-        if limit not in self.limits:
-            self.limits.append(limit)
+        """Limit it by this, too. The same limit twice counts once.
+
+        Raises `ConfigurationError` for another one of the same name that would count in its stead.
+        """
+        if limit in self.limits:
+            return
+        for known in self.limits:
+            if limit.name is not None and _count_as_one(known, limit):
+                raise ConfigurationError(
+                    f"{self.name} has two limits with name={limit.name!r}, which names one count; "
+                    "write two names, or one text: '1/second; 100/day'"
+                )
+        self.limits.append(limit)
 
 
 class Marks:
@@ -95,6 +105,13 @@ def check_order(views: Iterable[Callable[..., Any]]) -> None:
                 f"the limit of {name} stands above its route and never runs: write the route "
                 "first, as in @app.get(...) and below it @limiter.limit(...)"
             )
+
+
+def _count_as_one(one: Limit, other: Limit) -> bool:
+    """Whether both count the same client under the same name."""
+    return (one.name, one.key_function, one.scope, one.shared, one.per_method) == (
+        other.name, other.key_function, other.scope, other.shared, other.per_method
+    )  # fmt: skip
 
 
 def _core(function: Callable[..., Any]) -> Any:

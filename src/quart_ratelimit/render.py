@@ -16,7 +16,7 @@ from rich.tree import Tree
 from .constants import ConfigVars, HeaderNames
 from .runtime import RuntimeLimit
 from .settings import Settings
-from .survey import Line, Place, Survey, function_name, provider_text
+from .survey import Line, Place, Survey, function_name, provider_text, shadow_text
 
 _STYLES = {
     "route": "yellow",
@@ -123,7 +123,11 @@ def _with_options(limit: RuntimeLimit) -> str:
         ("deduct_when", limit.deduct_when),
         ("exempt_when", limit.exempt_when),
     ]
-    given = ", ".join(f"{name}: {function_name(value)}" for name, value in options if value)
+    named = [f"{name}: {function_name(value)}" for name, value in options if value]
+    shadow = shadow_text(limit)
+    if shadow:
+        named.append("shadow" if shadow is True else f"shadow: {shadow}")
+    given = ", ".join(named)
     return f"{limit.limit} {{{given}}}" if given else str(limit.limit)
 
 

@@ -18,6 +18,7 @@ from .errors import InvalidLimit
 from .exemptions import ExemptionScope, inherited, limiting
 from .fields import derived_name
 from .limits import Limit, MetaLimit, Provider
+from .limits_file import FileLimit
 from .marks import Limited, Marks
 from .quotas import Quota
 from .runtime import RuntimeLimit
@@ -38,6 +39,8 @@ class Rules(NamedTuple):
     metas: Sequence[RuntimeLimit]
     #: Limits on breaches of any limit, looked at once a request.
     general: Sequence[RuntimeLimit]
+    #: Limits that are, or by a function may be, in shadow: no others are.
+    shadows: Sequence[RuntimeLimit] = ()
     #: Request fields, in lower case, that decide with the connection on all of it; None: functions
     #: that may ask for anything else decide, too.
     fields: tuple[bytes, ...] | None = None
@@ -81,7 +84,7 @@ class Resolver:
             flags = (context.with_blueprints, context.with_defaults)
             context.route.stages[stage] = (rules, *flags)
             if stage == (None, False, False):
-                context.route.free_before = not any((*rules[:3], *flags))
+                context.route.free_before = not any((*rules[:4], *flags))
         return rules
 
     async def of_function(
@@ -98,7 +101,7 @@ class Resolver:
     async def for_fallback(self, context: Context) -> Rules:
         """What replaces all limits while the store is away."""
         limits = await self.load_all(self._settings.in_memory_fallback, context.memo)
-        return Rules(_applying(limits, context.route.method), (), ())
+        return _ruling(limits, context.route.method)
 
     def hint(self, endpoint: str, limited: Limited) -> None:
         """This endpoint calls a limited function that is not its view."""
@@ -146,7 +149,7 @@ class Resolver:
         key = limit.key_function or (parent and parent.key_function) or self._settings.key_func
         return [
             RuntimeLimit(
-                _named(quota, limit.name, alone=len(quotas) == 1),
+                quota,
                 key,
                 limit.scope,
                 limit.per_method,
@@ -159,8 +162,10 @@ class Resolver:
                 1 if limit.cost is None else limit.cost,
                 limit.shared,
                 metas,
+                self._settings.shadow if limit.shadow is None else limit.shadow,
+                limit,
             )
-            for quota in quotas
+            for quota in _named(quotas, limit)
         ]
 
     async def _quotas(self, provider: Provider, memo: Memo, where: str) -> Sequence[Quota]:
@@ -238,12 +243,13 @@ class Resolver:
     ) -> Rules:
         method = context.route.method
         if context.route.exemption & ExemptionScope.META:
-            return Rules(_applying(limits, method), (), ())
+            return _ruling(limits, method)
         metas: list[RuntimeLimit] = []
         for limit in limits:
-            metas += [meta for meta in limit.meta_limits if meta not in metas]
+            if limit.shadow is not True:
+                metas += [meta for meta in limit.meta_limits if meta not in metas]
         of_all = await self.load_all(general, memo, "meta limits")
-        return Rules(_applying(limits, method), _applying(metas, method), _applying(of_all, method))
+        return _ruling(limits, method, _applying(metas, method), _applying(of_all, method))
 
 
 def is_static(limit: Limit) -> bool:
@@ -257,9 +263,24 @@ def _applying(limits: Iterable[RuntimeLimit], method: str) -> tuple[RuntimeLimit
     return tuple(sorted((one for one in limits if not one.exempts(method)), key=_quota))
 
 
+def _ruling(
+    limits: Iterable[RuntimeLimit],
+    method: str,
+    metas: Sequence[RuntimeLimit] = (),
+    general: Sequence[RuntimeLimit] = (),
+) -> Rules:
+    applying = _applying(limits, method)
+    shadows = tuple(one for one in applying if one.shadow)
+    if shadows:
+        applying = tuple(one for one in applying if not one.shadow)
+    return Rules(applying, metas, general, shadows)
+
+
 def _fields(rules: Rules) -> tuple[bytes, ...] | None:
     if rules.metas or rules.general:
         return None  # they count each refusal
+    if any(callable(limit.shadow) for limit in rules.shadows):
+        return None  # one may refuse yet
     found: set[bytes] = set()
     for limit in rules.limits:
         fields = getattr(limit.key_func, "request_fields", None)
@@ -270,7 +291,7 @@ def _fields(rules: Rules) -> tuple[bytes, ...] | None:
 
 
 def _lone(rules: Rules, context: Context) -> tuple[RuntimeLimit, str] | None:
-    if len(rules.limits) != 1 or rules.metas or rules.general:
+    if len(rules.limits) != 1 or rules.metas or rules.general or rules.shadows:
         return None
     (limit,) = rules.limits
     if limit.exempt_when or limit.deduct_when or callable(limit.scope) or callable(limit.cost):
@@ -284,10 +305,18 @@ def _quota(limit: RuntimeLimit) -> Quota:
     return limit.limit
 
 
-def _named(quota: Quota, name: str | None, *, alone: bool) -> Quota:
+def _named(quotas: Sequence[Quota], limit: Limit) -> Sequence[Quota]:
+    """The quotas by the rule's name, under which their states are kept if their periods differ."""
+    name = limit.name
+    if name is None and isinstance(limit.limit_provider, FileLimit):
+        name = limit.limit_provider.limit_name
     if name is None:
-        return quota
-    return replace(quota, name=name if alone else derived_name(name, quota))
+        return quotas
+    if len(quotas) == 1:
+        return [replace(quota, name=name, counted_as=name) for quota in quotas]
+    apart = len({quota.period for quota in quotas}) == len(quotas)
+    kept = name if apart else None
+    return [replace(one, name=derived_name(name, one), counted_as=kept) for one in quotas]
 
 
 def _none_override(limits: Iterable[Limit | RuntimeLimit]) -> bool:

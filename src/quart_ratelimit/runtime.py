@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .clock import monotonic_ms, wall_ms
-from .limits import Asked
+from .limits import Asked, Limit
 from .quotas import Decision, Quota
 
 
@@ -27,6 +27,10 @@ class RuntimeLimit:
     cost: int | Asked[int] = 1
     shared: bool = False
     meta_limits: tuple[RuntimeLimit, ...] = ()
+    #: Whether it refuses nothing; a function is asked in each request.
+    shadow: bool | Asked[bool] = False
+    #: The rule that it is a quota of.
+    rule: Limit | None = field(default=None, compare=False, repr=False)
 
     def exempts(self, method: str) -> bool:
         """Whether requests with this HTTP method are not limited."""

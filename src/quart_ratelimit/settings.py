@@ -51,6 +51,7 @@ VARIABLES = {
     "fail_on_first_breach": ConfigVars.FAIL_ON_FIRST_BREACH,
     "in_memory_fallback": ConfigVars.IN_MEMORY_FALLBACK,
     "request_identifier": ConfigVars.REQUEST_IDENTIFIER,
+    "shadow": ConfigVars.SHADOW,
 }
 
 #: Seconds that a refusal may be remembered: so long may a reset by another worker go unseen.
@@ -96,6 +97,8 @@ class Settings:
     #: What to do while the store is away: one of the store's policies, or "raise".
     on_store_error: str
     limit_unmatched: bool
+    #: Whether limits that do not say so themselves are in shadow.
+    shadow: bool | Asked[bool]
     #: Refusals in JSON for clients that take it.
     problem_details: bool
     #: Whether what looks wrong is logged at start.
@@ -177,6 +180,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
         request_identifier=chosen("request_identifier"),
         on_store_error=_policy(given, config, bool(fallback), swallow),
         limit_unmatched=bool(given.get("limit_unmatched")),
+        shadow=chosen("shadow", False),
         problem_details=bool(chosen("problem_details", False)),
         doctor=bool(chosen("doctor", True)),
         remember_refusals=_remembered_ms(given.get("remember_refusals", 1.0)),

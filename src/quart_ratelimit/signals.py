@@ -56,12 +56,14 @@ class Decided(NamedTuple):
     #: What is counted together, such as the endpoint; "" where the code names a key by itself, and
     #: for what a shield answers.
     scope: str
-    #: "allowed" or "refused".
+    #: "allowed", "refused", or "shadow": a limit in shadow would have refused what passed.
     outcome: str
     #: It is allowed, and less than a fifth of the limit is left.
     near_limit: bool
     #: Who decided (`Decision.by`): "store", "memory", or the policy that stood in.
     by: str
+    #: Whether the limit is in shadow.
+    shadow: bool = False
 
 
 #: Sent by the limiter for each limit that allowed and charged a hit, or refused it: ``event`` (a
@@ -82,6 +84,8 @@ def tell_decided(
     hits: Sequence[Hit],
     decisions: Sequence[Decision],
     scopes: Sequence[str] = (),
+    *,
+    shadow: bool = False,
 ) -> None:
     """Send `limit_decided` for a request's hits that count.
 
@@ -95,16 +99,19 @@ def tell_decided(
         event = Decided(
             limit_name(hit.quota),
             scopes[place] if scopes else "",
-            outcome(decision),
+            outcome(decision, shadow=shadow),
             decision.allowed and decision.remaining * NEAR < hit.quota.capacity,
             decision.by,
+            shadow,
         )
         limit_decided.tell(sender, event=event, hit=hit)
 
 
-def outcome(decision: Decision) -> str:
+def outcome(decision: Decision, *, shadow: bool = False) -> str:
     """What became of a hit, in one word. Any further kind of answer gets its word here."""
-    return "allowed" if decision.allowed else "refused"
+    if decision.allowed:
+        return "allowed"
+    return "shadow" if shadow else "refused"
 
 
 def limit_name(quota: Quota) -> str:

@@ -51,6 +51,7 @@ class Line:
             "remaining": self.remaining,
             "cleared": self.cleared or None,
             "error": self.error,
+            "shadow": shadow_text(self.limit),
         }
         return {
             "limit": str(self.limit.limit),
@@ -204,6 +205,11 @@ class Surveyor:
             prefix = self._binding.settings.key_prefix
             line.args = [prefix, self._key, scope] if prefix else [self._key, scope]
         return line
+
+
+def shadow_text(limit: RuntimeLimit) -> bool | str | None:
+    """True for a limit in shadow, the function's name if one decides; None: it binds."""
+    return function_name(limit.shadow) if callable(limit.shadow) else limit.shadow or None
 
 
 def function_name(value: Any) -> str:

@@ -64,6 +64,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "in_memory_fallback": (["1/day"], "2/day"),
     "request_identifier": (function, other),
     "doctor": (False, True),
+    "shadow": (False, True),
     "key_secret": ("a secret of 16 bytes or more", b"another secret of 16 bytes"),
 }
 
@@ -81,6 +82,7 @@ DEFAULTS: dict[str, Any] = {
     "in_memory_fallback": [],
     "key_secret": "ann",
     "doctor": True,
+    "shadow": False,
 }
 
 
@@ -380,7 +382,7 @@ def test_limit_and_shared_limit_have_their_arguments_and_defaults() -> None:
         "key_func": None, "per_method": False, "methods": None, "error_message": None,
         "exempt_when": None, "override_defaults": True, "deduct_when": None, "on_breach": None,
         "cost": 1, "meta_limits": None, "self": REQUIRED, "limit_value": REQUIRED,
-        "name": None,  # ours
+        "name": None, "shadow": None,  # ours
     }  # fmt: skip
     assert defaults(Limiter.limit) == {**common, "scope": None}
     assert defaults(Limiter.shared_limit) == {**common, "scope": REQUIRED}
@@ -389,7 +391,7 @@ def test_limit_and_shared_limit_have_their_arguments_and_defaults() -> None:
 
 def test_the_rules_have_their_fields_in_order() -> None:
     def theirs(found: dict[str, Any]) -> list[str]:
-        return [name for name in found if name != "name"]
+        return [name for name in found if name not in ("name", "shadow")]
 
     fields = words(
         """limit_provider key_function scope cost shared methods per_method error_message

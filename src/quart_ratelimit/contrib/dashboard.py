@@ -141,6 +141,7 @@ class _Panel:
             "quota": str(row.hit.quota),
             "allowed": row.allowed,
             "refused": row.refused,
+            "shadow": row.shadow,
             "series": row.series(self._tally.second),
             "excess": row.hits.excess,
             "busiest": await asyncio.gather(*busiest),

@@ -38,7 +38,9 @@ class OpenTelemetryMetrics:
         self._names = Names(most_limits)
         self._away: set[int] = set()
         self._decisions = meter.create_counter(
-            "ratelimit.decisions", "{hit}", "Hits that a limit allowed or refused."
+            "ratelimit.decisions",
+            "{hit}",
+            "Hits that a limit allowed or refused, or would refuse were it not in shadow.",
         )
         self._near = meter.create_counter(
             "ratelimit.near_limit", "{hit}", "Hits allowed with less than a fifth left."

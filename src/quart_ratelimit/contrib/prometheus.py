@@ -53,7 +53,7 @@ class PrometheusMetrics:
         self._names = Names(most_limits)
         self._decisions = Counter(
             "ratelimit_decisions_total",
-            "Hits that a limit allowed or refused.",
+            "Hits that a limit allowed or refused, or would refuse were it not in shadow.",
             ["limit", "outcome"],
             registry=registry,
         )

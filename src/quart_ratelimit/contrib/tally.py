@@ -30,7 +30,9 @@ class Row:
     #: The last hit on it: its quota, and how its keys look.
     hit: Hit
     allowed: int = 0
+    #: Or would have been, by a limit in shadow.
     refused: int = 0
+    shadow: bool = False
     hits: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
     refusals: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
     #: [second, allowed, refused] of the last seconds in which there was anything.
@@ -38,11 +40,11 @@ class Row:
 
     def add(self, event: Decided, hit: Hit, second: int) -> None:
         """Count a decision."""
-        self.hit = hit
+        self.hit, self.shadow = hit, event.shadow
         self.hits.add(hit.key)
         if not self.recent or self.recent[-1][0] != second:
             self.recent.append([second, 0, 0])
-        if event.outcome == "refused":
+        if event.outcome != "allowed":
             self.refused += 1
             self.refusals.add(hit.key)
             self.recent[-1][2] += 1

@@ -32,11 +32,14 @@ local function with(state, lease, mark, held)
     changed = changed}
 end
 
-local function stored_end(state, command, i) -- of the first from the i-th on that did not change
+local function stored_end(state, command, i, skip) -- from the i-th on, of those that did not change
   while true do
     local found = redis.call(command, state.key, i, i, 'WITHSCORES')
     if not found[1] then return nil end
-    if not state.changed[found[1]] then return tonumber(found[2]) end
+    if not state.changed[found[1]] then
+      if skip == 0 then return tonumber(found[2]) end
+      skip = skip - 1
+    end
     i = i + 1
   end
 end
@@ -46,7 +49,7 @@ local function decide(state, spec, now, allowed, retry)
   if state.taken > 0 then
     reset = spec[3]
   elseif state.held > 0 then
-    reset = stored_end(state, 'ZREVRANGE', 0) - now
+    reset = stored_end(state, 'ZREVRANGE', 0, 0) - now
   end
   return state, allowed, math.max(0, spec[2] - state.held), reset, retry
 end
@@ -60,8 +63,9 @@ function part.advance(state, now, spec, hit)
       state = with(state, lease, 'taken', held and state.held or state.held + 1)
     end
   else
-    local first = stored_end(state, 'ZRANGE', state.expired) or now + spec[3]
-    return decide(state, spec, now, false, first - now)
+    local excess = state.held - spec[2] -- forced, or taken before the amount was lowered
+    local free = stored_end(state, 'ZRANGE', state.expired, excess) or now + spec[3]
+    return decide(state, spec, now, false, free - now)
   end
   return decide(state, spec, now, true, 0)
 end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import ClassVar
 
 from .quota import Decision, Hit, Quota
@@ -16,7 +17,7 @@ class Concurrency(Quota):
     """At most ``amount`` leases at a time; one that is not renewed is free after ``period`` s.
 
     A hit of any cost above 0 takes one place for `Hit.lease`, or renews it; below 0 gives it back.
-    A refusal's wait is until the first lease expires: a place is often free earlier.
+    A refusal's wait is until enough leases expire: a place is often free earlier.
     """
 
     algorithm: ClassVar[str] = "concurrency"
@@ -42,7 +43,8 @@ class Concurrency(Quota):
             if hit.cost:
                 leases[hit.lease] = now_ms + self.period_ms
         else:
-            retry = min(leases.values()) - now_ms
+            excess = len(leases) - self.amount  # forced, or taken before the amount was lowered
+            retry = nsmallest(excess + 1, leases.values())[-1] - now_ms
             return leases, self._decide(False, leases, now_ms, retry)
         return leases, self._decide(True, leases, now_ms, 0)
 

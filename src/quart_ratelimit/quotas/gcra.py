@@ -20,12 +20,17 @@ Debt = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class GCRA(Quota):
-    """``amount`` a period, evenly; at most ``burst`` at once (None: the amount)."""
+    """``amount`` a period, evenly; at most ``burst`` at once (None: the amount).
+
+    When the amount of a named limit is lowered, Redis forgets a debt that nobody adds to no later
+    than it would have drained before.
+    """
 
     algorithm: ClassVar[str] = "gcra"
 
     burst: int | None = field(default=None, kw_only=True)
-    #: The rate as a reduced fraction: `_drain` parts of debt go each ms, a unit adds `_unit`.
+    #: The rate as a fraction: `_drain` parts of debt go each ms, a unit adds `_unit`. It is reduced
+    #: unless debts are to mean the same whatever the amount, and are small enough for that.
     _drain: int = field(init=False, repr=False, compare=False)
     _unit: int = field(init=False, repr=False, compare=False)
 
@@ -36,6 +41,8 @@ class GCRA(Quota):
             object.__setattr__(self, "burst", self.amount)
         check_whole("burst", self.burst)
         shared = math.gcd(self.amount, self.period * 1000)
+        if (self.counted_as or self.name) and self.capacity * self.period * 1000 <= MAX_EXACT:
+            shared = 1
         object.__setattr__(self, "_drain", self.amount // shared)
         object.__setattr__(self, "_unit", self.period * 1000 // shared)
         Quota.__post_init__(self)
@@ -54,6 +61,10 @@ class GCRA(Quota):
         return (
             self.algorithm, self.amount, self.period_ms, self.capacity, self._drain, self._unit
         )  # fmt: skip
+
+    def scale(self) -> tuple[str | int, ...]:
+        """The period in ms, and the debt of a unit."""
+        return (self.algorithm, self.period_ms, self._unit)
 
     def resume(self, decision: Decision, now_ms: int) -> Debt:
         """The debt that drains by the time that the decision told."""

@@ -71,6 +71,9 @@ class Quota:
     unit: str = field(default="", kw_only=True)
     #: The policy's name in response fields and metrics; None: no name was given.
     name: str | None = field(default=None, kw_only=True)
+    #: What its state is kept under, so that a change of the amount keeps what was used; None: the
+    #: name. Without either each amount has a state of its own.
+    counted_as: str | None = field(default=None, kw_only=True)
 
     period_ms: int = field(init=False, repr=False, compare=False)
     #: Tells this quota from every other.
@@ -85,8 +88,12 @@ class Quota:
             unit = next(u for u in reversed(UNITS) if self.period % UNITS[u] == 0)
             object.__setattr__(self, "unit", unit)
         object.__setattr__(self, "period_ms", self.period * 1000)
-        object.__setattr__(self, "tag", "/".join(map(str, self.spec())))
-        object.__setattr__(self, "counter", self.tag)
+        tag = counter = "/".join(map(str, self.spec()))
+        label = self.counted_as or self.name
+        if label is not None:  # no tag looks like this: in none does the algorithm follow a name
+            tag, counter = f"{label}/{tag}", "/".join([label, *map(str, self.scale())])
+        object.__setattr__(self, "tag", tag)
+        object.__setattr__(self, "counter", counter)
 
     @property
     def multiples(self) -> int:
@@ -105,6 +112,10 @@ class Quota:
     def spec(self) -> tuple[str | int, ...]:
         """What the ``.lua`` twin needs to know: the algorithm's name, then integers."""
         return (self.algorithm, self.amount, self.period_ms)
+
+    def scale(self) -> tuple[str | int, ...]:
+        """What a state's numbers mean, whatever the amount: the algorithm's name, then integers."""
+        return (self.algorithm, self.period_ms)
 
     def state_key(self, key: str, now_ms: int) -> str:  # noqa: ARG002  # for windows by the clock
         """Where the state of ``key`` lives at that time."""

@@ -42,6 +42,10 @@ class StrictWindow(Quota):
         """Amount and period in ms, then the number of segments."""
         return (self.algorithm, self.amount, self.period_ms, self.segments)
 
+    def scale(self) -> tuple[str | int, ...]:
+        """The period in ms, and its segments."""
+        return (self.algorithm, self.period_ms, self.segments)
+
     def resume(self, decision: Decision, now_ms: int) -> Segments:
         """All that was used, as if in the running segment."""
         index = now_ms * self.segments // self.period_ms
