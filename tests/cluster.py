@@ -24,7 +24,7 @@ class Cluster:
         for number, node in enumerate(self.masters):
             first = number * share
             last = min(SLOTS, first + share) - 1
-            node.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
+            node.ask("CLUSTER", "ADDSLOTS", *range(first, last + 1))
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in self.nodes[1:]:
             node.ask("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
