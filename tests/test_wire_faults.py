@@ -57,7 +57,7 @@ def kept(server: RedisServer) -> dict[str, int]:
 async def test_a_request_cut_at_any_byte_counts_once_or_not_and_harms_nobody(  # T-09
     redis_server: RedisServer, proxy: Proxy, store: RedisStore, quota: FixedWindow
 ) -> None:
-    length, failed = 170 if quota is CLOCK else 330, 0
+    length, failed = 330, 0
     for number in range(length):
         who = f"client-{number:03}"
         proxy.match, proxy.times, proxy.request_cut = who.encode(), 1, number
