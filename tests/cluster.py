@@ -17,14 +17,13 @@ class Cluster:
     """So many masters, each with so many replicas; node timeout 1 s."""
 
     def __init__(self, masters: int = 3, replicas: int = 0) -> None:
-        # The bus listens on the port + 10000, so the port must leave room for it.
         self.nodes = [self._node() for _ in range(masters * (1 + replicas))]
         self.masters = self.nodes[:masters]
         share = -(-SLOTS // masters)
         for number, node in enumerate(self.masters):
             first = number * share
             last = min(SLOTS, first + share) - 1
-            node.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
+            node.ask("CLUSTER", "ADDSLOTS", *range(first, last + 1))
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in self.nodes[1:]:
             node.ask("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
@@ -68,13 +67,12 @@ class Cluster:
 
     @staticmethod
     def _node() -> RedisServer:
-        port = next(port for port in iter(free_port, None) if port < 55_000)
         return RedisServer(
             "--cluster-enabled", "yes",
             "--cluster-node-timeout", "1000",
             "--cluster-replica-validity-factor", "0",
             "--repl-diskless-sync-delay", "0",
-            port=port,
+            port=node_port(),
         )  # fmt: skip
 
     def _knows_all(self, node: RedisServer) -> bool:
@@ -83,6 +81,11 @@ class Cluster:
     @staticmethod
     def _is_ok(node: RedisServer) -> bool:
         return "cluster_state:ok" in node.ask("CLUSTER", "INFO")
+
+
+def node_port() -> int:
+    """One that leaves room for the bus, which listens on the port + 10000."""
+    return next(port for port in iter(free_port, None) if port < 55_000)
 
 
 def info(node: RedisServer) -> str:

@@ -41,6 +41,15 @@ def cut(length: int) -> Fault:
     return lambda reply: reply[:length]
 
 
+class Broken(bytes):
+    """Bytes after which the connection is closed."""
+
+
+def break_at(length: int) -> Fault:
+    """The first bytes of the reply, then the end of the connection."""
+    return lambda reply: Broken(reply[:length])
+
+
 class Proxy:
     """Forwards to a port that may change; ``match`` arms the fault for requests that hold it."""
 
@@ -54,6 +63,10 @@ class Proxy:
         self.delay = 0.0
         #: Forward nothing, answer nothing.
         self.silent = False
+        #: So many bytes of an armed request reach the server, then both connections end.
+        self.request_cut: int | None = None
+        #: Seconds between the bytes of a reply.
+        self.trickle = 0.0
         self.requests = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,7 +103,8 @@ class Proxy:
             self._writers.add(up_writer)
             try:
                 await asyncio.gather(
-                    self._up(reader, up_writer, armed), self._down(up_reader, writer, armed)
+                    self._up(reader, up_writer, writer, armed),
+                    self._down(up_reader, writer, armed),
                 )
             finally:
                 self._writers.discard(up_writer)
@@ -103,12 +117,22 @@ class Proxy:
             writer.close()
 
     async def _up(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, armed: list[Fault]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        client: asyncio.StreamWriter,
+        armed: list[Fault],
     ) -> None:
         while data := await reader.read(65_536):
             self.requests += 1
             if self.silent:
                 continue
+            if self.request_cut is not None and self.match in data and self.times > 0:
+                self.times -= 1
+                writer.write(data[: self.request_cut])
+                await writer.drain()
+                client.close()
+                break
             if self.fault is not deliver and self.match in data and self.times > 0:
                 self.times -= 1
                 armed.append(self.fault)
@@ -127,9 +151,18 @@ class Proxy:
             if reply is None:
                 _reset(writer)
                 return
-            writer.write(reply)
-            await writer.drain()
+            await self._deliver(writer, reply)
+            if isinstance(reply, Broken):
+                break
         writer.close()
+
+    async def _deliver(self, writer: asyncio.StreamWriter, reply: bytes) -> None:
+        pieces = [reply[n : n + 1] for n in range(len(reply))] if self.trickle else [reply]
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            if self.trickle:
+                await asyncio.sleep(self.trickle)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -12,7 +12,7 @@ from quart_ratelimit.errors import StoreMisconfigured, StoreTimeout
 from quart_ratelimit.stores import Breaker, GuardedStore, RedisStore
 
 from .proxy import Proxy, add_stray, answer, cut, lose, reset
-from .servers import RedisServer
+from .servers import RedisServer, binary, major
 
 CLOCK = FixedWindow(1_000_000, 3_600, aligned=True)  # INCRBY in a transaction
 SCRIPT = FixedWindow(1_000_000, 3_600)
@@ -53,7 +53,7 @@ async def outcome(store: Any, hit: Hit) -> Any:
 async def test_a_lost_reply_counts_once_and_the_next_caller_is_right(
     redis_server: RedisServer, proxy: Proxy, store: RedisStore, quota: FixedWindow, fault: Any
 ) -> None:
-    for number in range(20):
+    for number in range(10):
         who = f"client-{number}"
         proxy.match, proxy.fault, proxy.times = who.encode(), fault, 1
         assert isinstance(await outcome(store, Hit(quota, who)), StoreError)
@@ -125,20 +125,39 @@ async def test_idle_connections_that_were_reset_fail_no_more_than_a_call_each(
     assert not isinstance(answers[-1], StoreError)
 
 
-async def test_a_demoted_master_is_left_for_the_new_one(
-    proxy: Proxy, store: RedisStore, start_redis: Callable[..., RedisServer]
+@BOTH
+async def test_a_demoted_master_is_left_for_the_new_one(  # T-21
+    proxy: Proxy, store: RedisStore, quota: FixedWindow, start_redis: Callable[..., RedisServer]
 ) -> None:
     """The endpoint now leads elsewhere, but the pool still holds connections to the old master."""
     old, new = start_redis(), start_redis()
     proxy.upstream = old.port
     proxy.drop_all()
     for number in range(10):
-        await outcome(store, Hit(CLOCK, f"warm-{number}"))
+        await outcome(store, Hit(quota, f"warm-{number}"))
     old.ask("REPLICAOF", "127.0.0.1", new.port)
     proxy.upstream = new.port
-    answers = [await outcome(store, Hit(CLOCK, f"c{number}")) for number in range(20)]
+    answers = [await outcome(store, Hit(quota, f"c{number}")) for number in range(20)]
     assert sum(isinstance(a, StoreError) for a in answers) <= 2
     assert not isinstance(answers[-1], StoreError)
+
+
+#: As Redis 6.2.14 tells that a script wrote to a replica: the code is not in front.
+OLDER_READONLY = (
+    b"-ERR Error running script (call to f_0): @user_script:1: @user_script: 1: -READONLY You "
+    b"can't write against a read only replica.\r\n"
+)
+
+
+async def test_a_replica_is_known_by_the_text_of_an_older_scripts_error(  # T-21
+    proxy: Proxy, store: RedisStore, start_redis: Callable[..., RedisServer]
+) -> None:
+    await store.hit([Hit(SCRIPT, "ann")])
+    proxy.upstream = start_redis().port
+    proxy.fault, proxy.times = answer(OLDER_READONLY), 1
+    assert isinstance(await outcome(store, Hit(SCRIPT, "ann")), StoreError)
+    (decision,) = await store.hit([Hit(SCRIPT, "ann")])
+    assert decision.remaining == SCRIPT.amount - 1
 
 
 async def test_server_errors_are_store_errors_and_tell_no_secret(
@@ -193,7 +212,7 @@ async def test_another_type_under_our_key_hits_its_own_caller_only(
         outcome(store, Hit(quota, "poisoned")), outcome(store, Hit(quota, "fine"))
     )
     assert isinstance(poisoned, StoreError)
-    if quota is CLOCK:
+    if quota is CLOCK and major(str(binary())) >= 7:
         assert fine.remaining == quota.amount - 1
     await store.aclose()
 
@@ -293,7 +312,8 @@ async def test_a_torn_log_of_redis_leaves_no_key_without_an_expiry(  # T-26
         await store.hit([Hit(quota, f"client-{number}")])
     await store.aclose()
     server.kill()
-    (file,) = (server.folder / "appendonlydir").glob("*.incr.aof")
+    # One file for all before Redis 7.0.
+    file = next(server.folder.glob("appendonlydir/*.incr.aof"), server.folder / "appendonly.aof")
     whole = file.read_bytes()
     for cut_off in range(5, 180, 25):
         file.write_bytes(whole[:-cut_off])
@@ -311,7 +331,7 @@ async def test_what_a_failover_loses_is_admitted_again_and_no_more(  # T-20
     start_redis: Callable[..., RedisServer],
 ) -> None:
     """A replica that did not hear of the last hits takes over: they are counted anew."""
-    master = start_redis()
+    master = start_redis("--repl-diskless-sync-delay", "0")
     replica = start_redis("--replicaof", "127.0.0.1", str(master.port))
     quota = FixedWindow(100, 3_600, aligned=True)
     store = RedisStore(master.url, deadline=5)

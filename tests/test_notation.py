@@ -10,6 +10,8 @@ from quart_ratelimit import GCRA, FixedWindow, InvalidLimit
 from quart_ratelimit.notation import parse_many
 from quart_ratelimit.quotas.quota import UNITS
 
+from .fuzz import notation as fuzz
+
 read = functools.partial(parse_many, quota=FixedWindow)
 
 
@@ -84,6 +86,11 @@ def test_a_burst_makes_a_token_bucket_whatever_the_strategy(text: str) -> None:
     assert read(str(read(text)[0])) == read(text)
 
 
+def test_a_burst_of_the_whole_amount_is_written_too() -> None:
+    """Without it the text would name a window."""
+    assert str(read("10/minute burst 10")[0]) == "10 per 1 minute burst 10"
+
+
 def test_each_limit_has_its_own_burst() -> None:
     assert read("10/second burst 3; 100/day") == [GCRA(10, 1, burst=3), FixedWindow(100, 86_400)]
 
@@ -102,3 +109,20 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except InvalidLimit:
         return
     assert all(quota.amount > 0 and quota.period > 0 for quota in quotas)
+
+
+def test_random_limits_are_read_as_they_were_meant_or_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever is read is written and read again as the same; the longest text takes no time."""
+    counts = fuzz.run(20_000, seed=11)
+    assert len(counts) == 4
+    assert min(counts.values()) > 500
+    with capsys.disabled():
+        print(f" {counts.total():,} limits", end="")
+
+
+@pytest.mark.slow
+def test_a_million_random_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print(f" {fuzz.run(1_000_000, seed=12).total():,} limits", end="")

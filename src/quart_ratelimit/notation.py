@@ -17,8 +17,10 @@ from .quotas.quota import UNITS
 FORM = "write '10/minute', '5 per 10 seconds' or '1/second; 1000/day'"
 
 _SHORT = {"s": "second", "min": "minute", "h": "hour", "d": "day"}
+# No two runs of spaces stand side by side: a long one would be parted in every way there is.
 _ONE = re.compile(
-    r"\s*([0-9]{1,18})\s*(?:/|per)\s*([0-9]{1,18})?\s*([a-z]+)\s*(?:\s+burst\s+([0-9]{1,18})\s*)?",
+    r"\s*([0-9]{1,18})\s*(?:/|per)\s*(?:([0-9]{1,18})\s*)?([a-z]+)"
+    r"(?:\s+burst\s+([0-9]{1,18}))?\s*",
     re.IGNORECASE | re.ASCII,
 )
 _SEPARATORS = re.compile(r"[,;|]")

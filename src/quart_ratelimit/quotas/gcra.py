@@ -105,7 +105,7 @@ class GCRA(Quota):
 
     def __str__(self) -> str:
         text = Quota.__str__(self)
-        return text if self.burst == self.amount else f"{text} burst {self.burst}"
+        return f"{text} burst {self.burst}"  # also if it is the amount: it tells the algorithm
 
     def _decide(self, allowed: bool, debt: int, now_ms: int, retry: int | None) -> Decision:
         remaining = max(0, (self.capacity * self._unit - debt) // self._unit)

@@ -24,7 +24,7 @@ from ..clock import monotonic_ms
 from ..errors import ConfigurationError, StoreOverloaded, StoreTimeout
 from ..quotas import Decision, Hit
 from ..signals import batch_sent
-from . import plan
+from . import plan, wire
 from .redis import CLOCK_TRUSTED_MS, SCAN_COUNT, START_DEADLINE, redacted, store_error
 
 #: What opens a client: called in the event loop that will use it.
@@ -72,7 +72,7 @@ class ClusterStore:
         """Close the connections. A later hit opens them again."""
         link, self._link = self._link, None
         if link is not None and link.is_mine():
-            await link.client.aclose()
+            await link.aclose()
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """Carry out all hits or none; see `Store.hit`."""
@@ -152,7 +152,8 @@ class ClusterStore:
     def _linked(self) -> _Link:
         link = self._link
         if link is None or not link.is_mine():
-            link = self._link = _Link(self._open(), self._prefix, self._deadline)
+            client = _with_wary_connections(self._open())
+            link = self._link = _Link(client, self._prefix, self._deadline)
         return link
 
 
@@ -189,6 +190,15 @@ class _Link:
         finally:
             if batcher.idle and self._batchers.get(slot) is batcher:
                 del self._batchers[slot]
+
+    async def aclose(self) -> None:
+        """Wait for what was sent, then close every connection."""
+        for batcher in list(self._batchers.values()):
+            await batcher.aclose()
+        await self.client.aclose()
+        # That does nothing while the nodes are to be looked up anew, as after a resharding.
+        for node in [*self.client.nodes_manager.startup_nodes.values(), *self.client.get_nodes()]:
+            await node.disconnect()
 
     async def prepare(self) -> None:
         """Find the nodes, load the script on each, and read the clock."""
@@ -247,6 +257,16 @@ class _Link:
             return await connection.read_response()
         finally:
             target.release(connection)
+
+
+def _with_wary_connections(client: RedisCluster) -> RedisCluster:
+    """The client, which checks no pooled connection before it is used again."""
+    settings = client.get_connection_kwargs()  # also those of the nodes that it will find
+    kind = wire.wary(settings["connection_class"])
+    settings["connection_class"] = kind
+    for node in [*client.startup_nodes, *client.get_nodes()]:
+        node.connection_class = kind
+    return client
 
 
 def _opener(uri: str, options: dict[str, Any]) -> Opener:

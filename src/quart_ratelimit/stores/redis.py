@@ -275,7 +275,7 @@ class _Link:
 
     async def _leave_replica(self, answers: Sequence[object]) -> None:
         """After a failover the pool holds connections to what is a replica now: drop them."""
-        if any(isinstance(answer, (ReadOnlyError, MasterDownError)) for answer in answers):
+        if any(map(_is_replicas, answers)):
             await self.wire.aclose()
             await self.client.connection_pool.disconnect(inuse_connections=False)
 
@@ -319,6 +319,13 @@ def _executed(replies: list[Any]) -> list[Any]:
         return executed
     errors = [reply for reply in replies if isinstance(reply, Exception)]
     raise errors[0] if errors else ValueError("EXEC replied with no list")
+
+
+def _is_replicas(answer: object) -> bool:
+    """Whether only a replica answers so. Before Redis 7.0 a script hides the code in its text."""
+    if isinstance(answer, (ReadOnlyError, MasterDownError)):
+        return True
+    return isinstance(answer, ResponseError) and "-READONLY " in str(answer)
 
 
 def store_error(error: BaseException) -> StoreError:

@@ -77,11 +77,7 @@ class Wire:
         connection, self._kept = self._kept, None
         if connection is None:
             return await self._pool.get_connection()
-        try:
-            fresh = not await getattr(connection, _CAN_READ)()
-        except (RedisError, OSError):
-            fresh = False
-        if fresh:
+        if await _is_fresh(connection):
             return connection
         # Closed meanwhile, or there is a reply that nobody asked for.
         await self._discard(connection)
@@ -98,6 +94,33 @@ class Wire:
             await connection.disconnect(nowait=True)
         finally:
             await self._pool.release(connection)
+
+
+def wary(kind: Any) -> Any:
+    """Connections of this kind that look before they send, and are opened anew if need be.
+
+    For a client that does not check its pooled ones: closed meanwhile, or with a reply that nobody
+    asked for, which would be taken for the next one's and shift all that follow.
+    """
+
+    async def send_packed_command(self: Any, packed: Any, check_health: bool = True) -> None:
+        # Without a health check it is connecting, and several replies may be on their way.
+        if check_health and self.is_connected and not await _is_fresh(self):
+            await self.disconnect(nowait=True)
+        await kind.send_packed_command(self, packed, check_health)
+
+    if getattr(kind, "is_wary", False):
+        return kind
+    own = {"is_wary": True, "send_packed_command": send_packed_command}
+    return type(kind.__name__, (kind,), own)
+
+
+async def _is_fresh(connection: Any) -> bool:
+    """Whether there is nothing to read from it, not even its end."""
+    try:
+        return not await getattr(connection, _CAN_READ)()
+    except (RedisError, OSError):
+        return False
 
 
 async def _read(connection: Any) -> Any:
