@@ -10,7 +10,7 @@ from .callables import Memo
 from .errors import RateLimitExceeded
 from .exemptions import ExemptionScope
 from .marks import Limited
-from .quotas import Decision, Hit
+from .quotas import Concurrency, Decision, Hit
 from .runtime import RequestLimit, RuntimeLimit
 from .stores import Store
 
@@ -91,12 +91,25 @@ class Context:
     def current_limit(self) -> RequestLimit | None:
         """The limit to tell the client of.
 
-        The last one breached, else the shortest that is not shared, else the shortest.
+        The last one breached, else the shortest that is not shared, else the shortest; places in
+        flight, which have no period, come last.
         """
         if len(self.limits) == 1:
             return self.limits[0]
         breached = [limit for limit in self.limits if limit.breached]
         if breached:
             return breached[-1]
-        ordered = sorted(self.limits, key=lambda told: told.limit)
+        ordered = sorted(self.limits, key=_place)
         return next((told for told in ordered if not told.shared), ordered[0] if ordered else None)
+
+    def tell(self, told: RequestLimit) -> None:
+        """Add a limit that was asked by itself; asked again, it is told of as it stands now."""
+        for place, known in enumerate(self.limits):
+            if known.limit == told.limit and known.request_args == told.request_args:
+                self.limits[place] = told
+                return
+        self.limits.append(told)
+
+
+def _place(told: RequestLimit) -> tuple[bool, int]:
+    return isinstance(told.limit, Concurrency), told.limit.period
