@@ -67,6 +67,8 @@ class Context:
     free: bool = False
     #: A websocket: its functions and blocks may be called without end, so only the last is told of.
     open_ended: bool = False
+    #: Limits after the first one that refused, which were asked as well: for response fields.
+    beyond: Sequence[RequestLimit] = ()
     #: Meta limits that were looked at: those that any breach counts in, and others.
     general_looks: Sequence[Charge] = ()
     looks: Sequence[Charge] = ()

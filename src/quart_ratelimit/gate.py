@@ -137,10 +137,11 @@ class Gate:
         if settings.x_ratelimit:
             write(response.headers, current, self._names, settings.retry_after)
         if settings.draft is not None:
-            for name, value in settings.draft(context.limits, current, settings.pseudonym):
+            limits = [*context.limits, *context.beyond]
+            for name, value in settings.draft(limits, current, settings.pseudonym):
                 response.headers.add(name, value)
             if current.breached and response.status_code in (429, 503):
-                waits = [seconds_until_more(told) for told in context.limits if told.breached]
+                waits = [seconds_until_more(told) for told in limits if told.breached]
                 wait = max((wait for wait in waits if wait is not None), default=0)
                 at_least(response.headers, wait, settings.retry_after)
 
