@@ -169,6 +169,18 @@ async def test_a_limit_that_is_asked_again_and_again_is_told_once() -> None:
     assert states(await ask(app)) == {"reserve:100/hour": 60}
 
 
+async def test_what_code_merely_asks_is_told_to_nobody() -> None:
+    app, limiter = site()
+
+    @app.get("/")
+    async def index() -> str:
+        return str(bool(await limiter.hit("1/hour")))
+
+    responses = [await ask(app) for _ in range(2)]
+    assert [await response.get_data(as_text=True) for response in responses] == ["True", "False"]
+    assert "RateLimit" not in responses[-1].headers
+
+
 async def test_two_keys_are_two_limits() -> None:
     app, limiter = site()
 
