@@ -16,7 +16,7 @@ from .current import app_at_hand
 from .errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from .evaluate import refuse
 from .limiter import EXTENSION, KeyFunction, Limiter
-from .marks import note_wrapped
+from .marks import Own, note_own, note_wrapped
 from .quotas import Decision, Hit, Quota
 from .strategies import read_limit
 
@@ -55,7 +55,7 @@ def rate_limit(
     called in an app without a `Limiter`. Response fields call a limit without a scope
     "rate_limit", unless it is a `Quota` with a name.
     """
-    read_limit(limit, requests, duration)
+    own = Own(read_limit(limit, requests, duration), says_json=True)
     quotas_of: dict[str, list[Quota]] = {}  # by strategy
 
     def decorate(view: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
@@ -98,6 +98,7 @@ def rate_limit(
             return await current_app.ensure_async(view)(*args, **kwargs)
 
         note_wrapped(view, limited)
+        note_own(limited, own)
         return limited
 
     return decorate

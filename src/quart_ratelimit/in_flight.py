@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 
 from quart import current_app
 
-from .quotas import Hit
+from .marks import Own, note_own
+from .quotas import Hit, Quota
 from .slots import Charge, Slot, Tell
 from .streaming import hold_while_sent
 
@@ -22,7 +23,10 @@ class InFlight:
     be told of the answer.
     """
 
-    def __init__(self, charge: Charge, ask: Callable[[str], Awaitable[tuple[Hit, Tell]]]) -> None:
+    def __init__(
+        self, quota: Quota, charge: Charge, ask: Callable[[str], Awaitable[tuple[Hit, Tell]]]
+    ) -> None:
+        self._quota = quota
         self._charge = charge
         self._ask = ask
         #: The places of blocks that were entered and not yet left, by task.
@@ -47,6 +51,7 @@ class InFlight:
                 if not streaming:
                     await slot.release()
 
+        note_own(limited, Own([self._quota]))
         return limited
 
     async def __aenter__(self) -> Slot:

@@ -502,7 +502,7 @@ class Limiter:
             hit = Hit(quota, self.keys.slot(who, scope or default_scope))
             return hit, await self._teller(who, scope or "in_flight")
 
-        return InFlight(self.charge, ask)
+        return InFlight(quota, self.charge, ask)
 
     def messages(
         self,
