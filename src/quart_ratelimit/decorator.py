@@ -18,6 +18,7 @@ from .evaluate import refuse
 from .limiter import EXTENSION, KeyFunction, Limiter
 from .marks import Own, note_own, note_wrapped
 from .quotas import Decision, Hit, Quota
+from .signals import limit_decided, tell_decided
 from .strategies import read_limit
 
 P = ParamSpec("P")
@@ -81,6 +82,8 @@ def rate_limit(
             if settings.headers_enabled:
                 tell = await gate.teller(who, name, refuse=refused)
             decisions = await binding.store.hit(hits)
+            if limit_decided.receivers:
+                tell_decided(limiter, hits, decisions, [name] * len(hits))
             if tell is None:
                 if not [one for one in decisions if not one.allowed]:
                     return
