@@ -59,7 +59,12 @@ class Teller:
     def _limits(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> list[RequestLimit]:
         return [
             RequestLimit(
-                self.extension, hit.quota, self.args, not decision.allowed, False, decision=decision
+                self.extension,
+                hit.quota,
+                list(self.args),
+                not decision.allowed,
+                False,
+                decision=decision,
             )
             for hit, decision in zip(hits, decisions, strict=True)
         ]
