@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quart_ratelimit import ConfigurationError
-from quart_ratelimit.fields import DRAFTS, LARGEST, draft_10
+from quart_ratelimit.fields import DRAFTS, LARGEST, draft_6, draft_7, draft_10
 from quart_ratelimit.quotas import GCRA, Concurrency, Decision, FixedWindow, Quota
 from quart_ratelimit.runtime import RequestLimit
 
@@ -103,17 +103,56 @@ async def test_a_refusal_never_asks_to_come_back_before_more_is_there(
     assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
 
 
-async def test_older_drafts_tell_of_one_limit(make: Make) -> None:
-    app, _ = make(default_limits=["10/minute"], header_fields=["x-ratelimit", "draft-6"])
+def item(value: str) -> Any:
+    """A field that holds one item, and what the item says; without parameters."""
+    found, parameters = http_sf.parse(value.encode(), tltype="item")
+    assert parameters == {}
+    return found
+
+
+async def test_draft_6_tells_of_one_limit_in_three_fields(make: Make) -> None:
+    app, _ = make(default_limits=["10/minute; 100/hour"], header_fields=["x-ratelimit", "draft-6"])
     view(app, "/")
-    headers = (await answer(app)).headers
-    assert [headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining", "Reset", "Policy")] == [
-        "10", "9", "60", "10;w=60",
-    ]  # fmt: skip
-    assert headers["X-RateLimit-Limit"] == "10"
-    app, _ = make({"RATELIMIT_HEADER_FIELDS": "draft-7"}, default_limits=["10/minute"])
+    response = await answer(app)
+    told = [item(response.headers[f"RateLimit-{name}"]) for name in ("Limit", "Remaining", "Reset")]
+    assert told == [10, 9, 60]
+    assert fields(response, "RateLimit-Policy") == [(10, {"w": 60}), (100, {"w": 3600})]
+    assert response.headers["X-RateLimit-Limit"] == "10"
+
+
+async def test_draft_7_tells_of_one_limit_in_one_field(make: Make) -> None:
+    app, _ = make({"RATELIMIT_HEADER_FIELDS": "draft-7"}, default_limits=["10/minute; 100/hour"])
     view(app, "/")
-    assert (await answer(app)).headers["RateLimit"] == "limit=10, remaining=9, reset=60"
+    response = await answer(app)
+    told = http_sf.parse(response.headers["RateLimit"].encode(), tltype="dictionary")
+    assert told == {"limit": (10, {}), "remaining": (9, {}), "reset": (60, {})}
+    assert fields(response, "RateLimit-Policy") == [(10, {"w": 60}), (100, {"w": 3600})]
+
+
+@given(st.integers(1, 2**53 - 1), st.integers(0, 2**53 - 1), st.integers(0, 2**53 - 1))
+def test_any_number_in_an_older_draft_can_be_read(amount: int, left: int, reset_ms: int) -> None:
+    limit = told(FixedWindow(amount, 60), decision=Decision(True, left, reset_ms, 0))
+    for name, value in draft_6([limit], limit)[:3]:
+        assert 0 <= item(value) <= LARGEST, name
+    ((_, value), _) = draft_7([limit], limit)
+    found = http_sf.parse(value.encode(), tltype="dictionary")
+    assert found["limit"] == (min(amount, LARGEST), {})
+
+
+async def test_a_refusal_tells_of_the_limits_behind_the_one_that_refused(make: Make) -> None:
+    app, limiter = make(default_limits=["1/minute; 2/hour; 100/day"], header_fields="draft-10")
+    view(app, "/")
+    seen = []
+
+    @app.errorhandler(429)
+    async def refused(_: Exception) -> Any:
+        seen.append([str(told.limit) for told in limiter.current_limits])
+        return "slow down", 429
+
+    await answer(app)
+    told = {name: state["r"] for name, state in fields(await answer(app), "RateLimit")}
+    assert told == {"index:1/minute": 0, "index:2/hour": 1, "index:100/day": 99}
+    assert seen == [["1 per 1 minute"]]  # Flask-Limiter's
 
 
 async def test_a_partition_key_tells_clients_apart_and_names_none(make: Make) -> None:

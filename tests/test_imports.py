@@ -52,6 +52,7 @@ FLOORS = {
     "evaluate": 9,
     "shield": 3,
     "problems": 6,
+    "telling": 6,
     "gate": 10,
     "in_flight": 10,
     "messages": 10,

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from quart import Quart
 
-from quart_ratelimit import ConfigurationError, FixedWindow, Hit, Limiter, StoreError, signals
+from quart_ratelimit import (
+    ConfigurationError,
+    FixedWindow,
+    Hit,
+    Limiter,
+    StoreError,
+    rate_limit,
+    signals,
+)
 from quart_ratelimit.signals import Decided
 from quart_ratelimit.stores import MemoryStore
 
@@ -96,6 +104,23 @@ async def test_of_a_refused_request_only_the_refusal_is_told(ear: Ear) -> None:
         ("1 per 1 minute", "allowed"),
         ("5 per 1 hour", "allowed"),
         ("1 per 1 minute", "refused"),
+    ]
+
+
+async def test_the_snippets_decorator_is_heard(ear: Ear) -> None:
+    app = Quart(__name__)
+    Limiter(app=app)
+
+    @app.get("/")
+    @rate_limit("1/minute; 5/hour")
+    async def index() -> str:
+        return "OK"
+
+    await get(app, 2)
+    assert [(e.limit, e.scope, e.outcome) for e in ear.events] == [
+        ("1 per 1 minute", "rate_limit", "allowed"),
+        ("5 per 1 hour", "rate_limit", "allowed"),
+        ("1 per 1 minute", "rate_limit", "refused"),
     ]
 
 

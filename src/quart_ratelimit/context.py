@@ -10,7 +10,7 @@ from .callables import Memo
 from .errors import RateLimitExceeded
 from .exemptions import ExemptionScope
 from .marks import Limited
-from .quotas import Decision, Hit
+from .quotas import Concurrency, Decision, Hit
 from .runtime import RequestLimit, RuntimeLimit
 from .stores import Store
 
@@ -67,6 +67,8 @@ class Context:
     free: bool = False
     #: A websocket: its functions and blocks may be called without end, so only the last is told of.
     open_ended: bool = False
+    #: Limits after the first one that refused, which were asked as well: for response fields.
+    beyond: Sequence[RequestLimit] = ()
     #: Meta limits that were looked at: those that any breach counts in, and others.
     general_looks: Sequence[Charge] = ()
     looks: Sequence[Charge] = ()
@@ -91,12 +93,25 @@ class Context:
     def current_limit(self) -> RequestLimit | None:
         """The limit to tell the client of.
 
-        The last one breached, else the shortest that is not shared, else the shortest.
+        The last one breached, else the shortest that is not shared, else the shortest; places in
+        flight, which have no period, come last.
         """
         if len(self.limits) == 1:
             return self.limits[0]
         breached = [limit for limit in self.limits if limit.breached]
         if breached:
             return breached[-1]
-        ordered = sorted(self.limits, key=lambda told: told.limit)
+        ordered = sorted(self.limits, key=_place)
         return next((told for told in ordered if not told.shared), ordered[0] if ordered else None)
+
+    def tell(self, told: RequestLimit) -> None:
+        """Add a limit that was asked by itself; asked again, it is told of as it stands now."""
+        for place, known in enumerate(self.limits):
+            if known.limit == told.limit and known.request_args == told.request_args:
+                self.limits[place] = told
+                return
+        self.limits.append(told)
+
+
+def _place(told: RequestLimit) -> tuple[bool, int]:
+    return isinstance(told.limit, Concurrency), told.limit.period

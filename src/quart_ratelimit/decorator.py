@@ -9,22 +9,24 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, cast
 
 from quart import current_app, jsonify
-from werkzeug.exceptions import HTTPException
 
 from .binding import Binding
 from .callables import ask
 from .current import app_at_hand
-from .errors import ConfigurationError, RateLimitExceeded
+from .errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from .evaluate import refuse
 from .limiter import EXTENSION, KeyFunction, Limiter
-from .marks import note_wrapped
+from .marks import Own, note_own, note_wrapped
 from .quotas import Decision, Hit, Quota
+from .signals import limit_decided, tell_decided
 from .strategies import read_limit
 
 P = ParamSpec("P")
 
 #: The Flask snippet's own words.
 MESSAGE = "Too many requests. Please try again later."
+#: The start of a limit's name in response fields, if it has no scope.
+NAME = "rate_limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,17 @@ def rate_limit(
     snippet's own keys; with one, those views have a counter of their own. Refused: 429 with
     ``Retry-After`` and ``{"message": message}``, unless the app handles `RateLimitExceeded`.
     Raises `ConfigurationError` at once for a limit that cannot be read, and when the view is
-    called in an app without a `Limiter`.
+    called in an app without a `Limiter`. Response fields call a limit without a scope
+    "rate_limit", unless it is a `Quota` with a name.
     """
-    read_limit(limit, requests, duration)
+    own = Own(read_limit(limit, requests, duration), says_json=True)
     quotas_of: dict[str, list[Quota]] = {}  # by strategy
 
     def decorate(view: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
         is_async = inspect.iscoroutinefunction(view)
+
+        def refused(hit: Hit, decision: Decision) -> RateLimitExceeded | LimiterUnavailable:
+            return _refusal(SnippetLimit(hit.quota, scope, message), decision)
 
         async def check() -> None:
             limiter, binding = _at_hand(view)
@@ -72,10 +78,20 @@ def rate_limit(
                 quotas = read_limit(limit, requests, duration, settings.strategy)
                 quotas_of[settings.strategy] = quotas
             hits = [Hit(quota, bucket) for quota in quotas]
-            for hit, decision in zip(hits, await binding.store.hit(hits), strict=True):
-                if not decision.allowed:
-                    binding.gate.note_refused(hits, key_func)
-                    raise await _refusal(SnippetLimit(hit.quota, scope, message), decision)
+            gate, name, tell = binding.gate, scope or NAME, None
+            if settings.headers_enabled:
+                tell = await gate.teller(who, name, refuse=refused)
+            decisions = await binding.store.hit(hits)
+            if limit_decided.receivers:
+                tell_decided(limiter, hits, decisions, [name] * len(hits))
+            if tell is None:
+                if not [one for one in decisions if not one.allowed]:
+                    return
+                tell = await gate.teller(who, name, refuse=refused)
+            error = tell(hits, decisions)
+            if error is not None:
+                gate.note_refused(hits, key_func)
+                raise error
 
         @functools.wraps(view)
         async def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -85,6 +101,7 @@ def rate_limit(
             return await current_app.ensure_async(view)(*args, **kwargs)
 
         note_wrapped(view, limited)
+        note_own(limited, own)
         return limited
 
     return decorate
@@ -102,7 +119,7 @@ def _at_hand(view: Callable[..., Any]) -> tuple[Limiter, Binding | None]:
     return limiter, limiter.binding_for(app)
 
 
-async def _refusal(limit: SnippetLimit, decision: Decision) -> HTTPException:
+def _refusal(limit: SnippetLimit, decision: Decision) -> RateLimitExceeded | LimiterUnavailable:
     error = refuse(limit, decision)
     if isinstance(error, RateLimitExceeded):
         error.response = jsonify(message=limit.error_message)

@@ -142,8 +142,10 @@ class Evaluator:
             if not look.decision.allowed:
                 await self._refuse_by_meta(context, look)
         if refused and self._settings.fail_on_first_breach:
-            # All were asked at once; what stands after the first refusal is told to nobody.
-            charges = charges[: charges.index(refused[0]) + 1]
+            # All were asked at once. Flask-Limiter knows none after the first refusal.
+            end = charges.index(refused[0]) + 1
+            context.beyond = [charge.told for charge in charges[end:]]
+            charges = charges[:end]
         context.limits += [charge.told for charge in charges]
         if not refused or not self._settings.fail_on_first_breach:
             context.reserved = [

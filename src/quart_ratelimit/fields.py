@@ -96,6 +96,8 @@ def names(limits: Iterable[RequestLimit]) -> list[str]:
 
 def derived_name(start: str, quota: Quota) -> str:
     """A name in printable ASCII that tells this quota from others: ``index:10/minute``."""
+    if isinstance(quota, Concurrency):
+        return f"{join_key(start)}:{quota.amount}"
     multiples = quota.multiples if quota.multiples > 1 else ""
     return f"{join_key(start)}:{quota.amount}/{multiples}{quota.unit}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from quart import Quart, Websocket, current_app
@@ -14,16 +14,18 @@ from .callables import Memo, ask
 from .context import Context, Route
 from .current import request_at_hand
 from .errors import LimiterUnavailable, RateLimitExceeded, StoreError
-from .evaluate import Evaluator
+from .evaluate import Evaluator, refusal
 from .fields import seconds_until_more
 from .headers import at_least, field_names, write
 from .limits import Asked
 from .marks import Limited, Marks, check_order, limited_by
 from .problems import describe, wants_problem
-from .quotas import Hit
+from .quotas import Decision, Hit
 from .resolve import Resolver
+from .runtime import RequestLimit
 from .settings import Settings, check_limit
 from .shield import REFUSED, Refused
+from .telling import Error, Teller
 
 #: What requests without a route are called in keys.
 UNMATCHED = "<unmatched>"
@@ -94,6 +96,17 @@ class Gate:
                 context.looks = ()
         await self._check(context, limited, memo)
 
+    async def teller(
+        self, *args: str, refuse: Callable[[Hit, Decision], Error] = refusal
+    ) -> Teller:
+        """Who is to be told of decisions on limits that belong to no rule, by client and scope.
+
+        Ask before the charge: the request may be made known by functions of the user's.
+        """
+        told = self._settings.headers_enabled and request_at_hand() is not None
+        context = await self.context() if told else known_context(self._extension)
+        return Teller(refuse, self._extension, context, args, told, self._describe)
+
     def after_request(self, response: Response, *, headers: bool) -> Awaitable[None] | None:
         """Settle what the response decides on, then write the headers.
 
@@ -124,10 +137,11 @@ class Gate:
         if settings.x_ratelimit:
             write(response.headers, current, self._names, settings.retry_after)
         if settings.draft is not None:
-            for name, value in settings.draft(context.limits, current, settings.pseudonym):
+            limits = [*context.limits, *context.beyond]
+            for name, value in settings.draft(limits, current, settings.pseudonym):
                 response.headers.add(name, value)
             if current.breached and response.status_code in (429, 503):
-                waits = [seconds_until_more(told) for told in context.limits if told.breached]
+                waits = [seconds_until_more(told) for told in limits if told.breached]
                 wait = max((wait for wait in waits if wait is not None), default=0)
                 at_least(response.headers, wait, settings.retry_after)
 
@@ -234,7 +248,7 @@ class Gate:
                     instead = await self._resolver.for_fallback(context)
                     await self._fallback.check(context, instead, context.memo)
         except (RateLimitExceeded, LimiterUnavailable) as error:
-            self._describe(error, context)
+            self._describe(error, context.limits)
             raise
         except HTTPException:
             raise
@@ -243,15 +257,15 @@ class Gate:
                 raise
             _log.exception("Failed to rate limit. Swallowing error")
 
-    def _describe(self, error: RateLimitExceeded | LimiterUnavailable, context: Context) -> None:
+    def _describe(self, error: Error, limits: Sequence[RequestLimit]) -> None:
         """Tell handlers and templates, and the client in JSON if the settings say so."""
         if isinstance(error, RateLimitExceeded):
-            error.limits = tuple(context.limits)
+            error.limits = tuple(limits)
         request = request_at_hand()
         if not self._settings.problem_details or request is None:
             return
         if wants_problem(request.accept_mimetypes):
-            error.problem = describe(error, context.limits)
+            error.problem = describe(error, limits)
 
     def note_refused(self, hits: Sequence[Hit], key_func: Any) -> None:
         """Tell the shield of a refusal, if nothing but the connection was asked for its key."""

@@ -10,21 +10,25 @@ from weakref import WeakKeyDictionary
 
 from quart import current_app
 
-from .evaluate import refusal
-from .quotas import Hit
-from .slots import Charge, Slot
+from .marks import Own, note_own
+from .quotas import Hit, Quota
+from .slots import Charge, Slot, Tell
 from .streaming import hold_while_sent
 
 
 class InFlight:
     """What `Limiter.in_flight` gives: a decorator for views, and an ``async with`` block.
 
-    ``hit`` makes the hit that takes a place, given the name of what is limited.
+    ``ask`` makes the hit that takes a place, given the name of what is limited, and says who is to
+    be told of the answer.
     """
 
-    def __init__(self, charge: Charge, hit: Callable[[str], Awaitable[Hit]]) -> None:
+    def __init__(
+        self, quota: Quota, charge: Charge, ask: Callable[[str], Awaitable[tuple[Hit, Tell]]]
+    ) -> None:
+        self._quota = quota
         self._charge = charge
-        self._hit = hit
+        self._ask = ask
         #: The places of blocks that were entered and not yet left, by task.
         self._held: WeakKeyDictionary[Any, list[Slot]] = WeakKeyDictionary()
 
@@ -47,6 +51,7 @@ class InFlight:
                 if not streaming:
                     await slot.release()
 
+        note_own(limited, Own([self._quota]))
         return limited
 
     async def __aenter__(self) -> Slot:
@@ -58,6 +63,6 @@ class InFlight:
         await self._held[asyncio.current_task()].pop().release()
 
     async def _take(self, name: str) -> Slot:
-        slot = Slot(self._charge, lambda: self._hit(name), refusal)
+        slot = Slot(self._charge, lambda: self._ask(name))
         await slot.take()
         return slot

@@ -41,6 +41,7 @@ from .signals import limit_decided, tell_decided
 from .storage import Storage, Strategy
 from .stores import Store
 from .strategies import quotas_of, read_limit
+from .telling import Teller
 from .waiting import Turns
 
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
@@ -472,7 +473,12 @@ class Limiter:
         for quota in self.quotas(limit):
             if cost > quota.capacity:
                 raise InvalidLimit(f"cost={cost} can never be allowed by '{quota}'")
-        return Reserving(self.charge, lambda: self._hits(limit, key, cost), refusal)
+
+        async def ask() -> tuple[list[Hit], Teller]:
+            who = await self.identify() if key is None else key
+            return await self._hits(limit, who, cost), await self._teller(who, "reserve")
+
+        return Reserving(self.charge, ask)
 
     def in_flight(
         self,
@@ -491,11 +497,12 @@ class Limiter:
         """
         quota = Concurrency(amount, lease)
 
-        async def hit(default_scope: str) -> Hit:
+        async def ask(default_scope: str) -> tuple[Hit, Teller]:
             who = await self.identify(key_func) if key is None else key
-            return Hit(quota, self.keys.slot(who, scope or default_scope))
+            hit = Hit(quota, self.keys.slot(who, scope or default_scope))
+            return hit, await self._teller(who, scope or "in_flight")
 
-        return InFlight(self.charge, hit)
+        return InFlight(quota, self.charge, ask)
 
     def messages(
         self,
@@ -537,6 +544,13 @@ class Limiter:
     async def _hits(self, limit: str | Quota, key: str | None, cost: int) -> list[Hit]:
         bucket = self.keys.join(await self.identify() if key is None else key)
         return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
+
+    async def _teller(self, who: str, scope: str) -> Teller:
+        """Who is to be told of decisions on limits that belong to no rule."""
+        binding = self._binding()
+        if binding is None or not self.enabled:
+            return Teller(refusal)
+        return await binding.gate.teller(who, scope)
 
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import ConfigurationError
 from .exemptions import ExemptionScope
 from .limits import Limit
+from .quotas import Quota
 
 #: The attribute of a limited function: limiter -> `Limited`. ``functools.wraps`` hands it on to
 #: decorators above, so that the view under the route is known as limited.
@@ -42,6 +43,29 @@ class Limited:
                     "write two names, or one text: '1/second; 100/day'"
                 )
         self.limits.append(limit)
+
+
+#: The attribute of a function that charges by itself; handed on as `ATTRIBUTE` is.
+_OWN = "_quart_ratelimit_own"
+
+
+class Own(NamedTuple):
+    """Limits that a function charges by itself, and that belong to no rule."""
+
+    quotas: Sequence[Quota]
+    #: Whether its refusal is in JSON whatever the client takes.
+    says_json: bool = False
+
+
+def note_own(function: Callable[..., Any], own: Own) -> None:
+    """Remember what a function charges by itself."""
+    setattr(function, _OWN, (*owns(function), own))
+
+
+def owns(function: Callable[..., Any]) -> tuple[Own, ...]:
+    """What this function, and those that it wraps, charge by themselves."""
+    noted: tuple[Own, ...] = getattr(function, _OWN, ())
+    return noted
 
 
 class Marks:

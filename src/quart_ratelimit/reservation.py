@@ -15,6 +15,8 @@ from .quotas import Decision, Hit
 
 #: Charges all hits or none: `Limiter.charge`.
 Charge = Callable[[Sequence[Hit]], Awaitable[list[Decision]]]
+#: Notes what was decided; the error if it is a refusal.
+Tell = Callable[[Sequence[Hit], Sequence[Decision]], Exception | None]
 
 
 class Reservation:
@@ -23,8 +25,11 @@ class Reservation:
     Without a word the charge stands. Work that fails unsettled is given back whole.
     """
 
-    def __init__(self, charge: Charge, hits: Sequence[Hit], decisions: Sequence[Decision]) -> None:
+    def __init__(
+        self, charge: Charge, tell: Tell, hits: Sequence[Hit], decisions: Sequence[Decision]
+    ) -> None:
         self._charge = charge
+        self._tell = tell
         self._hits = hits
         #: The answer to each hit, from before the work and, once closed, from after it.
         self.decisions = list(decisions)
@@ -60,30 +65,33 @@ class Reservation:
             self.decisions = await asyncio.shield(self._carry_out(corrections))
 
     async def _carry_out(self, corrections: Sequence[Hit]) -> list[Decision]:
-        return await self._charge(corrections)
+        decisions = await self._charge(corrections)
+        self._tell(corrections, decisions)
+        return decisions
 
 
 class Reserving:
-    """``async with``: charges on entry, settles on exit; ``refuse`` makes a refusal's error."""
+    """``async with``: charges on entry, settles on exit.
+
+    ``ask`` says what is to be charged, and who is to be told of the answer.
+    """
 
     def __init__(
         self,
         charge: Charge,
-        hits: Callable[[], Awaitable[Sequence[Hit]]],
-        refuse: Callable[[Hit, Decision], Exception],
+        ask: Callable[[], Awaitable[tuple[Sequence[Hit], Tell]]],
     ) -> None:
         self._charge = charge
-        self._hits = hits
-        self._refuse = refuse
+        self._ask = ask
         self._reservation: Reservation | None = None
 
     async def __aenter__(self) -> Reservation:
-        hits = await self._hits()
+        hits, tell = await self._ask()
         decisions = await self._charge(hits)
-        for hit, decision in zip(hits, decisions, strict=True):
-            if not decision.allowed:
-                raise self._refuse(hit, decision)
-        self._reservation = Reservation(self._charge, hits, decisions)
+        error = tell(hits, decisions)
+        if error is not None:
+            raise error
+        self._reservation = Reservation(self._charge, tell, hits, decisions)
         return self._reservation
 
     async def __aexit__(

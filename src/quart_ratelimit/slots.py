@@ -16,8 +16,8 @@ from .quotas import Decision, Hit
 
 #: Charges all hits or none: `Limiter.charge`.
 Charge = Callable[[Sequence[Hit]], Awaitable[list[Decision]]]
-#: The error of a refusal.
-Refuse = Callable[[Hit, Decision], Exception]
+#: Notes what was decided; the error if it is a refusal.
+Tell = Callable[[Sequence[Hit], Sequence[Decision]], Exception | None]
 
 #: A lease is renewed this often in its length: two renewals may be lost.
 RENEWALS = 3
@@ -28,23 +28,24 @@ _log = logging.getLogger("quart_ratelimit")
 class Slot:
     """One place of a concurrency limit: `take` it, `release` it."""
 
-    def __init__(self, charge: Charge, hit: Callable[[], Awaitable[Hit]], refuse: Refuse) -> None:
+    def __init__(self, charge: Charge, ask: Callable[[], Awaitable[tuple[Hit, Tell]]]) -> None:
         self._charge = charge
-        self._make_hit = hit
-        self._refuse = refuse
+        self._ask = ask
         self._hit: Hit | None = None
         self._renewing: asyncio.Task[None] | None = None
 
     async def take(self) -> None:
         """Take a place, or raise the refusal."""
-        hit = (await self._make_hit())._replace(cost=1, lease=secrets.token_hex(8))
+        hit, tell = await self._ask()
+        hit = hit._replace(cost=1, lease=secrets.token_hex(8))
         try:
             (decision,) = await self._charge([hit])
         except asyncio.CancelledError:
             await asyncio.shield(self._give_back(hit))  # it may have been taken before we left
             raise
-        if not decision.allowed:
-            raise self._refuse(hit, decision)
+        error = tell([hit], [decision])
+        if error is not None:
+            raise error
         self._hit = hit
         self._renewing = asyncio.get_running_loop().create_task(self._renew(hit))
 

@@ -22,6 +22,9 @@ class Concurrency(Quota):
 
     algorithm: ClassVar[str] = "concurrency"
 
+    def __str__(self) -> str:
+        return f"{self.amount} at a time"
+
     def resume(self, decision: Decision, now_ms: int) -> Leases:
         """As many leases as were held, by nobody that is known, until the last of them ends."""
         end = now_ms + decision.reset_ms

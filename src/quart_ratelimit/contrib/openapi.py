@@ -1,0 +1,138 @@
+"""Limits in quart-schema's OpenAPI document; ``pip install quart-ratelimit[openapi]``."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Coroutine
+from typing import Any
+
+try:
+    from quart_schema import OpenAPIProvider
+except ImportError as error:  # pragma: no cover
+    raise ImportError(
+        "an OpenAPI document needs quart-schema: pip install quart-ratelimit[openapi]"
+    ) from error
+
+from ..callables import Memo
+from ..context import Context, Route
+from ..errors import RateLimitExceeded
+from ..exemptions import ExemptionScope
+from ..gate import blueprint_path
+from ..limiter import EXTENSION, Limiter
+from ..marks import Limited, limited_by, owns
+from ..quotas import FixedWindow, Quota
+from .schemas import bodies, described, fields, retry_after
+
+
+class LimitedProvider(OpenAPIProvider):
+    """``QuartSchema(app, openapi_provider_class=LimitedProvider)``.
+
+    Limited routes document the fields of all their answers, their 429 with its limits, and under
+    the policy "closed" their 503. What a route documents by itself stands. No function of yours is
+    asked: where one says how much is allowed, or whether, the route is limited. Limits inside a
+    view are not known.
+    """
+
+    def __init__(self, app: Any, extension: Any) -> None:
+        super().__init__(app, extension)
+        self._limited = weakref.ref(app)
+
+    def build_paths(self, rule: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """quart-schema's, with what limits add."""
+        paths, components = super().build_paths(rule)
+        app = self._limited()
+        for operations in paths.values():
+            for method, operation in operations.items():
+                # quart-schema gives all methods of a route the same responses.
+                responses = {
+                    status: dict(response) for status, response in operation["responses"].items()
+                }
+                for limiter in _limiters(app):
+                    _document(responses, app, limiter, rule.endpoint, method.upper())
+                operation["responses"] = responses
+        return paths, components
+
+
+def _limiters(app: Any) -> list[Limiter]:
+    """All limiters of the app, the first one first."""
+    first = app.extensions.get(EXTENSION)
+    return sorted(app.extensions.get("limiter", ()), key=lambda limiter: limiter is not first)
+
+
+def _document(
+    responses: dict[Any, Any], app: Any, limiter: Limiter, endpoint: str, method: str
+) -> None:
+    """Add what this limiter says of one operation."""
+    binding = limiter.binding_for(app)
+    assert binding is not None
+    view, settings = app.view_functions[endpoint], binding.settings
+    rules = _rules(app, limiter, endpoint, method)
+    own = owns(view) if app.extensions.get(EXTENSION) is limiter else ()
+    quotas = rules + [quota for one in own for quota in one.quotas]
+    if not quotas:
+        return
+    refusals: dict[int, Any] = {429: {"description": described(quotas)}}
+    if not _handled(app, endpoint):
+        refusals[429]["content"] = bodies(bool(rules), own, settings)
+    if settings.on_store_error == "closed" and not binding.in_memory:
+        refusals[503] = {"description": "Nothing can decide on the limits at the moment."}
+    for status, refusal in refusals.items():
+        if status not in responses and str(status) not in responses:
+            responses[status] = {**refusal, "headers": retry_after(settings)}
+    told = fields(quotas[0], settings)
+    for response in responses.values():
+        headers = {**told, **response.get("headers", {})}
+        if headers:
+            response["headers"] = headers
+
+
+def _rules(app: Any, limiter: Limiter, endpoint: str, method: str) -> list[Quota]:
+    """What rules allow there, shortest period first."""
+    binding = limiter.binding_for(app)
+    assert binding is not None
+    view = app.view_functions[endpoint]
+    path = blueprint_path(app, endpoint.rpartition(".")[0] or None)
+    resolver, limited = binding.resolver, limited_by(limiter, view)
+    exemption = resolver.exemption(view, path)
+    context = Context(endpoint, Route(endpoint, method, view, path, exemption, limited))
+    memo = Unasked()
+    found = _at_once(resolver.of_function(context, limited or Limited(endpoint), memo))
+    if not exemption & ExemptionScope.APPLICATION:
+        found += _at_once(resolver.load_all(binding.settings.application_limits, memo))
+    return sorted({limit.limit: None for limit in found if not limit.exempts(method)})
+
+
+class Varying(FixedWindow):
+    """Stands for what a function would say of a request."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "one that varies"
+
+
+class Unasked(Memo):
+    """Asks no function how much is allowed."""
+
+    async def ask(self, function: Any, *args: Any) -> Any:  # noqa: ARG002  # it is not asked
+        """Any limit."""
+        return Varying(1, 1)
+
+
+def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What it returns; it asks nobody, so it never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits")
+
+
+def _handled(app: Any, endpoint: str) -> bool:
+    """Whether the app answers refusals by itself, in a form of its own."""
+    for scope in (None, endpoint.rpartition(".")[0]):
+        handlers = app.error_handler_spec.get(scope, {})
+        kinds = [kind for code in (429, None) for kind in handlers.get(code, ())]
+        if any(issubclass(RateLimitExceeded, kind) for kind in kinds):
+            return True
+    return False
