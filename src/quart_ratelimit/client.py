@@ -88,6 +88,22 @@ def client_address(
     return address
 
 
+def get_remote_address() -> str:
+    """The address of the peer that the request came from, as the server writes it.
+
+    Flask-Limiter's; `client_address` gives an address in one form, and an IPv6 client's network.
+    127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
+    """
+    request = request_at_hand()
+    if request is None:
+        raise RuntimeError("the address of a peer is known in a request or a websocket only")
+    address = request.remote_addr
+    return LOCAL if address in (None, "", NO_PEER) else address
+
+
+get_remote_address.request_fields = ()  # type: ignore[attr-defined]  # for the shield
+
+
 def proxy_finding(peer: str | None, headers: Any) -> Finding | None:
     """Whether a private peer forwards for others; it is taken for the client itself."""
     name = next((name for name in FORWARDED if name in headers), None)

@@ -11,11 +11,12 @@ from typing import Any, ParamSpec, cast
 from quart import current_app, jsonify
 
 from .binding import Binding
+from .bound import KeyFunction
 from .callables import ask
 from .current import app_at_hand
 from .errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from .evaluate import refuse
-from .limiter import EXTENSION, KeyFunction, Limiter
+from .limiter import EXTENSION, Limiter
 from .marks import Own, note_own, note_wrapped
 from .quotas import Decision, Hit, Quota
 from .signals import limit_decided, tell_decided

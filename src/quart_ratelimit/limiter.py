@@ -6,75 +6,43 @@ import functools
 import inspect
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from secrets import token_hex
 from typing import Any, TypeVar, cast
 
 from quart import Blueprint, Quart, current_app
 from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
-from .binding import Binding, bind
-from .callables import ask
+from .bound import KeyFunction
+from .charging import Charging
 from .checkup import startup_findings
-from .client import LOCAL, NO_PEER, client_address
 from .connection import connection_at_hand
 from .constants import ConfigVars
-from .current import app_at_hand, request_at_hand
-from .errors import ConfigurationError, InvalidLimit
-from .evaluate import refusal
+from .current import app_at_hand
+from .errors import ConfigurationError
 from .exemptions import USUAL, ExemptionScope
 from .gate import known_context
 from .headers import HeaderNames
-from .in_flight import InFlight
-from .keys import Keys, keys_with
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
-from .marks import ATTRIBUTE, Limited, Marks, limited_by, note_wrapped
-from .messages import Messages
-from .quotas import Concurrency, Decision, Hit, Quota
-from .reservation import Reserving
+from .marks import ATTRIBUTE, Limited, limited_by, note_wrapped
+from .quotas import Decision, Hit
 from .runtime import RequestLimit
-from .settings import Settings, check_limit, read_settings
+from .settings import check_limit, read_settings
 from .shield import Shield
 from .signals import limit_decided, tell_decided
-from .storage import Storage, Strategy
 from .stores import Store
-from .strategies import quotas_of, read_limit
-from .telling import Teller
-from .waiting import Turns
 
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
 EXTENSION = "quart_ratelimit"
-
-#: Whom a request counts for.
-KeyFunction = Callable[[], "str | Awaitable[str]"]
 
 R = TypeVar("R", bound=Response)
 
 #: A finding's severity -> the level that it is logged at.
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
-_log = logging.getLogger("quart_ratelimit")
 
-
-def get_remote_address() -> str:
-    """The address of the peer that the request came from, as the server writes it.
-
-    Flask-Limiter's; `client_address` gives an address in one form, and an IPv6 client's network.
-    127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
-    """
-    request = request_at_hand()
-    if request is None:
-        raise RuntimeError("the address of a peer is known in a request or a websocket only")
-    address = request.remote_addr
-    return LOCAL if address in (None, "", NO_PEER) else address
-
-
-get_remote_address.request_fields = ()  # type: ignore[attr-defined]  # for the shield
-
-
-class Limiter:
+class Limiter(Charging):
     """Rate limiting for Quart apps; `init_app` may bind it later, and to several.
 
     The keywords up to ``enabled`` are Flask-Limiter's; every function may be sync or async. Each
@@ -133,23 +101,12 @@ class Limiter:
         doctor: bool | None = None,
         shadow: bool | Asked[bool] | None = None,
     ) -> None:
-        self._given = {
-            name: value for name, value in locals().items() if name not in ("self", "app", "store")
-        }
-        self._key_func: KeyFunction = key_func or client_address()
-        self._given["default_key_func"] = self._key_func
-        self._store = store
-        self._marks = Marks()
-        self._filters: list[Asked[bool]] = []
-        #: Each app's latest binding, in a list that its hooks look into.
-        self._rooms: weakref.WeakKeyDictionary[Quart, list[Binding]] = weakref.WeakKeyDictionary()
-        self._latest: Binding | None = None
-        self._turns = Turns(self.charge)
+        own = ("self", "app", "store", "__class__")
+        given = {name: value for name, value in locals().items() if name not in own}
+        super().__init__(given, store=store, enabled=enabled)
         self._warned = False
         self._known_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
         self.app = app
-        self.logger = _log
-        self.enabled = enabled
         if app is not None:
             self.init_app(app)
 
@@ -192,12 +149,6 @@ class Limiter:
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield
 
-    # Its state
-
-    def is_on(self, binding: Binding) -> bool:
-        """Whether it limits this app now: by `enabled`, and by its ``RATELIMIT_ENABLED``."""
-        return self.enabled and bool(binding.config.get(ConfigVars.ENABLED, True))
-
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Limit and charge nothing within this block, in all of the limiter's apps."""
@@ -206,23 +157,6 @@ class Limiter:
             yield
         finally:
             self.enabled = enabled
-
-    @contextmanager
-    def counting_in(self, store: Store, turns: Turns | None = None) -> Iterator[None]:
-        """Count in this store within this block, in all of the limiter's apps: for tests.
-
-        See `quart_ratelimit.testing`. ``turns`` says how `wait` waits there. Nothing is carried
-        over, in or out.
-        """
-        own, self._store = (self._store, self._turns), store
-        self._turns = self._turns if turns is None else turns
-        before = {app: binding for app, (binding,) in self._rooms.items()}
-        self._rebind({})
-        try:
-            yield
-        finally:
-            self._store, self._turns = own
-            self._rebind(before)
 
     # Rules
 
@@ -380,222 +314,6 @@ class Limiter:
             return ""
         return (await binding.gate.context()).identity
 
-    # The store
-
-    @property
-    def initialized(self) -> bool:
-        """Whether the limiter is bound to an app that it limits."""
-        return self._latest is not None
-
-    @property
-    def store(self) -> Store:
-        """Where the limiter counts. Raises `ConfigurationError` before `init_app`."""
-        binding = self._binding() or self._latest
-        if binding is not None:
-            return binding.store
-        if self._store is not None:
-            return self._store
-        raise ConfigurationError("this Limiter is bound to no app: call limiter.init_app(app)")
-
-    @property
-    def storage(self) -> Storage:
-        """The store as Flask-Limiter knows it. Raises `ConfigurationError` before `init_app`."""
-        return self._bound().storage
-
-    @property
-    def limiter(self) -> Strategy:
-        """Single limits by key. Raises `ConfigurationError` before `init_app`."""
-        return self._bound().strategy
-
-    async def reset(self, limit: str | Quota | None = None, key: str | None = None) -> int:
-        """Forget all that was counted, or what one key used of a limit; how many counters.
-
-        Raises `StoreError`.
-        """
-        if limit is not None:
-            return await self.store.reset(await self._hits(limit, key, 1))
-        count = await self.store.clear()
-        self.logger.info("Storage has been reset and all limits cleared")
-        return count
-
-    async def hit(
-        self,
-        limit: str | Quota | None = None,
-        key: str | None = None,
-        *,
-        requests: int | None = None,
-        duration: int | None = None,
-        cost: int = 1,
-    ) -> Decision:
-        """Charge a key, by default the request's: true while the limit allows it.
-
-        ``hit("10/minute", key)`` or ``hit(requests=10, duration=60)`` (seconds). With several
-        limits in the text, all or none are charged, and the answer is that of the one that
-        refused, else of the one with least left.
-        Raises `InvalidLimit`; what happens when the store is away is the limiter's policy.
-        """
-        quotas = self.quotas(limit, requests=requests, duration=duration)
-        bucket = self.keys.join(await self.identify() if key is None else key)
-        return min(await self.charge([Hit(quota, bucket, cost) for quota in quotas]), key=tightness)
-
-    async def peek(self, limit: str | Quota, key: str | None = None) -> Decision:
-        """What a hit of cost 1 would be told; nothing is charged. Raises `InvalidLimit`."""
-        return await self.hit(limit, key, cost=0)
-
-    async def refund(
-        self, limit: str | Quota, key: str | None = None, *, charged: Decision, cost: int = 1
-    ) -> Decision:
-        """Give back a cost that this decision charged; never more than still counts of it."""
-        hits = await self._hits(limit, key, cost)
-        back = [hit._replace(cost=-hit.cost, at_ms=charged.at_ms) for hit in hits]
-        return min(await self.charge(back), key=tightness)
-
-    async def wait(
-        self, limit: str | Quota, key: str | None = None, *, seconds: float, cost: int = 1
-    ) -> Decision:
-        """Charge a key as soon as the limit allows it, at most so many seconds from now.
-
-        Fair among the callers of this worker, and false without waiting when it cannot be in time.
-        Works outside a request as well, for background tasks and outbound calls.
-        """
-        return min(
-            await self._turns.take(await self._hits(limit, key, cost), seconds), key=tightness
-        )
-
-    def reserve(self, limit: str | Quota, key: str | None = None, *, cost: int) -> Reserving:
-        """``async with limiter.reserve("10000/hour", cost=estimate) as reservation:``.
-
-        Charges the estimate on entry or raises `RateLimitExceeded`; `Reservation.settle` says in
-        the block what it cost in truth. A block that fails unsettled is given back whole.
-        """
-        if type(cost) is not int or cost < 1:
-            raise InvalidLimit(f"cost={cost!r} is not a positive whole number; write e.g. cost=100")
-        for quota in self.quotas(limit):
-            if cost > quota.capacity:
-                raise InvalidLimit(f"cost={cost} can never be allowed by '{quota}'")
-
-        async def ask() -> tuple[list[Hit], Teller]:
-            who = await self.identify() if key is None else key
-            return await self._hits(limit, who, cost), await self._teller(who, "reserve")
-
-        return Reserving(self.charge, ask)
-
-    def in_flight(
-        self,
-        amount: int,
-        key: str | None = None,
-        *,
-        key_func: KeyFunction | None = None,
-        scope: str | None = None,
-        lease: int = 60,
-    ) -> InFlight:
-        """At most ``amount`` at a time of each key across all workers.
-
-        Decorates a view, under its route, and is held until its response, a stream too, has been
-        sent; or guards a block, ``async with limiter.in_flight(5, key):``. A worker that dies
-        frees its places after ``lease`` seconds. Raises `InvalidLimit`.
-        """
-        quota = Concurrency(amount, lease)
-
-        async def ask(default_scope: str) -> tuple[Hit, Teller]:
-            who = await self.identify(key_func) if key is None else key
-            hit = Hit(quota, self.keys.slot(who, scope or default_scope))
-            return hit, await self._teller(who, scope or "in_flight")
-
-        return InFlight(quota, self.charge, ask)
-
-    def messages(
-        self,
-        limit: str | Quota,
-        key: str | None = None,
-        *,
-        key_func: KeyFunction | None = None,
-        scope: str | None = None,
-        per_connection: bool = False,
-        cost: int | Asked[int] = 1,
-        on_breach: str | Asked[Any] = "close",
-    ) -> Messages:
-        """Limit what the client of a websocket sends: by its key, or each connection by itself.
-
-        Decorates a view, under its ``@app.websocket``, or guards a block, ``async with
-        limiter.messages("10/second"):``; there ``websocket.receive`` gives only what the limit
-        allows. ``cost`` may be a function of the message, such as `message_bytes`. A breach may
-        "close" the connection with code 1008, be answered by an "error" in JSON, "drop" the
-        message, or "raise" `RateLimitExceeded` where it is received; or a function is given the
-        `RequestLimit`, and what it answers with is sent. Raises `InvalidLimit`,
-        `ConfigurationError`.
-        """
-        quotas_of(limit, self._strategy())
-
-        async def hits(default_scope: str) -> list[Hit]:
-            if not (self.enabled or self.initialized):
-                return []  # switched off from the start
-            if (await self._bound().gate.context()).free:
-                return []
-            who = token_hex(8) if per_connection else key
-            bucket = self.keys.slot(
-                await self.identify(key_func) if who is None else who, scope or default_scope
-            )
-            return [Hit(quota, bucket) for quota in quotas_of(limit, self._strategy())]
-
-        charge = self._charge_here if per_connection else self.charge
-        return Messages(self, charge, hits, cost=cost, on_breach=on_breach)
-
-    async def _hits(self, limit: str | Quota, key: str | None, cost: int) -> list[Hit]:
-        bucket = self.keys.join(await self.identify() if key is None else key)
-        return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
-
-    async def _teller(self, who: str, scope: str) -> Teller:
-        """Who is to be told of decisions on limits that belong to no rule."""
-        binding = self._binding()
-        if binding is None or not self.enabled:
-            return Teller(refusal)
-        return await binding.gate.teller(who, scope)
-
-    async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
-        """Charge all hits or none; a disabled limiter allows and charges nothing."""
-        binding = self._binding() or self._latest
-        if not (self.enabled if binding is None else self.is_on(binding)):
-            return [Decision(True, hit.quota.amount, 0, 0) for hit in hits]
-        decisions = await self.store.hit(hits)
-        if limit_decided.receivers and hits and hits[0].cost > 0:
-            tell_decided(self, hits, decisions)
-        return decisions
-
-    async def _charge_here(self, hits: Sequence[Hit]) -> list[Decision]:
-        """As `charge`, in this worker alone."""
-        binding = self._bound()
-        if not self.is_on(binding):
-            return await self.charge(hits)
-        decisions = await binding.local.hit(hits)
-        if limit_decided.receivers:
-            tell_decided(self, hits, decisions)
-        return decisions
-
-    def quotas(
-        self,
-        limit: str | Quota | None = None,
-        *,
-        requests: int | None = None,
-        duration: int | None = None,
-    ) -> list[Quota]:
-        """The quotas of a limit given in any of its spellings. Raises `InvalidLimit`."""
-        return read_limit(limit, requests, duration, self._strategy())
-
-    @property
-    def keys(self) -> Keys:
-        """How the limiter's keys are made: with clients in clear, or by their pseudonyms."""
-        binding = self._binding() or self._latest
-        return binding.settings.keys if binding else keys_with(self._given["key_secret"])
-
-    async def identify(self, key: KeyFunction | None = None) -> str:
-        """Whom the current request counts for, by this key function or else the limiter's."""
-        if request_at_hand() is None:
-            raise ConfigurationError("outside a request say whom to count: hit(limit, key)")
-        binding = self._binding()
-        own = binding.settings.key_func if binding else self._key_func
-        return str(await ask(key or own))
-
     # One request
 
     def _watch(self, app: Quart) -> None:
@@ -652,17 +370,6 @@ class Limiter:
                 "%s is not limited: call limiter.init_app(app) to bind its Limiter", limited.name
             )
 
-    # One app
-
-    def binding_for(self, app: Quart) -> Binding | None:
-        """The limiter's settings and rooms in that app; None if it is not limited."""
-        latest = self._rooms.get(app)
-        return latest[-1] if latest else None
-
-    def _binding(self) -> Binding | None:
-        app = app_at_hand()
-        return None if app is None else self.binding_for(app)
-
     def _refusal(self, app: Quart, hits: Sequence[Hit]) -> Sequence[Decision] | None:
         """What is refused for certain, for a shield; nothing while the limiter is off."""
         binding = self._rooms[app][-1]
@@ -674,37 +381,6 @@ class Limiter:
             tell_decided(self, hits, decisions)
         return decisions
 
-    def _bind(self, settings: Settings, config: Mapping[str, Any]) -> Binding:
-        return bind(
-            self,
-            settings,
-            config=config,
-            marks=self._marks,
-            filters=self._filters,
-            store=self._store,
-        )
-
-    def _rebind(self, known: Mapping[Quart, Binding]) -> None:
-        """Give each app its known binding, or else a new one."""
-        latest = self._latest
-        for app, (binding,) in list(self._rooms.items()):
-            new = known.get(app)
-            if new is None:
-                new = self._bind(binding.settings, binding.config)
-            self._rooms[app][:] = [new]
-            if binding is latest:
-                self._latest = new
-
-    def _strategy(self) -> str | None:
-        binding = self._binding() or self._latest
-        return binding.settings.strategy if binding else self._given["strategy"]
-
-    def _bound(self) -> Binding:
-        binding = self._binding() or self._latest
-        if binding is None:
-            raise ConfigurationError("this Limiter is bound to no app: call limiter.init_app(app)")
-        return binding
-
     async def _start(self, app: Quart) -> None:
         binding = self._rooms[app][-1]
         binding.gate.check_views()
@@ -715,8 +391,3 @@ class Limiter:
 
     async def _close(self, app: Quart) -> None:
         await self._rooms[app][-1].store.aclose()
-
-
-def tightness(decision: Decision) -> tuple[bool, int]:
-    """Sorts the first refusal, else the decision with least left, to the front."""
-    return (decision.allowed, decision.remaining)
