@@ -18,6 +18,7 @@ from quart_ratelimit import (
     Limiter,
     MovingWindow,
     Quota,
+    RateLimitExceeded,
 )
 from quart_ratelimit.quotas import StrictWindow
 from quart_ratelimit.stores import MemoryStore, RememberingStore, Store, plan
@@ -173,6 +174,16 @@ async def test_a_text_with_one_period_twice_counts_its_limits_apart(make: Make) 
     app, limiter = make()
     view(app, "/", limiter.limit("3/minute; 9/minute", name="odd"))
     assert await ask(app, "/", 4) == [200, 200, 200, 429]
+
+
+async def test_places_in_flight_are_kept_when_their_number_changes() -> None:
+    limiter = Limiter(app=Quart(__name__), store=MemoryStore())
+    async with limiter.in_flight(3, "ann"), limiter.in_flight(3, "ann"):
+        with pytest.raises(RateLimitExceeded):
+            async with limiter.in_flight(2, "ann"):
+                pass
+        async with limiter.in_flight(3, "ann"):
+            pass
 
 
 async def test_two_limits_of_a_function_do_not_share_a_name(make: Make) -> None:

@@ -225,6 +225,23 @@ async def test_while_the_store_is_away_the_page_says_so() -> None:
     assert (await operator.reset(who="ann")).status_code == 503
 
 
+async def test_a_limit_in_shadow_is_marked_with_what_it_would_refuse() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(who, app=app, store=MemoryStore())
+    app.register_blueprint(dashboard(limiter, guard=is_operator))
+
+    @app.get("/")
+    @limiter.limit("2/hour", shadow=True)
+    async def index() -> str:
+        return "hello"
+
+    assert await statuses(app, 5) == [200] * 5
+    operator = Operator(app)
+    await operator.load()
+    (row,) = (await operator.ask("state"))["limits"]
+    assert (row["shadow"], row["allowed"], row["refused"]) == (True, 2, 3)
+
+
 async def test_rows_are_bounded() -> None:
     limiter = Limiter(who, store=MemoryStore())
     tally = Tally(limiter, now_ms=lambda: 0)

@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from quart_ratelimit import ConfigurationError, Limiter, StoreError, client_address
+from quart_ratelimit import ConfigurationError, Limit, Limiter, StoreError, client_address
 from quart_ratelimit.checkup import startup_findings, workers
 from quart_ratelimit.cli import cli
 from quart_ratelimit.client import proxy_finding
@@ -221,6 +221,8 @@ def by_user() -> str | None:
         ({"QRL031"}, ["10/hour; 20/hour"], {}),
         ({"QRL033"}, [], {}),
         ({"QRL034"}, ["9/minute"], {"enabled": False}),
+        ({"QRL035"}, ["9/minute"], {"shadow": True}),
+        ({"QRL035"}, [], {"default_limits": [Limit("9/minute; 9/hour", shadow=True)]}),
         (set(), ["9/minute"], {"key_func": client_address("10.0.0.0/8")}),
         ({"QRL021"}, ["9/minute"], {"key_func": lambda: "all"}),
         ({"QRL022"}, ["9/minute"], {"key_func": by_user}),

@@ -23,6 +23,7 @@ FLOORS = {
     "exemptions": 1,
     "forwarded": 1,
     # know no more than those
+    "answers": 2,
     "connection": 2,
     "keys": 2,
     "signals": 2,

@@ -24,18 +24,18 @@ class Memo:
     __slots__ = ("_answers", "asked")
 
     def __init__(self) -> None:
-        #: How often it was asked: what was made without asking is the same for all requests.
-        self.asked = 0
+        #: While somebody wants to know: the functions asked, in order, and their answers.
+        self.asked: list[tuple[Callable[..., Any], Any]] | None = None
         # The function is kept beside its answer, so that no other can take over its id.
         self._answers: dict[int, tuple[Callable[..., Any], Any]] = {}
 
     async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
         """The function's first answer. The arguments must depend on the function alone."""
-        self.asked += 1
         known = self._answers.get(id(function))
-        if known is None:
-            return await self._settle(function, function(*args))
-        return known[1]
+        answer = await self._settle(function, function(*args)) if known is None else known[1]
+        if self.asked is not None:
+            self.asked.append((function, answer))
+        return answer
 
     def text(self, function: Callable[[], Any]) -> str | Awaitable[Any]:
         """As `ask`: the answer itself if it is text at once, which costs no coroutine."""

@@ -136,7 +136,7 @@ class Charging(Bound):
         sent; or guards a block, ``async with limiter.in_flight(5, key):``. A worker that dies
         frees its places after ``lease`` seconds. Raises `InvalidLimit`.
         """
-        quota = Concurrency(amount, lease)
+        quota = Concurrency(amount, lease, counted_as="in_flight")  # whatever the amount
 
         async def ask(default_scope: str) -> tuple[Hit, Teller]:
             who = await self.identify(key_func) if key is None else key

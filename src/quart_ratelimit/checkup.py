@@ -22,6 +22,9 @@ def startup_findings(app: Any, binding: Binding) -> list[Finding]:
     if isinstance(binding.backend, RedisStore):
         found += binding.backend.findings()
     found += _of_policy(app, binding)
+    if binding.settings.shadow is True:
+        seen = "the whole limiter is in shadow, by shadow=True or RATELIMIT_SHADOW"
+        found.append(Finding("QRL035", seen, "Leave it out once you know enough."))
     return found
 
 

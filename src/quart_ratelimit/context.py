@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .answers import Answers
 from .callables import Memo
 from .errors import RateLimitExceeded
 from .exemptions import ExemptionScope
@@ -53,6 +54,8 @@ class Route:
     free_before: bool = False
     #: What applies at each stage, where no function has a say in it; the resolver's notes.
     stages: dict[Any, Any] = field(default_factory=dict)
+    #: The same where functions have, by their answers.
+    answers: dict[Any, Answers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.static = self.endpoint.rpartition(".")[2] == "static"

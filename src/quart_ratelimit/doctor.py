@@ -78,6 +78,11 @@ def _of_limits(lines: Sequence[Line]) -> Iterator[Finding]:
     places: dict[Any, list[Line]] = {}
     for line in lines:
         rule = line.limit
+        if rule.shadow:
+            if rule.rule is not None and rule.rule.shadow:
+                seen = f"{line.where or line.source}: '{rule.limit}' is in shadow"
+                yield Finding("QRL035", seen, "Leave shadow= out once you know enough.")
+            continue
         place = (
             line.where, line.source == "meta", line.method, rule.key_func, str(rule.scope),
             rule.methods, rule.exempt_when, rule.deduct_when, rule.cost, rule.shared,

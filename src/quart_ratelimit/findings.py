@@ -50,6 +50,7 @@ CODES = {
     "QRL032": Code("error", "The limit never runs."),
     "QRL033": Code("info", "Nothing is limited."),
     "QRL034": Code("info", "The limiter is switched off."),
+    "QRL035": Code("info", "A limit in shadow refuses nothing."),
 }
 
 

@@ -20,8 +20,8 @@ from .strategies import strategy as strategy_by_name
 
 #: Milliseconds between two looks at the file.
 PAUSE_MS = 1000
-#: Bytes: what is longer is no file of limits, and reading it would keep the event loop.
-LARGEST = 100_000
+#: Bytes, a thousand limits: the event loop waits while a file is parsed.
+LARGEST = 32_768
 
 _log = logging.getLogger("quart_ratelimit")
 

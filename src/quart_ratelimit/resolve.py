@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from .answers import Answers
 from .callables import Memo
 from .context import Context
 from .errors import InvalidLimit
@@ -70,22 +71,39 @@ class Resolver:
         return rules
 
     async def find(self, context: Context, limited: Limited | None, memo: Memo) -> Rules:
-        """As `known`, found out anew; known from then on unless a function has a say in it."""
+        """As `known`, found out anew; known from then on, or known again by functions' answers."""
         stage = (limited, context.with_blueprints, context.with_defaults)
-        asked = memo.asked
+        keeps = limited in (None, context.route.limited)
+        answers = context.route.answers.get(stage) if keeps else None
+        if answers is not None:
+            found = await answers.find(memo)
+            if found is not None:
+                rules: Rules
+                rules, context.with_blueprints, context.with_defaults = found
+                return rules
+        asked: list[Any] = []
+        memo.asked = asked
+        rules = await self._find_out(context, limited, memo)
+        memo.asked = None
+        if keeps:
+            rules = rules._replace(lone=self._lone(rules, context))
+            self._keep(context, stage, asked, rules)
+        return rules
+
+    async def _find_out(self, context: Context, limited: Limited | None, memo: Memo) -> Rules:
         if limited is None:
             limits = await self._before_view(context, memo)
-            general: Iterable[Limit] = self._settings.meta_limits
-        else:
-            limits, general = await self.of_function(context, limited, memo), ()
-        rules = await self._rules(context, limits, general, memo)
-        if memo.asked == asked and limited in (None, context.route.limited):
-            rules = rules._replace(fields=_fields(rules), lone=_lone(rules, context))
-            flags = (context.with_blueprints, context.with_defaults)
-            context.route.stages[stage] = (rules, *flags)
-            if stage == (None, False, False):
-                context.route.free_before = not any((*rules[:4], *flags))
-        return rules
+            return await self._rules(context, limits, self._settings.meta_limits, memo)
+        return await self._rules(context, await self.of_function(context, limited, memo), (), memo)
+
+    def _keep(self, context: Context, stage: Any, asked: Sequence[Any], rules: Rules) -> None:
+        route, flags = context.route, (context.with_blueprints, context.with_defaults)
+        if asked:
+            route.answers.setdefault(stage, Answers()).keep(asked, (rules, *flags))
+            return
+        route.stages[stage] = (rules._replace(fields=_fields(rules)), *flags)
+        if stage == (None, False, False):
+            route.free_before = not any((*rules[:4], *flags))
 
     async def of_function(
         self, context: Context, limited: Limited, memo: Memo
@@ -97,6 +115,16 @@ class Resolver:
         if _none_override(explicit):
             explicit += await self._of_blueprints(context, memo)
         return await self._with_defaults(context, explicit, memo)
+
+    def _lone(self, rules: Rules, context: Context) -> tuple[RuntimeLimit, str] | None:
+        if len(rules.limits) != 1 or rules.metas or rules.general or rules.shadows:
+            return None
+        (limit,) = rules.limits
+        if limit.exempt_when or limit.deduct_when or callable(limit.scope) or callable(limit.cost):
+            return None
+        if self._settings.request_identifier or context.identity != context.route.endpoint:
+            return None  # a function says what the request is called
+        return limit, limit.full_scope(limit.scope, context.identity, context.route.method)
 
     async def for_fallback(self, context: Context) -> Rules:
         """What replaces all limits while the store is away."""
@@ -288,17 +316,6 @@ def _fields(rules: Rules) -> tuple[bytes, ...] | None:
             return None
         found.update(fields)
     return tuple(sorted(found))
-
-
-def _lone(rules: Rules, context: Context) -> tuple[RuntimeLimit, str] | None:
-    if len(rules.limits) != 1 or rules.metas or rules.general or rules.shadows:
-        return None
-    (limit,) = rules.limits
-    if limit.exempt_when or limit.deduct_when or callable(limit.scope) or callable(limit.cost):
-        return None
-    if context.identity != context.route.endpoint:
-        return None  # a function says what the request is called
-    return limit, limit.full_scope(limit.scope, context.identity, context.route.method)
 
 
 def _quota(limit: RuntimeLimit) -> Quota:

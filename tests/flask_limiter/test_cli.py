@@ -279,3 +279,14 @@ def test_flask_limiters_module_names_lead_here() -> None:
     command: Callable[..., Any] = cli.cli.commands["limits"]
     options = {option for parameter in command.params for option in parameter.opts}  # type: ignore[attr-defined]
     assert {"--endpoint", "--path", "--method", "--key", "--watch"} <= options
+
+
+def test_a_limit_in_shadow_is_listed_as_such(make: Make) -> None:
+    app, limiter = make()
+    view(app, "/", limiter.limit("1/minute", shadow=True))
+    view(app, "/some", limiter.limit("2/minute", shadow=exempt))
+    output = run(app, "limits")
+    assert "1 per 1 minute {shadow}" in output
+    assert re.search(r"2 per 1 minute \{shadow: .*test_cli\.exempt\(\)\}", output)
+    found = json.loads(run(app, "limits", "--json"))
+    assert '"shadow": true' in json.dumps(found)
