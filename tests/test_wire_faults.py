@@ -14,6 +14,7 @@ from quart_ratelimit.stores import RedisStore
 from .algorithms import RATES
 from .algorithms import name as name_of
 from .cluster import until
+from .fuzz import replies as fuzz
 from .proxy import Proxy, break_at, lose
 from .servers import RedisServer
 
@@ -190,3 +191,21 @@ async def test_a_request_of_two_limits_that_is_cancelled_is_charged_whole_or_not
             await asyncio.gather(leaving, return_exceptions=True)
         looks = await store.hit([hit._replace(cost=0) for hit in hits])
         assert [1_000_000 - looks[0].remaining, 1 - looks[1].remaining] in ([0, 0], [1, 1])
+
+
+def test_of_changed_replies_none_admits_who_it_must_not_and_the_next_is_right(  # T-13
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counts = fuzz.run(400, seed=21)
+    assert counts["surplus: exact"] > 20
+    assert counts["replaced: error"] > 20
+    with capsys.disabled():
+        print(f" {counts.total():,} replies", end="")
+
+
+@pytest.mark.slow
+def test_of_20_000_changed_replies_none_admits_who_it_must_not(  # T-13
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with capsys.disabled():
+        print(f" {fuzz.run(20_000, seed=22).total():,} replies", end="")

@@ -166,7 +166,7 @@ class _Link:
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self._sha = ""
+        self._prepared = False
         self._clock_offset_ms = 0
         self._clock_asked_ms = -CLOCK_TRUSTED_MS
         self._batchers: dict[int, Batcher[Sequence[Hit], list[Decision]]] = {}
@@ -202,9 +202,10 @@ class _Link:
 
     async def prepare(self) -> None:
         """Find the nodes, load the script on each, and read the clock."""
-        if not self._sha:
+        if not self._prepared:
             await self.client.initialize()
-            self._sha = await self.client.script_load(plan.script())
+            await self.client.script_load(plan.script())
+            self._prepared = True
         if not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS:
             self._clock_asked_ms = monotonic_ms()
             node = self.client.get_random_primary_node()
@@ -226,7 +227,7 @@ class _Link:
         return [store_error(a) if isinstance(a, Exception) else a for a in answers]
 
     async def _run(self, batch: plan.Plan) -> Any:
-        command: list[Any] = ["EVALSHA", self._sha, len(batch.keys), *batch.keys, batch.argument()]
+        command: list[Any] = ["EVALSHA", plan.sha(), len(batch.keys), *batch.keys, batch.argument()]
         try:
             return await self.client.execute_command(*command)
         except NoScriptError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -26,6 +27,12 @@ def script() -> str:
         parts.append(f"makers['{name}'] = function()\n{source}end")
     driver = resources.files(__package__).joinpath("decide.lua").read_text("utf-8")
     return "\n".join([*parts, driver])
+
+
+@cache
+def sha() -> str:
+    """What EVALSHA calls the script; not what a reply says, which may be another's."""
+    return hashlib.sha1(script().encode(), usedforsecurity=False).hexdigest()
 
 
 def pattern(prefix: str) -> str:

@@ -200,7 +200,7 @@ class _Link:
         self._in_flight = in_flight
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
-        self._sha = ""
+        self._prepared = False
         self._counters = False
         self._clock_offset_ms = 0
         self._clock_asked_ms = -CLOCK_TRUSTED_MS
@@ -228,7 +228,7 @@ class _Link:
 
     async def prepare(self) -> None:
         """Load the script, read the clock, and see whether ``EXPIRE NX`` (Redis 7.0) is known."""
-        if self._sha:
+        if self._prepared:
             return
         probe = f"{self._prefix}:probe"
         async with self.client.pipeline(transaction=True) as pipe:
@@ -245,7 +245,8 @@ class _Link:
                     raise
                 self._counters = False  # an older Redis: the script counts fixed windows as well
         self._set_clock(await self.client.time())
-        self._sha = await self.client.script_load(plan.script())
+        await self.client.script_load(plan.script())
+        self._prepared = True
 
     def _set_clock(self, reply: Any) -> None:
         seconds, micros = map(int, reply)
@@ -290,7 +291,7 @@ class _Link:
         commands = 2 * len(packed)
         if argument:
             packed.append(
-                wire.command("EVALSHA", self._sha, len(batch.keys), *batch.keys, argument)
+                wire.command("EVALSHA", plan.sha(), len(batch.keys), *batch.keys, argument)
             )
         if ask_clock:
             packed.append(wire.TIME)
@@ -308,7 +309,7 @@ class _Link:
             # Redis restarted or was flushed. Nothing ran for those hits, so sending them again
             # charges nobody twice.
             await self.client.script_load(plan.script())
-            reply = await self.client.evalsha(self._sha, len(batch.keys), *batch.keys, argument)
+            reply = await self.client.evalsha(plan.sha(), len(batch.keys), *batch.keys, argument)
         return replies[::2], reply
 
 
