@@ -248,7 +248,7 @@ class Gate:
                     instead = await self._resolver.for_fallback(context)
                     await self._fallback.check(context, instead, context.memo)
         except (RateLimitExceeded, LimiterUnavailable) as error:
-            self._describe(error, context.limits)
+            self._describe(error, context.limits, context.beyond)
             raise
         except HTTPException:
             raise
@@ -257,7 +257,9 @@ class Gate:
                 raise
             _log.exception("Failed to rate limit. Swallowing error")
 
-    def _describe(self, error: Error, limits: Sequence[RequestLimit]) -> None:
+    def _describe(
+        self, error: Error, limits: Sequence[RequestLimit], beyond: Sequence[RequestLimit] = ()
+    ) -> None:
         """Tell handlers and templates, and the client in JSON if the settings say so."""
         if isinstance(error, RateLimitExceeded):
             error.limits = tuple(limits)
@@ -265,7 +267,7 @@ class Gate:
         if not self._settings.problem_details or request is None:
             return
         if wants_problem(request.accept_mimetypes):
-            error.problem = describe(error, limits)
+            error.problem = describe(error, [*limits, *beyond])
 
     def note_refused(self, hits: Sequence[Hit], key_func: Any) -> None:
         """Tell the shield of a refusal, if nothing but the connection was asked for its key."""

@@ -548,7 +548,7 @@ class Limiter:
     async def _teller(self, who: str, scope: str) -> Teller:
         """Who is to be told of decisions on limits that belong to no rule."""
         binding = self._binding()
-        if binding is None or not self.enabled:
+        if binding is None or not self.is_on(binding):
             return Teller(refusal)
         return await binding.gate.teller(who, scope)
 
