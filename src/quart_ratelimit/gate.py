@@ -96,15 +96,17 @@ class Gate:
                 context.looks = ()
         await self._check(context, limited, memo)
 
-    async def teller(
-        self, *args: str, refuse: Callable[[Hit, Decision], Error] = refusal
-    ) -> Teller:
-        """Who is to be told of decisions on limits that belong to no rule, by client and scope.
+    async def know_request(self) -> None:
+        """See that the request, if there is one, is known to `teller`: it may ask user functions.
 
-        Ask before the charge: the request may be made known by functions of the user's.
+        To be asked before a charge, and only where responses have fields.
         """
-        told = self._settings.headers_enabled and request_at_hand() is not None
-        context = await self.context() if told else known_context(self._extension)
+        if request_at_hand() is not None:
+            await self.context()
+
+    def teller(self, *args: str, refuse: Callable[[Hit, Decision], Error] = refusal) -> Teller:
+        """Who is to be told of decisions on limits that belong to no rule, by client and scope."""
+        context, told = known_context(self._extension), self._settings.headers_enabled
         return Teller(refuse, self._extension, context, args, told, self._describe)
 
     def after_request(self, response: Response, *, headers: bool) -> Awaitable[None] | None:

@@ -33,7 +33,7 @@ from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLi
 from .marks import ATTRIBUTE, Limited, Marks, limited_by, note_wrapped
 from .messages import Messages
 from .quotas import Concurrency, Decision, Hit, Quota
-from .reservation import Reserving
+from .reservation import Reserving, Tell
 from .runtime import RequestLimit
 from .settings import Settings, check_limit, read_settings
 from .shield import Shield
@@ -474,7 +474,7 @@ class Limiter:
             if cost > quota.capacity:
                 raise InvalidLimit(f"cost={cost} can never be allowed by '{quota}'")
 
-        async def ask() -> tuple[list[Hit], Teller]:
+        async def ask() -> tuple[list[Hit], Tell]:
             who = await self.identify() if key is None else key
             return await self._hits(limit, who, cost), await self._teller(who, "reserve")
 
@@ -497,7 +497,7 @@ class Limiter:
         """
         quota = Concurrency(amount, lease)
 
-        async def ask(default_scope: str) -> tuple[Hit, Teller]:
+        async def ask(default_scope: str) -> tuple[Hit, Tell]:
             who = await self.identify(key_func) if key is None else key
             hit = Hit(quota, self.keys.slot(who, scope or default_scope))
             return hit, await self._teller(who, scope or "in_flight")
@@ -545,12 +545,28 @@ class Limiter:
         bucket = self.keys.join(await self.identify() if key is None else key)
         return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
 
-    async def _teller(self, who: str, scope: str) -> Teller:
+    async def _teller(self, who: str, scope: str) -> Tell:
         """Who is to be told of decisions on limits that belong to no rule."""
         binding = self._binding()
-        if binding is None or not self.is_on(binding):
-            return Teller(refusal)
-        return await binding.gate.teller(who, scope)
+        if binding is not None and binding.settings.headers_enabled and self.is_on(binding):
+            await binding.gate.know_request()
+            return binding.gate.teller(who, scope)
+        return functools.partial(self._refused, binding, who, scope)
+
+    def _refused(
+        self,
+        binding: Binding | None,
+        who: str,
+        scope: str,
+        hits: Sequence[Hit],
+        decisions: Sequence[Decision],
+    ) -> Exception | None:
+        """The error of a refusal, where responses tell of nothing else."""
+        for decision in decisions:
+            if not decision.allowed:
+                tell = Teller(refusal) if binding is None else binding.gate.teller(who, scope)
+                return tell(hits, decisions)
+        return None
 
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""
