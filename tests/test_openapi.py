@@ -101,6 +101,15 @@ async def test_a_limit_on_some_methods_is_documented_there() -> None:
     assert set(await answers(app, method="post")) == {"200", "429"}
 
 
+async def test_a_limit_in_shadow_refuses_nothing() -> None:
+    app, limiter = site(default_limits=None)
+    view(app, "/it", limiter.limit("1/minute", shadow=True))
+    view(app, "/both", limiter.limit("9/minute"), limiter.limit("1/minute", shadow=True))
+    assert set(await answers(app)) == {"200"}
+    both = (await answers(app, "/both"))["429"]["description"]
+    assert both == "Too many requests. Limits: 9 per 1 minute."
+
+
 async def test_functions_are_not_asked() -> None:
     app, limiter = site()
 

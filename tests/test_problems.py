@@ -47,6 +47,15 @@ async def test_a_client_that_takes_json_is_told_which_policies_it_violated(accep
     assert '"page:1/minute";r=0' in response.headers["RateLimit"]
 
 
+async def test_all_policies_that_refuse_are_violated() -> None:
+    app = Quart(__name__)
+    Limiter(app=app, problem_details=True, default_limits=["1/minute; 1/hour; 9/day"])
+    app.add_url_rule("/", "page", lambda: "OK")
+    problem = await (await refused(app)).get_json(force=True)
+    assert problem["violated-policies"] == ["page:1/minute", "page:1/hour"]
+    assert problem["retry_after"] > 60
+
+
 async def test_a_browser_gets_a_page() -> None:
     response = await refused(site(), Accept=BROWSER)
     assert response.headers["Content-Type"].startswith("text/html")

@@ -194,6 +194,27 @@ async def test_two_keys_are_two_limits() -> None:
     assert states(await ask(app)) == {"reserve:100/hour": 98, "reserve:100/hour#2": 98}
 
 
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_no_loop_makes_fields_that_are_too_long(refuses: bool) -> None:
+    app, limiter = site()
+
+    @app.get("/")
+    async def index() -> str:
+        for number in range(1000):
+            async with limiter.reserve(FixedWindow(2, HOUR, name=f"of {number}"), cost=1):
+                pass
+        async with limiter.reserve(FixedWindow(2, HOUR, name="last"), "all", cost=2):
+            return "here"
+
+    if refuses:
+        await limiter.hit(FixedWindow(2, HOUR, name="last"), "all")
+    response = await ask(app)
+    told = states(response)
+    assert len(response.headers["RateLimit"] + response.headers["RateLimit-Policy"]) < 2000
+    assert (response.status_code, told.get("last")) == ((429, 1) if refuses else (200, None))
+    assert told["of 0"] == 1
+
+
 async def test_places_in_flight_are_told_and_are_not_the_one_limit_of_older_fields() -> None:
     app, limiter = site()
 
@@ -271,6 +292,18 @@ async def test_outside_a_request_nobody_is_told() -> None:
         async with app.app_context(), limiter.reserve("100/hour", "job", cost=99):
             pytest.fail("entered")
     assert [told.remaining for told in caught.value.limits] == [98]
+
+
+async def test_a_limiter_that_is_switched_off_tells_nothing() -> None:
+    app, limiter = site()
+    app.config["RATELIMIT_ENABLED"] = False
+
+    @app.get("/")
+    async def index() -> str:
+        async with limiter.reserve("1/minute", cost=1):
+            return str(limiter.current_limits)
+
+    assert await (await ask(app)).get_data(as_text=True) == "[]"
 
 
 async def test_a_paused_limiter_tells_nothing() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from secrets import token_hex
 from typing import Any
 
+from .binding import Binding
 from .bound import Bound, KeyFunction
 from .callables import ask
 from .current import request_at_hand
@@ -16,7 +18,7 @@ from .in_flight import InFlight
 from .limits import Asked
 from .messages import Messages
 from .quotas import Concurrency, Decision, Hit, Quota
-from .reservation import Reserving
+from .reservation import Reserving, Tell
 from .signals import limit_decided, tell_decided
 from .stores import Store
 from .strategies import quotas_of, read_limit
@@ -115,7 +117,7 @@ class Charging(Bound):
             if cost > quota.capacity:
                 raise InvalidLimit(f"cost={cost} can never be allowed by '{quota}'")
 
-        async def ask() -> tuple[list[Hit], Teller]:
+        async def ask() -> tuple[list[Hit], Tell]:
             who = await self.identify() if key is None else key
             return await self._hits(limit, who, cost), await self._teller(who, "reserve")
 
@@ -138,7 +140,7 @@ class Charging(Bound):
         """
         quota = Concurrency(amount, lease, counted_as="in_flight")  # whatever the amount
 
-        async def ask(default_scope: str) -> tuple[Hit, Teller]:
+        async def ask(default_scope: str) -> tuple[Hit, Tell]:
             who = await self.identify(key_func) if key is None else key
             hit = Hit(quota, self.keys.slot(who, scope or default_scope))
             return hit, await self._teller(who, scope or "in_flight")
@@ -224,12 +226,28 @@ class Charging(Bound):
         bucket = self.keys.join(await self.identify() if key is None else key)
         return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
 
-    async def _teller(self, who: str, scope: str) -> Teller:
+    async def _teller(self, who: str, scope: str) -> Tell:
         """Who is to be told of decisions on limits that belong to no rule."""
         binding = self._binding()
-        if binding is None or not self.enabled:
-            return Teller(refusal)
-        return await binding.gate.teller(who, scope)
+        if binding is not None and binding.settings.headers_enabled and self.is_on(binding):
+            await binding.gate.know_request()
+            return binding.gate.teller(who, scope)
+        return functools.partial(self._refused, binding, who, scope)
+
+    def _refused(
+        self,
+        binding: Binding | None,
+        who: str,
+        scope: str,
+        hits: Sequence[Hit],
+        decisions: Sequence[Decision],
+    ) -> Exception | None:
+        """The error of a refusal, where responses tell of nothing else."""
+        for decision in decisions:
+            if not decision.allowed:
+                tell = Teller(refusal) if binding is None else binding.gate.teller(who, scope)
+                return tell(hits, decisions)
+        return None
 
 
 def tightness(decision: Decision) -> tuple[bool, int]:

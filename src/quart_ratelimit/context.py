@@ -15,6 +15,9 @@ from .quotas import Concurrency, Decision, Hit
 from .runtime import RequestLimit, RuntimeLimit
 from .stores import Store
 
+#: Limits that a response has room for: servers and proxies bound its fields, often to 8 kB.
+MOST_TOLD = 16
+
 
 @dataclass(eq=False, slots=True)
 class Charge:
@@ -108,12 +111,18 @@ class Context:
         return next((told for told in ordered if not told.shared), ordered[0] if ordered else None)
 
     def tell(self, told: RequestLimit) -> None:
-        """Add a limit that was asked by itself; asked again, it is told of as it stands now."""
+        """Add a limit that was asked by itself; asked again, it is told of as it stands now.
+
+        Of more than `MOST_TOLD` only a refusal is added, in the place of the last.
+        """
         for place, known in enumerate(self.limits):
             if known.limit == told.limit and known.request_args == told.request_args:
                 self.limits[place] = told
                 return
-        self.limits.append(told)
+        if len(self.limits) < MOST_TOLD:
+            self.limits.append(told)
+        elif told.breached:
+            self.limits[-1] = told
 
 
 def _place(told: RequestLimit) -> tuple[bool, int]:

@@ -79,20 +79,19 @@ def rate_limit(
                 quotas = read_limit(limit, requests, duration, settings.strategy)
                 quotas_of[settings.strategy] = quotas
             hits = [Hit(quota, bucket) for quota in quotas]
-            gate, name, tell = binding.gate, scope or NAME, None
-            if settings.headers_enabled:
-                tell = await gate.teller(who, name, refuse=refused)
+            tells = settings.headers_enabled
+            if tells:
+                await binding.gate.know_request()
             decisions = await binding.store.hit(hits)
             if limit_decided.receivers:
-                tell_decided(limiter, hits, decisions, [name] * len(hits))
-            if tell is None:
-                if not [one for one in decisions if not one.allowed]:
-                    return
-                tell = await gate.teller(who, name, refuse=refused)
-            error = tell(hits, decisions)
-            if error is not None:
-                gate.note_refused(hits, key_func)
-                raise error
+                tell_decided(limiter, hits, decisions, [scope or NAME] * len(hits))
+            for decision in decisions:
+                tells = tells or not decision.allowed
+            if tells:
+                error = binding.gate.teller(who, scope or NAME, refuse=refused)(hits, decisions)
+                if error is not None:
+                    binding.gate.note_refused(hits, key_func)
+                    raise error
 
         @functools.wraps(view)
         async def limited(*args: P.args, **kwargs: P.kwargs) -> Any:

@@ -96,15 +96,17 @@ class Gate:
                 context.looks = ()
         await self._check(context, limited, memo)
 
-    async def teller(
-        self, *args: str, refuse: Callable[[Hit, Decision], Error] = refusal
-    ) -> Teller:
-        """Who is to be told of decisions on limits that belong to no rule, by client and scope.
+    async def know_request(self) -> None:
+        """See that the request, if there is one, is known to `teller`: it may ask user functions.
 
-        Ask before the charge: the request may be made known by functions of the user's.
+        To be asked before a charge, and only where responses have fields.
         """
-        told = self._settings.headers_enabled and request_at_hand() is not None
-        context = await self.context() if told else known_context(self._extension)
+        if request_at_hand() is not None:
+            await self.context()
+
+    def teller(self, *args: str, refuse: Callable[[Hit, Decision], Error] = refusal) -> Teller:
+        """Who is to be told of decisions on limits that belong to no rule, by client and scope."""
+        context, told = known_context(self._extension), self._settings.headers_enabled
         return Teller(refuse, self._extension, context, args, told, self._describe)
 
     def after_request(self, response: Response, *, headers: bool) -> Awaitable[None] | None:
@@ -248,7 +250,7 @@ class Gate:
                     instead = await self._resolver.for_fallback(context)
                     await self._fallback.check(context, instead, context.memo)
         except (RateLimitExceeded, LimiterUnavailable) as error:
-            self._describe(error, context.limits)
+            self._describe(error, context.limits, context.beyond)
             raise
         except HTTPException:
             raise
@@ -257,7 +259,9 @@ class Gate:
                 raise
             _log.exception("Failed to rate limit. Swallowing error")
 
-    def _describe(self, error: Error, limits: Sequence[RequestLimit]) -> None:
+    def _describe(
+        self, error: Error, limits: Sequence[RequestLimit], beyond: Sequence[RequestLimit] = ()
+    ) -> None:
         """Tell handlers and templates, and the client in JSON if the settings say so."""
         if isinstance(error, RateLimitExceeded):
             error.limits = tuple(limits)
@@ -265,7 +269,7 @@ class Gate:
         if not self._settings.problem_details or request is None:
             return
         if wants_problem(request.accept_mimetypes):
-            error.problem = describe(error, limits)
+            error.problem = describe(error, [*limits, *beyond])
 
     def note_refused(self, hits: Sequence[Hit], key_func: Any) -> None:
         """Tell the shield of a refusal, if nothing but the connection was asked for its key."""

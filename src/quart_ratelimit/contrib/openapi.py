@@ -99,7 +99,8 @@ def _rules(app: Any, limiter: Limiter, endpoint: str, method: str) -> list[Quota
     found = _at_once(resolver.of_function(context, limited or Limited(endpoint), memo))
     if not exemption & ExemptionScope.APPLICATION:
         found += _at_once(resolver.load_all(binding.settings.application_limits, memo))
-    return sorted({limit.limit: None for limit in found if not limit.exempts(method)})
+    in_force = [one for one in found if one.shadow is not True and not one.exempts(method)]
+    return sorted({limit.limit: None for limit in in_force})
 
 
 class Varying(FixedWindow):

@@ -257,7 +257,7 @@ class _Link:
         if batch_sent.receivers:
             batch_sent.tell(self, size=len(requests))
         try:
-            if not self._sha:
+            if not self._prepared:
                 await self.prepare()
             batch = plan.Plan(
                 requests, prefix=self._prefix, now_ms=self.now_ms(), counters=self._counters
