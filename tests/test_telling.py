@@ -16,6 +16,7 @@ from quart_ratelimit import (
     StoreError,
     rate_limit,
 )
+from quart_ratelimit.context import MOST_TOLD
 from quart_ratelimit.stores import GuardedStore, MemoryStore
 from quart_ratelimit.util import get_remote_address
 
@@ -192,6 +193,26 @@ async def test_two_keys_are_two_limits() -> None:
         return "here"
 
     assert states(await ask(app)) == {"reserve:100/hour": 98, "reserve:100/hour#2": 98}
+
+
+async def test_a_helper_that_is_called_again_is_told_once_as_it_stands() -> None:
+    app, limiter = site()
+
+    @limiter.limit("50/minute", name="mail")
+    async def send() -> None:
+        pass
+
+    @app.get("/<int:mails>")
+    async def index(mails: int) -> str:
+        for number in range(mails):
+            await send()
+            async with limiter.limit("100/hour", scope=str(number)):
+                pass
+        return "here"
+
+    assert states(await ask(app, "/1")) == {"mail": 49, "index:0:100/hour": 99}
+    assert states(await ask(app, "/2"))["mail"] == 47
+    assert len(states(await ask(app, "/30"))) == MOST_TOLD
 
 
 @pytest.mark.parametrize("refuses", [False, True])

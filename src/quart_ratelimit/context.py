@@ -110,6 +110,17 @@ class Context:
         ordered = sorted(self.limits, key=_place)
         return next((told for told in ordered if not told.shared), ordered[0] if ordered else None)
 
+    @property
+    def told(self) -> Sequence[RequestLimit]:
+        """What response fields tell of: each counter once, as it stands now; the last `MOST_TOLD`.
+
+        A helper that is called again and again, or a block in a loop, is asked each time.
+        """
+        if len(self.limits) < 2 and not self.beyond:
+            return self.limits
+        latest = {(one.limit, *one.request_args): one for one in (*self.limits, *self.beyond)}
+        return list(latest.values())[-MOST_TOLD:]
+
     def tell(self, told: RequestLimit) -> None:
         """Add a limit that was asked by itself; asked again, it is told of as it stands now.
 

@@ -139,7 +139,7 @@ class Gate:
         if settings.x_ratelimit:
             write(response.headers, current, self._names, settings.retry_after)
         if settings.draft is not None:
-            limits = [*context.limits, *context.beyond]
+            limits = context.told
             for name, value in settings.draft(limits, current, settings.pseudonym):
                 response.headers.add(name, value)
             if current.breached and response.status_code in (429, 503):
