@@ -60,6 +60,14 @@ async def answers(app: Quart, path: str = "/it", method: str = "get") -> Any:
     return (await document(app))[path][method]["responses"]
 
 
+async def test_a_limit_in_shadow_is_not_documented_but_one_that_may_bind_is() -> None:
+    app, limiter = site(default_limits=[])
+    view(app, "/it", limiter.limit("10/minute", shadow=True))
+    assert "429" not in await answers(app)
+    view(app, "/own", limiter.limit("9/minute", shadow=lambda: True))
+    assert "9 per 1 minute" in (await answers(app, "/own"))["429"]["description"]
+
+
 async def test_a_limited_route_documents_its_refusal_with_its_limits() -> None:
     app, limiter = site()
     view(app, "/it", limiter.limit("10/minute; 50/day"))
