@@ -139,7 +139,8 @@ class RedisServer:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 0.5) as ping:
                     ping.sendall(b"PING\r\n")
-                    if ping.recv(64):
+                    reply = ping.recv(64)
+                    if reply and not reply.startswith(b"-LOADING"):
                         return
             except OSError:
                 time.sleep(0.01)
