@@ -13,9 +13,6 @@ html_title = f"{project} {version}"
 html_copy_source = False
 
 myst_heading_anchors = 3
-# The index names pages that may not be written yet. One that it does not name is still an error.
-suppress_warnings = ["toc.not_readable"]
-
 # Docstrings write `Name` for what is ours.
 default_role = "py:obj"
 add_module_names = False

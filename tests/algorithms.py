@@ -5,6 +5,7 @@ from quart_ratelimit.quotas import (
     Concurrency,
     FixedWindow,
     MovingWindow,
+    Penalty,
     Quota,
     SlidingWindow,
     StrictWindow,
@@ -19,7 +20,7 @@ RATES: list[Quota] = [
     MovingWindow(10, 60),
     GCRA(10, 60),
 ]
-ALL: list[Quota] = [*RATES, Concurrency(10, 60)]
+ALL: list[Quota] = [*RATES, Concurrency(10, 60), Penalty(10, 60)]
 
 
 def name(quota: Quota) -> str:

@@ -34,3 +34,8 @@ def estimate(prompt: str) -> int:
 async def model(prompt: str) -> Reply:
     """A language model."""
     raise NotImplementedError
+
+
+async def banned_keys() -> set[str]:
+    """What the reader keeps of abusers."""
+    raise NotImplementedError

@@ -61,6 +61,7 @@ FLOORS = {
     # the extension, and what stands on it
     "client": 3,
     "checkup": 12,
+    "networks": 4,
     "bound": 12,
     "charging": 13,
     "limiter": 14,

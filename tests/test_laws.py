@@ -11,6 +11,7 @@ from quart_ratelimit.quotas import (
     Concurrency,
     FixedWindow,
     MovingWindow,
+    Penalty,
     SlidingWindow,
     StrictWindow,
 )
@@ -184,11 +185,18 @@ def test_gcra_admits_in_any_time_at_most_its_burst_and_what_the_rate_gives(
 
 jumps = st.one_of(pauses, st.integers(-90_000, -1), st.just(-3_600_000))
 leases = st.builds(Concurrency, amounts, periods)
+penalties = st.builds(
+    Penalty,
+    amounts,
+    periods,
+    blocks=st.lists(st.integers(1, 30), min_size=1, max_size=3),
+    forget=st.integers(1, 60),
+)
 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.one_of(rates, leases),
+    st.one_of(rates, leases, penalties),
     st.lists(st.tuples(jumps, st.integers(1, 3), st.sampled_from("uvwxyz")), max_size=60),
 )
 def test_a_clock_that_goes_back_locks_nobody_out_for_longer_than_full_use_may(
@@ -201,11 +209,14 @@ def test_a_clock_that_goes_back_locks_nobody_out_for_longer_than_full_use_may(
         longest += quota.period_ms // quota.segments
     elif isinstance(quota, GCRA):
         longest = -(-quota.capacity * quota.period_ms // quota.amount)
+    elif isinstance(quota, Penalty):
+        longest = max(quota.period_ms, max(quota.blocks) * 1000)
     store, now = MemoryStore(), START
     for jump, cost, lease in trail:
         now += jump
         (decision,) = store.decide([Hit(quota, "ann", cost, lease=lease)], now)
-        assert decision.reset_ms <= longest
+        kept = quota.forget * 1000 if isinstance(quota, Penalty) else 0
+        assert decision.reset_ms <= longest + kept
         assert (decision.retry_ms or 0) <= longest
 
 

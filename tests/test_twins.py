@@ -13,6 +13,7 @@ from quart_ratelimit.quotas import (
     Concurrency,
     FixedWindow,
     MovingWindow,
+    Penalty,
     SlidingWindow,
     StrictWindow,
 )
@@ -30,6 +31,7 @@ QUOTAS = {
         MovingWindow(7, 13),
         GCRA(7, 13, burst=5),
         Concurrency(4, 13),
+        Penalty(4, 13, blocks=(2, 5, 9), forget=30),
     )
 }
 STEPS = 10_000
@@ -122,6 +124,12 @@ FAULTS = {
         ("if held then state = with", "if true then state = with"),
         ("elseif held or", "elseif"),
         ("if not state.changed[found[1]]", "if true"),
+    ],
+    "penalty": [
+        ("now >= first + period", "now > first + period"),
+        ("now >= fin + spec[4]", "now >= fin + 1"),
+        ("math.min(level + 1, #spec - 4)", "math.min(level + 1, 2)"),
+        ("if hit.at >= first then", "if true then"),
     ],
     "decide": [
         ("not refused then", "true then"),

@@ -16,6 +16,7 @@ from .limiter import Limiter
 from .limits import ApplicationLimit, Limit, MetaLimit, RouteLimit
 from .limits_file import LimitsFile
 from .messages import message_bytes
+from .networks import client_in
 from .quotas import (
     GCRA,
     Concurrency,
@@ -23,6 +24,7 @@ from .quotas import (
     FixedWindow,
     Hit,
     MovingWindow,
+    Penalty,
     Quota,
     SlidingWindow,
     StrictWindow,
@@ -46,6 +48,7 @@ __all__ = [
     "LimitsFile",
     "MetaLimit",
     "MovingWindow",
+    "Penalty",
     "Quota",
     "RateLimitError",
     "RateLimitExceeded",
@@ -55,6 +58,7 @@ __all__ = [
     "StoreError",
     "StrictWindow",
     "client_address",
+    "client_in",
     "message_bytes",
     "rate_limit",
 ]

@@ -56,6 +56,7 @@ def bind(
     config: Mapping[str, Any],
     marks: Marks,
     filters: Sequence[Asked[bool]],
+    denials: Sequence[Asked[bool]],
     store: Store | None,
 ) -> Binding:
     """Make what the settings ask for. Opens nothing. Raises `ConfigurationError`."""
@@ -76,6 +77,7 @@ def bind(
         evaluator=Evaluator(extension, settings, store, standin),
         fallback=Evaluator(extension, settings, standin, standin),
         filters=filters,
+        denials=denials,
     )
     local = store if isinstance(store, MemoryStore) else standin
     storage, strategy = Storage(store), Strategy(store, settings.keys)

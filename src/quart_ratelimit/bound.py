@@ -34,6 +34,7 @@ class Bound:
         self._store = store
         self._marks = Marks()
         self._filters: list[Asked[bool]] = []
+        self._denials: list[Asked[bool]] = []
         #: Each app's latest binding, in a list that its hooks look into.
         self._rooms: weakref.WeakKeyDictionary[Quart, list[Binding]] = weakref.WeakKeyDictionary()
         self._latest: Binding | None = None
@@ -101,6 +102,7 @@ class Bound:
             config=config,
             marks=self._marks,
             filters=self._filters,
+            denials=self._denials,
             store=self._store,
         )
 

@@ -50,11 +50,7 @@ def client_address(
     ``X-Forwarded-For`` unless ``header`` is given. An IPv6 client is its network of ``ipv6_prefix``
     bits, 32 to 128. Works in requests and websockets. Raises `ConfigurationError`.
     """
-    proxies = TrustedProxies(
-        trusted_proxies, header=header or "X-Forwarded-For", ipv6_prefix=ipv6_prefix
-    )
-    if header is not None and not proxies:
-        raise ConfigurationError(f"header={header!r} is believed of trusted proxies only; {FORM}")
+    proxies = proxies_by(trusted_proxies, header, ipv6_prefix)
     trusting, warned, looks = bool(proxies), False, _LOOKS
 
     def address() -> str:
@@ -86,6 +82,16 @@ def client_address(
     fields = (proxies.header.lower().encode(),) if proxies else ()
     address.request_fields = fields  # type: ignore[attr-defined]
     return address
+
+
+def proxies_by(
+    trusted: int | str | Iterable[str] | None, header: str | None, ipv6_prefix: int
+) -> TrustedProxies:
+    """What the arguments of `client_address` mean. Raises `ConfigurationError`."""
+    proxies = TrustedProxies(trusted, header=header or "X-Forwarded-For", ipv6_prefix=ipv6_prefix)
+    if header is not None and not proxies:
+        raise ConfigurationError(f"header={header!r} is believed of trusted proxies only; {FORM}")
+    return proxies
 
 
 def get_remote_address() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from quart import Quart, Websocket, current_app
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import Forbidden, HTTPException
 from werkzeug.sansio.response import Response
 
 from .callables import Memo, ask
@@ -48,6 +48,7 @@ class Gate:
         evaluator: Evaluator,
         fallback: Evaluator,
         filters: Sequence[Asked[bool]],
+        denials: Sequence[Asked[bool]],
     ) -> None:
         self._extension = extension
         self._settings = settings
@@ -58,6 +59,7 @@ class Gate:
         self._evaluator = evaluator
         self._fallback = fallback
         self._filters = filters
+        self._denials = denials
         self._names = field_names(settings.header_names)
         self._identifier = settings.request_identifier
         self._views_checked = False
@@ -73,7 +75,16 @@ class Gate:
             self.check_views()
         request = request_at_hand()
         route = self._route(request)
+        if self._denials:
+            return self._unless_denied(request, route)
         return None if route.free_before else self._before(request, route)
+
+    async def _unless_denied(self, request: Any, route: Route) -> None:
+        for function in self._denials:
+            if await ask(function):
+                raise Forbidden
+        if not route.free_before:
+            await self._before(request, route)
 
     async def _before(self, request: Any, route: Route) -> None:
         context = self._known(request) or await self._begin_asking(request, route)
@@ -279,8 +290,13 @@ class Gate:
 
     def _note_refused(self, hits: Sequence[Hit], fields: tuple[bytes, ...]) -> None:
         request = request_at_hand()
-        if request is None or self._filters or self._identifier:
+        if request is None or self._identifier:
             return
+        for function in (*self._filters, *self._denials):
+            own = getattr(function, "request_fields", None)
+            if own is None:
+                return
+            fields = (*fields, *own)
         scope = cast(dict[str, Any] | None, request.scope)
         if scope is not None:
             scope[REFUSED] = Refused(hits, fields)

@@ -255,6 +255,11 @@ class Limiter(Charging):
         self._filters.append(fn)
         return fn
 
+    def deny(self, fn: Asked[bool]) -> Asked[bool]:
+        """Answer requests with 403, and count nothing, for which this function answers true."""
+        self._denials.append(fn)
+        return fn
+
     def apply_limit(self, limit: RouteLimit, target: Any) -> Any:
         """See `RouteLimit.__call__`. Raises `InvalidLimit`."""
         strategy = self._given["strategy"]

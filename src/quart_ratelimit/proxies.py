@@ -105,7 +105,7 @@ def _texts(trusted: int | str | Iterable[str] | None) -> list[str]:
 
 def _network(text: str) -> Network:
     try:
-        network = _unwrapped(ip_network(text))
+        network = unwrapped(ip_network(text))
     except ValueError as error:
         raise ConfigurationError(f"trusted_proxies: {error}; {FORM}") from error
     if network.prefixlen == 0:
@@ -115,7 +115,7 @@ def _network(text: str) -> Network:
     return network
 
 
-def _unwrapped(network: Network) -> Network:
+def unwrapped(network: Network) -> Network:
     """As IPv4 what stands for it, as `parse` gives addresses."""
     first = parse(str(network.network_address))
     if network.version == 4 or first is None or first.version == 6 or network.prefixlen < 96:

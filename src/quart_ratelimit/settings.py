@@ -17,7 +17,7 @@ from .fields import DRAFTS, Draft, Pseudonym, check_name
 from .headers import HeaderNames
 from .keys import Keys, keys_with, pseudonyms
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, check_cost
-from .quotas import Quota
+from .quotas import Penalty, Quota
 from .stores import check_policy
 from .strategies import quotas_of, strategy
 
@@ -226,6 +226,11 @@ def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> N
                 raise InvalidLimit(f"{where}: {error}") from error
             if provider is limit.limit_provider:
                 _check_capacity(limit.cost, quotas, where)
+                if limit.deduct_when and any(isinstance(one, Penalty) for one in quotas):
+                    raise InvalidLimit(
+                        f"{where}: a Penalty takes nothing back, so not with deduct_when; write "
+                        "limit('5/minute', deduct_when=..., meta_limits=[Penalty(...)])"
+                    )
     for meta in limit.meta_limits or ():
         if isinstance(meta, MetaLimit):
             check_limit(meta, where, strategy_name)

@@ -4,6 +4,7 @@ from .concurrency import Concurrency
 from .fixed_window import FixedWindow
 from .gcra import GCRA
 from .moving_window import MovingWindow
+from .penalty import Penalty
 from .quota import Decision, Hit, Quota
 from .sliding_window import SlidingWindow
 from .strict_window import StrictWindow
@@ -11,7 +12,15 @@ from .strict_window import StrictWindow
 #: Every algorithm by the name that its ``.lua`` twin bears.
 ALGORITHMS: dict[str, type[Quota]] = {
     quota.algorithm: quota
-    for quota in (FixedWindow, SlidingWindow, StrictWindow, MovingWindow, GCRA, Concurrency)
+    for quota in (
+        FixedWindow,
+        SlidingWindow,
+        StrictWindow,
+        MovingWindow,
+        GCRA,
+        Concurrency,
+        Penalty,
+    )
 }
 
 __all__ = [
@@ -22,6 +31,7 @@ __all__ = [
     "FixedWindow",
     "Hit",
     "MovingWindow",
+    "Penalty",
     "Quota",
     "SlidingWindow",
     "StrictWindow",
