@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 import redis.asyncio
@@ -14,7 +14,8 @@ from quart_ratelimit.quotas.fixed_window import KEPT_LONGER
 from quart_ratelimit.stores import MemoryStore, RedisStore, store_from_uri
 
 from .proxy import Proxy, answer
-from .servers import RedisServer, since_7
+from .servers import RedisServer, binary, since_7
+from .shifted_clock import ShiftedClock
 
 PER_MINUTE = FixedWindow(10, 60, aligned=True)
 
@@ -262,3 +263,34 @@ async def test_a_flood_from_one_client_costs_redis_two_commands_a_second(
     counts, expiries = (stats[f"cmdstat_{name}"]["calls"] for name in ("incrby", "expire"))
     assert 11 <= counts <= 11 + seconds + 1
     assert expiries == counts
+
+
+@pytest.mark.slow
+def test_a_crowd_of_200_000_is_bounded_in_memory_and_gone_a_window_later() -> None:  # S-05
+    """150 MB for a million; with the clock of Redis under the test's control."""
+    if binary() is None:
+        pytest.skip("no redis-server is installed: ./dev test installs one")
+    with ShiftedClock() as clock:
+        server = RedisServer(env=clock.env)
+        try:
+            before = server.ask("INFO", "memory")["used_memory"]
+            asyncio.run(_hit_each(server.url, 200_000))
+            with server.client() as client:
+                assert client.dbsize() == 200_000
+                assert (client.info("memory")["used_memory"] - before) / 200_000 <= 150
+                clock.shift_ms(86_400_000 + 1000 * KEPT_LONGER + 1000)
+                end = monotonic() + 60
+                while client.dbsize():
+                    assert monotonic() < end, "keys outlived their window"
+                    sleep(0.1)
+        finally:
+            server.stop()
+
+
+async def _hit_each(url: str, clients: int) -> None:
+    store = RedisStore(url, deadline=30)
+    quota = FixedWindow(10, 86_400, aligned=True)
+    for start in range(0, clients, 2_000):
+        hits = [Hit(quota, f"203.0.113.{number:08}") for number in range(start, start + 2_000)]
+        await asyncio.gather(*[store.hit([hit]) for hit in hits])
+    await store.aclose()
