@@ -1,5 +1,6 @@
 """Odd HTTP on real sockets: every request that reaches its view was counted, and none hangs."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -25,6 +26,14 @@ ran: list[str] = []
 async def index() -> str:
     ran.append(request.method)
     return f"{len(await request.get_data())} bytes"
+
+
+@app.get("/slow")
+@limiter.limit("1000/day")
+async def slow() -> str:
+    ran.append("slow")
+    await asyncio.sleep(1.5)
+    return "at last"
 
 
 @app.get("/ran")
@@ -129,3 +138,20 @@ def test_streams_that_are_reset_after_their_headers_run_no_view_uncounted(port: 
     rest = [statuses(exchange(port, b"GET / HTTP/1.0\r\n\r\n", 1))[0] for _ in range(AMOUNT + 1)]
     assert rest.count(200) + reached <= AMOUNT
     assert rest[-1] == 429
+
+
+async def test_a_server_that_is_told_to_stop_answers_what_it_has_begun() -> None:  # T-25
+    log: list[str] = []
+    with hypercorn(env={}, app="tests.test_http:app", log=log) as port:
+        callers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
+        for _, writer in callers:
+            writer.write(b"GET /slow HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        while views_run(port) < 50:  # noqa: ASYNC110  # another process' count
+            await asyncio.sleep(0.02)
+    # It was told to stop, and has ended.
+    answers = [await reader.read() for reader, _ in callers]
+    for _, writer in callers:
+        writer.close()
+        await writer.wait_closed()
+    assert [statuses(answer) for answer in answers] == [[200]] * 50
+    assert not [line for line in log if "Traceback" in line or "Warning" in line]
