@@ -5,12 +5,15 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from random import Random
+from typing import Any
 
 import pytest
+from quart import Quart
 
-from quart_ratelimit import FixedWindow, Hit
+from quart_ratelimit import ConfigurationError, FixedWindow, Hit, Limiter
+from quart_ratelimit.clock import wall_ms
 from quart_ratelimit.quotas import Quota, StrictWindow
-from quart_ratelimit.stores import RedisStore
+from quart_ratelimit.stores import MemoryStore, RedisStore
 
 from .proxy import Proxy
 from .servers import RedisServer
@@ -121,3 +124,42 @@ async def test_a_herd_that_comes_back_at_once_costs_redis_no_more_than_one_by_on
     if shared:
         assert together <= 0.05
     await store.aclose()
+
+
+@pytest.mark.parametrize("own_answer", [False, True], ids=["", "own answer"])
+@pytest.mark.parametrize("fields", [None, "x-ratelimit", "draft-10"])
+async def test_a_jitter_spreads_the_moments_that_a_herd_is_told_and_none_is_too_early(  # T-29
+    own_answer: bool, fields: str | None
+) -> None:
+    """Over a fifth of the period here, as was chosen; without it all are told the same."""
+    told = {}
+    for jitter in (0, 0.2):
+        app = Quart(__name__)
+        store = MemoryStore(now_ms=wall_ms)
+        limiter = Limiter(app=app, store=store, retry_jitter=jitter, header_fields=fields)
+
+        @app.get("/")
+        @limiter.limit("1/hour", key_func=lambda: "all")
+        async def index() -> str:
+            return "hello"
+
+        if own_answer and fields:
+
+            @app.errorhandler(429)
+            async def refuse(error: Exception) -> tuple[str, int]:
+                return "later", 429
+
+        client = app.test_client()
+        answers = [await client.get("/") for _ in range(200)][1:]
+        assert {answer.status_code for answer in answers} == {429}
+        told[jitter] = [int(answer.headers["Retry-After"]) for answer in answers]
+    assert max(told[0]) - min(told[0]) <= 5  # as long as this takes
+    assert max(told[0]) - 5 <= min(told[0.2])
+    assert max(told[0.2]) <= 3_600 * 1.2 + 1
+    assert max(told[0.2]) - min(told[0.2]) >= 360
+
+
+@pytest.mark.parametrize("jitter", [-0.1, 1.1, "0.1", None])
+def test_a_jitter_that_is_no_share_is_named(jitter: Any) -> None:
+    with pytest.raises(ConfigurationError, match="retry_jitter="):
+        Limiter(app=Quart(__name__), retry_jitter=jitter)
