@@ -74,8 +74,11 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
-        """Start on the port, which must be free: a forgotten server would answer for this one."""
+    def start(self, *, loaded: bool = True) -> None:
+        """Start on the port, which must be free: a forgotten server would answer for this one.
+
+        It is waited for until it has loaded its data or, if told so, only until it answers.
+        """
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", self.port)), f"port {self.port} is in use"
         path = binary()
@@ -92,7 +95,7 @@ class RedisServer:
         command += ["--dir", str(self.folder), *self._args]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._env)
-        self._wait()
+        self._wait(loaded)
 
     def client(self, **options: Any) -> redis.Redis:
         """A plain client for looking from outside; close it, or use it in a ``with``."""
@@ -132,7 +135,7 @@ class RedisServer:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def _wait(self) -> None:
+    def _wait(self, loaded: bool) -> None:
         assert self._process is not None
         end = time.monotonic() + 10
         while time.monotonic() < end and self._process.poll() is None:
@@ -140,7 +143,7 @@ class RedisServer:
                 with socket.create_connection(("127.0.0.1", self.port), 0.5) as ping:
                     ping.sendall(b"PING\r\n")
                     reply = ping.recv(64)
-                    if reply and not reply.startswith(b"-LOADING"):
+                    if reply and not (loaded and reply.startswith(b"-LOADING")):
                         return
             except OSError:
                 time.sleep(0.01)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from quart_ratelimit import Hit
+from quart_ratelimit import FixedWindow, Hit
 from quart_ratelimit.quotas import Concurrency
 from quart_ratelimit.stores import RedisStore
 
@@ -22,12 +22,36 @@ from .serving import ROOT
 
 WORKERS, HITS, CALLERS = 4, 12_500, 50
 
+#: Hits of each worker that floods, on one key of one limit.
+FLOOD = 5_000
+THOUSAND = FixedWindow(1_000, 86_400)
+
 #: Its arguments: the Redis URL, a seed, what to do.
 WORKER = "import sys; from tests.test_workers import main; main(*sys.argv[1:])"
 
 
 def main(url: str, seed: str, what: str) -> None:
-    print(json.dumps(asyncio.run({"mixed": mixed, "hold": hold}[what](url, int(seed)))))
+    if what == "flood":
+        asyncio.run(flood(url))
+    else:
+        print(json.dumps(asyncio.run({"mixed": mixed, "hold": hold}[what](url, int(seed)))))
+
+
+async def flood(url: str) -> None:
+    """Once told to, 5,000 hits on the key of all; what remains is printed at each admission."""
+    store = RedisStore(url, deadline=5)
+    await store.start()
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+    async def caller() -> None:
+        for _ in range(FLOOD // CALLERS):
+            (decision,) = await store.hit([Hit(THOUSAND, "all")])
+            if decision.allowed:
+                print(decision.remaining, flush=True)
+
+    await asyncio.gather(*[caller() for _ in range(CALLERS)])
+    await store.aclose()
 
 
 async def mixed(url: str, seed: int) -> dict[str, int]:
@@ -74,11 +98,58 @@ async def hold(url: str, seed: int) -> dict[str, int]:
 
 def start(url: str, seed: int, what: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", WORKER, url, str(seed), what]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, env=os.environ)
 
 
 def results(workers: "list[subprocess.Popen[str]]") -> list[dict[str, int]]:
     return [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
+
+
+def flooded(url: str, *, kill: bool) -> list[int]:
+    """What remained at each admission, told by four workers; one is killed amid it."""
+    workers = [start(url, seed, "flood") for seed in range(WORKERS)]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdin is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    told = []
+    if kill:
+        assert workers[0].stdout is not None
+        told = [int(workers[0].stdout.readline()) for _ in range(20)]
+        workers[0].send_signal(signal.SIGKILL)
+    for worker in workers:
+        assert worker.stdout is not None
+        told += map(int, worker.stdout)  # also what was read ahead
+        worker.communicate(timeout=60)
+    return told
+
+
+def test_four_workers_admit_exactly_a_thousand_of_20_000(redis_url: str) -> None:  # T-01
+    assert sorted(flooded(redis_url, kill=False)) == list(range(1_000))
+
+
+def killed_amid_it(server: RedisServer) -> None:
+    server.ask("FLUSHALL")
+    told = flooded(server.url, kill=True)
+    assert len(told) == len(set(told))
+    assert 1_000 - CALLERS <= len(told) <= 1_000, "lost is only what the killed one had asked"
+    with server.client() as client:
+        assert [0 < int(client.pttl(key)) <= 86_400_000 for key in client.scan_iter()] == [True]
+
+
+def test_a_worker_that_is_killed_lets_nobody_in_twice(redis_server: RedisServer) -> None:  # T-02
+    killed_amid_it(redis_server)
+
+
+@pytest.mark.slow
+def test_nor_do_twenty(redis_server: RedisServer) -> None:  # T-02
+    for _ in range(20):
+        killed_amid_it(redis_server)
 
 
 @pytest.mark.slow

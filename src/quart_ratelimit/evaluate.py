@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, cast
 
@@ -295,6 +296,9 @@ class Evaluator:
     ) -> None:
         message = limit.error_message
         text = await ask(message) if callable(message) else message
+        jitter = self._settings.retry_jitter
+        if jitter and wait is not None:  # so that a crowd does not come back at the same moment
+            wait += round(random.uniform(0, jitter * limit.limit.period))  # noqa: S311
         context.refusal = RateLimitExceeded(
             limit, response, description=text or str(limit.limit), retry_after=wait
         )

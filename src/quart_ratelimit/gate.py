@@ -157,6 +157,9 @@ class Gate:
                 waits = [seconds_until_more(told) for told in limits if told.breached]
                 wait = max((wait for wait in waits if wait is not None), default=0)
                 at_least(response.headers, wait, settings.retry_after)
+        if settings.retry_jitter and context.refusal is not None:
+            # Also where the app's own answer bears no field of the refusal's.
+            at_least(response.headers, context.refusal.retry_after or 0, settings.retry_after)
 
     async def context(self) -> Context:
         """What is known of this request; made at the first question."""

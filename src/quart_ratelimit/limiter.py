@@ -54,8 +54,9 @@ class Limiter(Charging):
     draft of the IETF's such as "draft-10", or both), ``partition_secret`` (adds partition keys
     to draft-10, a client's by keyed hash), ``problem_details`` (refusals as
     ``application/problem+json`` for clients that take it), ``key_secret``, by which keys bear
-    pseudonyms instead of clients, ``doctor`` (False logs no findings at start), and ``shadow``
-    (limits count and report, and refuse nothing). Without a ``key_func`` it counts by
+    pseudonyms instead of clients, ``doctor`` (False logs no findings at start), ``shadow``
+    (limits count and report, and refuse nothing), and ``retry_jitter`` (0 to 1: lengthens
+    ``Retry-After`` at random by up to so much of the period). Without a ``key_func`` it counts by
     `client_address`, and believes no header.
     """
 
@@ -100,6 +101,7 @@ class Limiter(Charging):
         key_secret: str | bytes | None = None,
         doctor: bool | None = None,
         shadow: bool | Asked[bool] | None = None,
+        retry_jitter: float = 0,
     ) -> None:
         own = ("self", "app", "store", "__class__")
         given = {name: value for name, value in locals().items() if name not in own}

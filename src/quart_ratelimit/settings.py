@@ -91,6 +91,8 @@ class Settings:
     #: Makes the partition keys in a draft's fields; None: there are none.
     pseudonym: Pseudonym | None
     retry_after: str | None
+    #: The share of a period by which ``Retry-After`` is lengthened at random; 0: not at all.
+    retry_jitter: float
     swallow_errors: bool
     fail_on_first_breach: bool
     request_identifier: Asked[str] | None
@@ -175,6 +177,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
             for header, variable in _HEADER_VARIABLES.items()
         },
         retry_after=retry_after,
+        retry_jitter=_share("retry_jitter", given.get("retry_jitter", 0)),
         swallow_errors=swallow,
         fail_on_first_breach=bool(chosen("fail_on_first_breach", True)),
         request_identifier=chosen("request_identifier"),
@@ -193,6 +196,12 @@ def _remembered_ms(seconds: Any) -> int:
             f"remember_refusals={seconds!r} must be 0 to {LONGEST_MEMORY} seconds, e.g. 1.0"
         )
     return round(seconds * 1000)
+
+
+def _share(name: str, value: Any) -> float:
+    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ConfigurationError(f"{name}={value!r} must be 0 to 1, e.g. 0.1")
+    return value
 
 
 def _header_fields(value: Any) -> tuple[bool, Draft | None]:

@@ -11,6 +11,11 @@ from typing import ClassVar
 
 from .quota import MAX_EXACT, Decision, Hit, Quota, decided
 
+#: Seconds that Redis keeps a window's counter past a period. A hit sent as its window ends comes
+#: late by what the network takes, and by as much again if Redis' clock was read late. A counter
+#: that had expired by then would start anew, and admit the whole amount once more.
+KEPT_LONGER = 2
+
 #: When the window ends (ms since the epoch), and the units used in it.
 Window = tuple[int, int]
 

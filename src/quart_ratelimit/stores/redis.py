@@ -42,6 +42,7 @@ from ..errors import (
 )
 from ..findings import Finding
 from ..quotas import Decision, Hit
+from ..quotas.fixed_window import KEPT_LONGER
 from ..signals import batch_sent
 from . import plan, wire
 from .checks import (
@@ -285,7 +286,7 @@ class _Link:
         ask_clock = not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS
         argument = batch.argument() if batch.keys else ""
         packed = [
-            wire.count(key, len(callers), quota.period)
+            wire.count(key, len(callers), quota.period + KEPT_LONGER)
             for key, (quota, callers) in batch.counters.items()
         ]
         commands = 2 * len(packed)
