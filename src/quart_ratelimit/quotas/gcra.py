@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..errors import InvalidLimit
-from .quota import LONGEST_PERIOD, MAX_EXACT, Decision, Hit, Quota, check_whole
+from .quota import LONGEST_PERIOD, MAX_EXACT, Decision, Hit, Quota, check_whole, decided
 
 #: The debt, and when it was that much (ms since the epoch).
 Debt = tuple[int, int]
@@ -109,4 +109,4 @@ class GCRA(Quota):
 
     def _decide(self, allowed: bool, debt: int, now_ms: int, retry: int | None) -> Decision:
         remaining = max(0, (self.capacity * self._unit - debt) // self._unit)
-        return Decision(allowed, remaining, -(-debt // self._drain), retry, now_ms)
+        return decided((allowed, remaining, -(-debt // self._drain), retry, now_ms, "store"))

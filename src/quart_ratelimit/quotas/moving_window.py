@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import InvalidLimit
-from .quota import Decision, Hit, Quota
+from .quota import Decision, Hit, Quota, decided
 
 #: The most units that a log may hold: about 10 MB a key.
 LONGEST = 1_000_000
@@ -72,4 +72,4 @@ class MovingWindow(Quota):
         self, allowed: bool, log: array[int], used: int, now_ms: int, retry: int | None
     ) -> Decision:
         reset = log[-1] + self.period_ms - now_ms if used else 0
-        return Decision(allowed, max(0, self.amount - used), reset, retry, now_ms)
+        return decided((allowed, max(0, self.amount - used), reset, retry, now_ms, "store"))

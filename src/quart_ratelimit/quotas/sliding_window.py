@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import InvalidLimit
-from .quota import MAX_EXACT, Decision, Hit, Quota
+from .quota import MAX_EXACT, Decision, Hit, Quota, decided
 
 #: The window's number since the epoch, the units used in it and in the one before.
 Counts = tuple[int, int, int]
@@ -86,4 +86,4 @@ class SlidingWindow(Quota):
         spent = previous * (period - elapsed)
         remaining = max(0, (self.amount * period - spent) // period - current)
         reset = (period if current else 0) + (period - elapsed if current or previous else 0)
-        return Decision(allowed, remaining, reset, retry, now_ms)
+        return decided((allowed, remaining, reset, retry, now_ms, "store"))

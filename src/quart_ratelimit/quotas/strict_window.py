@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import ClassVar
 
 from ..errors import InvalidLimit
-from .quota import MAX_EXACT, Decision, Hit, Quota, check_whole
+from .quota import MAX_EXACT, Decision, Hit, Quota, check_whole, decided
 
 #: A hit costs time for each of them.
 MOST_SEGMENTS = 1_000
@@ -91,4 +91,5 @@ class StrictWindow(Quota):
         if newest is not None:
             length = self.period_ms // self.segments
             reset = (index + len(counts) - newest) * length - now_ms
-        return Decision(allowed, max(0, self.amount - sum(counts)), reset, retry, now_ms)
+        remaining = max(0, self.amount - sum(counts))
+        return decided((allowed, remaining, reset, retry, now_ms, "store"))
