@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from quart import Quart, Request, Websocket
-from quart.globals import app_ctx, request_ctx, websocket_ctx
+from quart.globals import app_ctx
+
+try:
+    from quart.globals import request_ctx, websocket_ctx
+except ImportError:  # Quart 0.23 has one context for all
+    request_ctx = websocket_ctx = app_ctx  # type: ignore[assignment]
+
+#: What lasts as long as a request, for attributes of ours.
+request_context: Any = request_ctx
 
 # What is behind a proxy, by werkzeug's own name for it.
 _app_context: Any = getattr(app_ctx, "_get_current_object")  # noqa: B009  # typed as its object

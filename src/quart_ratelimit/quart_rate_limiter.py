@@ -13,12 +13,12 @@ from datetime import timedelta
 from typing import TypeVar
 
 from quart import Blueprint, Quart, current_app, request
-from quart.globals import request_ctx
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.sansio.response import Response
 
 from .callables import Memo
 from .client import client_address
+from .current import request_context
 from .errors import LimiterUnavailable
 from .headers import retry_after
 from .keys import slot_key
@@ -168,12 +168,12 @@ class RateLimiter:
         decisions = await self.store.hit(hits)
         refused = [decision for decision in decisions if not decision.allowed]
         told = min(zip(limits, decisions, strict=True), key=lambda pair: pair[0].period)
-        setattr(request_ctx, _TOLD, {**getattr(request_ctx, _TOLD, {}), self: told})
+        setattr(request_context, _TOLD, {**getattr(request_context, _TOLD, {}), self: told})
         if refused:
             raise _refusal(refused)
 
     async def _after_request(self, response: R) -> R:
-        told = getattr(request_ctx, _TOLD, {}).get(self)
+        told = getattr(request_context, _TOLD, {}).get(self)
         if told is not None:
             limit, decision = told
             response.headers["RateLimit-Limit"] = str(limit.count)
