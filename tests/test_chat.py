@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from examples import chat, sse
-from quart.testing.connections import WebsocketDisconnectError
 
 from quart_ratelimit.testing import Clock, assert_limited, in_memory
+
+from .closing import WebsocketDisconnectError
 
 
 @pytest.fixture

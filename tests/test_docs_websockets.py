@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from hypercorn.config import Config
-from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
+from quart.testing.connections import WebsocketResponseError
 
 from quart_ratelimit.testing import assert_limited, in_memory
 
+from .closing import WebsocketDisconnectError
 from .serving import ROOT
 
 TEXT = (ROOT / "docs" / "websockets.md").read_text("utf-8")

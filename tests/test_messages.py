@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from quart import Quart, websocket
-from quart.testing.connections import WebsocketDisconnectError
 
 from quart_ratelimit import (
     ConfigurationError,
@@ -21,6 +20,8 @@ from quart_ratelimit import (
 )
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.util import get_remote_address
+
+from .closing import WebsocketDisconnectError
 
 
 class Clock:

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from quart import Blueprint, Quart, Response, abort, websocket
-from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
+from quart.testing.connections import WebsocketResponseError
 
 from quart_ratelimit import Limiter, client_address, rate_limit
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.util import get_remote_address
+
+from .closing import WebsocketDisconnectError
 
 
 class Site:
