@@ -20,7 +20,7 @@ from quart_ratelimit import (
     Quota,
     RateLimitExceeded,
 )
-from quart_ratelimit.quotas import StrictWindow
+from quart_ratelimit.quotas import Penalty, StrictWindow
 from quart_ratelimit.stores import MemoryStore, RememberingStore, Store, plan
 
 from .algorithms import ALL, RATES, name
@@ -31,8 +31,9 @@ from .turned import LuaStore
 
 __all__ = ["clock", "make", "store"]  # fixtures
 
-#: Each with a name; an aligned window's key has no amount in it, named or not.
-NAMED = [replace(quota, name="login") for quota in ALL]
+#: Each with a name; an aligned window's key has no amount in it, named or not. A block stands,
+#: whatever becomes of the amount: the offences before it are no longer counted.
+NAMED = [replace(quota, name="login") for quota in ALL if not isinstance(quota, Penalty)]
 MINUTE = 60_000
 
 

@@ -38,7 +38,7 @@ function part.advance(before, now, spec, hit)
     if hit.at >= first then used = math.max(0, used + cost) end
   elseif used + units <= amount or hit.forced then
     used = used + cost
-    if used >= amount then
+    if cost > 0 and used >= amount then
       level = math.min(level + 1, #spec - 4)
       first, used, fin = now, 0, now + spec[4 + level]
     end
@@ -47,7 +47,7 @@ function part.advance(before, now, spec, hit)
     if units <= amount then retry = first + period - now end
   end
   local state = {first = first, used = used, level = level, fin = fin}
-  local remaining = amount - used
+  local remaining = math.max(0, amount - used)
   if now < fin then remaining = 0 end
   return state, allowed, remaining, reset_of(state, now, spec), retry
 end

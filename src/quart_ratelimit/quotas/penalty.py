@@ -85,13 +85,13 @@ class Penalty(Quota):
                 used = max(0, used + cost)
         elif used + units <= self.amount or hit.forced:
             allowed, retry, used = True, 0, used + cost
-            if used >= self.amount:
+            if cost and used >= self.amount:
                 level = min(level + 1, len(self.blocks))
                 first, used, until = now_ms, 0, now_ms + self.blocks[level - 1] * 1000
         else:
             allowed = False
             retry = first + self.period_ms - now_ms if units <= self.amount else None
-        remaining = 0 if now_ms < until else self.amount - used
+        remaining = 0 if now_ms < until else max(0, self.amount - used)
         reset = max(
             until + self.forget * 1000 - now_ms if level else 0,
             first + self.period_ms - now_ms if used else 0,
