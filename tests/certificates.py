@@ -19,10 +19,11 @@ def make(folder: Path) -> Certificates:
     """An authority, and a server of 127.0.0.1 that it vouches for."""
     paths = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server-key.pem")
     names = folder / "names"
-    names.write_text("subjectAltName=IP:127.0.0.1", "ascii")
+    names.write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid", "ascii")
     new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     _openssl(
         *new, "-x509", "-days", "2", "-subj", "/CN=test authority",
+        "-addext", "keyUsage=critical,keyCertSign,cRLSign",  # Python 3.13 wants it
         "-keyout", folder / "ca-key.pem", "-out", paths.authority,
     )  # fmt: skip
     _openssl(*new, "-subj", "/CN=127.0.0.1", "-keyout", paths.key, "-out", folder / "server.csr")

@@ -9,7 +9,7 @@ from examples import chat, sse
 
 from quart_ratelimit.testing import Clock, assert_limited, in_memory
 
-from .closing import WebsocketDisconnectError
+from .quart_client import WebsocketDisconnectError
 
 
 @pytest.fixture

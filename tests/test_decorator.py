@@ -16,6 +16,8 @@ from quart_ratelimit import (
 )
 from quart_ratelimit.stores import MemoryStore
 
+from .quart_client import app_raises
+
 ANN, BOB = "203.0.113.1", "203.0.113.2"
 
 
@@ -181,7 +183,7 @@ async def test_a_decorated_view_without_a_limiter_is_an_error_and_no_free_pass()
         return "here"
 
     app.config["PROPAGATE_EXCEPTIONS"] = True
-    with pytest.raises(ConfigurationError, match=r"index is rate limited.*Limiter\(app=app\)"):
+    with app_raises(ConfigurationError, match=r"index is rate limited.*Limiter\(app=app\)"):
         await app.test_client().get("/")
 
 

@@ -10,7 +10,7 @@ from quart.testing.connections import WebsocketResponseError
 
 from quart_ratelimit.testing import assert_limited, in_memory
 
-from .closing import WebsocketDisconnectError
+from .quart_client import WebsocketDisconnectError
 from .serving import ROOT
 
 TEXT = (ROOT / "docs" / "websockets.md").read_text("utf-8")

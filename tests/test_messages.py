@@ -21,7 +21,7 @@ from quart_ratelimit import (
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.util import get_remote_address
 
-from .closing import WebsocketDisconnectError
+from .quart_client import WebsocketDisconnectError
 
 
 class Clock:

@@ -11,7 +11,7 @@ from quart_ratelimit import Limiter, client_address, rate_limit
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.util import get_remote_address
 
-from .closing import WebsocketDisconnectError
+from .quart_client import WebsocketDisconnectError
 
 
 class Site:

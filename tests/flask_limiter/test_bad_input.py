@@ -15,6 +15,7 @@ from quart_ratelimit import (
     rate_limit,
 )
 
+from ..quart_client import app_raises
 from .conftest import Make, ask, view
 
 
@@ -110,7 +111,7 @@ async def test_a_cost_that_is_no_whole_number_is_named(make: Make, cost: Any) ->
     app, limiter = make()
     app.config["PROPAGATE_EXCEPTIONS"] = True
     view(app, "/", limiter.limit("1/minute", cost=lambda: cost))
-    with pytest.raises(ConfigurationError, match=f"cost={cost!r} is not a whole number"):
+    with app_raises(ConfigurationError, match=f"cost={cost!r} is not a whole number"):
         await ask(app, "/", 1)
 
 
@@ -129,7 +130,7 @@ async def test_a_limit_above_its_route_is_found_out(make: Make, snippets: bool) 
         await app.startup()
     app.config["PROPAGATE_EXCEPTIONS"] = True
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match=message):
+        with app_raises(ConfigurationError, match=message):
             await ask(app, "/", 1)
 
 

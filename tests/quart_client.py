@@ -1,12 +1,16 @@
-"""Quart's test client for websockets, told of the server's close, whatever Quart's version.
+"""Quart's test client, alike in its versions.
 
-Quart 0.23 took that, and `WebsocketDisconnectError`, out of its client.
+Quart 0.23's is not told of a websocket's close, and raises what an app raised within groups.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from quart.testing.client import QuartClient
 from quart.testing.connections import TestWebsocketConnection
 
@@ -35,4 +39,21 @@ except ImportError:
 
     QuartClient.websocket_connection_class = _Connection
 
-__all__ = ["WebsocketDisconnectError"]
+
+@contextmanager
+def app_raises(kind: type[Exception], match: str) -> Iterator[None]:
+    """As `pytest.raises`, of what an app raises through its client."""
+    try:
+        yield
+    except Exception as caught:
+        error: BaseException = caught
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if not isinstance(error, kind):
+            raise
+        assert re.search(match, str(error))
+    else:
+        pytest.fail(f"did not raise {kind.__name__}")
+
+
+__all__ = ["WebsocketDisconnectError", "app_raises"]
