@@ -73,7 +73,9 @@ class Shield:
                 if self._refusal(answer.hits) is not None:
                     self.answered += 1
                     await send(answer.start)
-                    await send({"type": "http.response.body", "body": answer.body})
+                    await send(
+                        {"type": "http.response.body", "body": answer.body, "more_body": False}
+                    )
                     return
                 self._young.pop(key, None)
                 self._old.pop(key, None)
