@@ -66,6 +66,16 @@ async def test_hits_of_one_turn_are_one_incrby_and_one_expire_a_key(
     assert "evalsha" not in ran
 
 
+async def test_limits_that_share_a_counter_are_decided_each_by_its_own_amount(
+    store: RedisStore,
+) -> None:
+    amounts = [2, 2, 5, 5, 9, 5, 9]  # of one turn, on the snippet's own key
+    hits = [Hit(FixedWindow(amount, 31_104_000, aligned=True), "ann") for amount in amounts]
+    answers = await asyncio.gather(*[store.hit([hit]) for hit in hits])
+    told = [(decision.allowed, decision.remaining) for (decision,) in answers]
+    assert told == [(True, 1), (True, 0), (True, 2), (True, 1), (True, 4), (False, 0), (True, 2)]
+
+
 async def test_all_other_requests_of_one_turn_are_one_script(
     store: RedisStore, client: redis.asyncio.Redis
 ) -> None:
