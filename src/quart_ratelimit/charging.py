@@ -171,7 +171,7 @@ class Charging(Bound):
         quotas_of(limit, self._strategy())
 
         async def hits(default_scope: str) -> list[Hit]:
-            if not (self.enabled or self.initialized):
+            if self._off_here() or not (self.enabled or self.initialized):
                 return []  # switched off from the start
             if (await self._bound().gate.context()).free:
                 return []
@@ -205,7 +205,7 @@ class Charging(Bound):
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""
         binding = self._binding() or self._latest
-        if not (self.enabled if binding is None else self.is_on(binding)):
+        if self._off_here() or not (self.enabled if binding is None else self.is_on(binding)):
             return [Decision(True, hit.quota.amount, 0, 0) for hit in hits]
         decisions = await self.store.hit(hits)
         if limit_decided.receivers and hits and hits[0].cost > 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -107,7 +106,6 @@ class Limiter(Charging):
         given = {name: value for name, value in locals().items() if name not in own}
         super().__init__(given, store=store, enabled=enabled)
         self._warned = False
-        self._known_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
         self.app = app
         if app is not None:
             self.init_app(app)
