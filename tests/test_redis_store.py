@@ -18,6 +18,7 @@ from .servers import RedisServer, binary, since_7
 from .shifted_clock import ShiftedClock
 
 PER_MINUTE = FixedWindow(10, 60, aligned=True)
+PER_HOUR = FixedWindow(10, 3_600)
 
 
 @pytest.fixture
@@ -83,6 +84,16 @@ async def test_all_other_requests_of_one_turn_are_one_script(
     second, day = FixedWindow(1, 1), FixedWindow(100, 86_400)
     await asyncio.gather(*[store.hit([Hit(second, n), Hit(day, n)]) for n in map(str, range(50))])
     assert (await calls(client))["evalsha"] == 1
+
+
+async def test_a_cost_beyond_all_measure_harms_no_neighbour(store: RedisStore) -> None:
+    huge = 10**5_000  # Python writes no integer of more than 4,300 digits
+    await store.hit([Hit(PER_HOUR, "ann", 3)])
+    costs = [huge, -huge, 2]
+    hits = [Hit(PER_HOUR, "ann", cost, at_ms=0) for cost in costs]
+    answers = await asyncio.gather(*[store.hit([hit]) for hit in hits])
+    told = [(decision.allowed, decision.retry_ms) for (decision,) in answers]
+    assert told == [(False, None), (True, 0), (True, 0)]
 
 
 async def test_the_key_is_the_flask_snippets_own(

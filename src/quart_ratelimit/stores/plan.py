@@ -14,6 +14,8 @@ from .. import quotas
 from ..quotas import ALGORITHMS, Decision, FixedWindow, Hit, Quota
 from ..quotas.quota import MAX_EXACT, decided
 
+#: A cost that no limit can allow.
+BEYOND = MAX_EXACT + 1
 #: Integers that the script replies for each hit.
 REPLY_WIDTH = 4
 
@@ -84,7 +86,9 @@ class Plan:
             spec_index = self._specs[quota.tag] = len(self._spec_list)
         if hit.cost == 1 and not hit.forced and not hit.lease:
             return f"[{key_index},{spec_index}]"
-        rest = (hit.cost, hit.at_ms, int(hit.forced), hit.lease)
+        # No limit tells costs beyond these apart; an integer of thousands of digits has no JSON.
+        cost = max(-BEYOND, min(hit.cost, BEYOND))
+        rest = (cost, hit.at_ms, int(hit.forced), hit.lease)
         return f"[{key_index},{spec_index},{json.dumps(rest)[1:]}"
 
     def argument(self, now_ms: int = 0) -> str:
