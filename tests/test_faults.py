@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from quart import Quart
 
-from quart_ratelimit import FixedWindow, Hit, StoreError
+from quart_ratelimit import FixedWindow, Hit, Limiter, StoreError
 from quart_ratelimit.errors import StoreMisconfigured, StoreTimeout
 from quart_ratelimit.stores import Breaker, GuardedStore, RedisStore
 
@@ -260,6 +261,24 @@ async def test_a_hung_redis_is_left_alone_and_found_again(
         await asyncio.sleep(0.01)
     assert decision.by == "store"
     await guard.aclose()
+
+
+async def test_what_the_worker_counted_by_itself_is_not_given_back_in_redis(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    server = start_redis()
+    limiter = Limiter(app=Quart(__name__), storage_uri=server.url)
+    server.kill()
+    charged = await limiter.hit("10/year", "ann", cost=4)
+    async with limiter.reserve("10/year", "ann", cost=3) as reservation:
+        server.start()
+        others = await limiter.hit("10/year", "ann", cost=9)
+        reservation.settle(1)
+    left = await limiter.refund("10/year", "ann", charged=charged, cost=4)
+    assert (charged.by, others.by, left.by, left.remaining) == ("local", "store", "local", 9)
+    told = await limiter.peek("10/year", "ann")
+    assert (told.by, told.remaining) == ("store", 1)
+    await limiter.store.aclose()
 
 
 @pytest.mark.parametrize("callers", [300, 2_000])

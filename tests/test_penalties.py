@@ -74,6 +74,17 @@ def test_blocks_are_forgotten_after_some_time_without_one() -> None:
     assert ann.hit(0).retry_ms == 10_000
 
 
+def test_a_shorter_list_of_blocks_holds_when_the_clock_goes_back() -> None:
+    ann = Offender(Penalty(1, 60, blocks=(1, 2, 300), name="guesses"))
+    for _ in range(3):
+        assert ann.hit().allowed
+        ann.wait(100)
+    ann.quota = Penalty(1, 60, blocks=(1, 20), name="guesses")
+    ann.wait(-101)
+    refused = ann.hit()
+    assert (refused.allowed, refused.retry_ms) == (False, 20_000)
+
+
 def test_no_offence_counts_during_a_block_and_none_is_left_after_it() -> None:
     ann = Offender(THREE)
     ann.offend(3)

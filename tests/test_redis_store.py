@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import traceback
 from collections.abc import AsyncIterator
 from time import monotonic, sleep
 
@@ -18,6 +19,7 @@ from .servers import RedisServer, binary, since_7
 from .shifted_clock import ShiftedClock
 
 PER_MINUTE = FixedWindow(10, 60, aligned=True)
+PER_HOUR = FixedWindow(10, 3_600)
 
 
 @pytest.fixture
@@ -66,6 +68,16 @@ async def test_hits_of_one_turn_are_one_incrby_and_one_expire_a_key(
     assert "evalsha" not in ran
 
 
+async def test_limits_that_share_a_counter_are_decided_each_by_its_own_amount(
+    store: RedisStore,
+) -> None:
+    amounts = [2, 2, 5, 5, 9, 5, 9]  # of one turn, on the snippet's own key
+    hits = [Hit(FixedWindow(amount, 31_104_000, aligned=True), "ann") for amount in amounts]
+    answers = await asyncio.gather(*[store.hit([hit]) for hit in hits])
+    told = [(decision.allowed, decision.remaining) for (decision,) in answers]
+    assert told == [(True, 1), (True, 0), (True, 2), (True, 1), (True, 4), (False, 0), (True, 2)]
+
+
 async def test_all_other_requests_of_one_turn_are_one_script(
     store: RedisStore, client: redis.asyncio.Redis
 ) -> None:
@@ -73,6 +85,16 @@ async def test_all_other_requests_of_one_turn_are_one_script(
     second, day = FixedWindow(1, 1), FixedWindow(100, 86_400)
     await asyncio.gather(*[store.hit([Hit(second, n), Hit(day, n)]) for n in map(str, range(50))])
     assert (await calls(client))["evalsha"] == 1
+
+
+async def test_a_cost_beyond_all_measure_harms_no_neighbour(store: RedisStore) -> None:
+    huge = 10**5_000  # Python writes no integer of more than 4,300 digits
+    await store.hit([Hit(PER_HOUR, "ann", 3)])
+    costs = [huge, -huge, 2]
+    hits = [Hit(PER_HOUR, "ann", cost, at_ms=0) for cost in costs]
+    answers = await asyncio.gather(*[store.hit([hit]) for hit in hits])
+    told = [(decision.allowed, decision.retry_ms) for (decision,) in answers]
+    assert told == [(False, None), (True, 0), (True, 0)]
 
 
 async def test_the_key_is_the_flask_snippets_own(
@@ -219,10 +241,22 @@ def test_a_uri_that_is_no_store_is_named_with_the_right_form(uri: str) -> None:
     assert repr(uri) in str(caught.value)
 
 
-def test_an_error_about_a_uri_bears_no_password() -> None:
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "redus://admin:hunter2@localhost",
+        "redus://localhost?password=hunter2",
+        "redis://:hunter2#1@localhost",
+        "redis://:half/hunter2@localhost",
+        "redis+cluster://:hunter2#1@localhost",
+        "redis+cluster://:half/hunter2@localhost",
+        "redis+cluster://:hunter2@",
+    ],
+)
+def test_an_error_about_a_uri_bears_no_password(uri: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        store_from_uri("redus://admin:hunter2@localhost")
-    assert "hunter2" not in str(caught.value)
+        store_from_uri(uri)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,24 @@ async def test_a_dear_hit_refused_does_not_refuse_a_cheap_one(store: Remembering
     assert (await store.hit([Hit(quota, "ann", 2)]))[0].allowed
 
 
+async def test_a_dearer_hit_is_told_its_own_wait(store: RememberingStore, clock: list[int]) -> None:
+    quota = GCRA(60, 60, burst=10)
+    await store.hit([Hit(quota, "ann", 10)])
+    assert not (await store.hit([Hit(quota, "ann")]))[0].allowed
+    (dear,) = await store.hit([Hit(quota, "ann", 5)])
+    assert dear.retry_ms == 5_000
+    clock[0] += 5_000
+    assert (await store.hit([Hit(quota, "ann", 5)]))[0].allowed
+
+
+@pytest.mark.parametrize("quota", [GCRA(10, 60), FixedWindow(10, 60)])
+async def test_a_hit_that_can_never_be_allowed_is_told_so_after_a_cheap_one_was_refused(
+    store: RememberingStore, quota: Quota
+) -> None:
+    await spend(store, quota)
+    assert (await store.hit([Hit(quota, "ann", 11)]))[0].retry_ms is None
+
+
 async def test_what_is_given_back_is_seen_at_once(store: RememberingStore) -> None:
     (charged,) = await store.hit([Hit(TWO, "ann", 2)])
     assert not (await store.hit([Hit(TWO, "ann")]))[0].allowed

@@ -214,7 +214,11 @@ async def test_what_the_response_says_is_not_charged_is_given_back(
     assert outcomes(told, "1 per 1 minute") == ["allowed"] * 3
 
 
-@pytest.mark.parametrize("argument", ["key_func", "cost", "exempt_when", "deduct_when", "scope"])
+@pytest.mark.parametrize(
+    "argument",
+    ["key_func", "cost", "exempt_when", "deduct_when", "scope", "shadow", "meta_limits",
+     "limit_value"],
+)  # fmt: skip
 async def test_a_function_of_its_own_that_fails_fails_no_request(
     make: Make, caplog: pytest.LogCaptureFixture, argument: str
 ) -> None:
@@ -222,10 +226,29 @@ async def test_a_function_of_its_own_that_fails_fails_no_request(
         raise RuntimeError("my own fault")
 
     app, limiter = make()
-    functions: dict[str, Any] = {argument: broken}
-    view(app, "/", limiter.limit("1/minute", shadow=True, **functions))
+    functions: dict[str, Any] = {"limit_value": "1/minute", "shadow": True}
+    functions[argument] = [broken] if argument == "meta_limits" else broken
+    view(app, "/", limiter.limit(**functions))
     assert await ask(app, "/", 2) == [200, 200]
     assert "my own fault" in caplog.text
+
+
+@pytest.mark.parametrize("shadow", [True, False])
+async def test_a_limit_whose_function_failed_counts_when_it_answers_again(
+    make: Make, told: list[Decided], shadow: bool
+) -> None:
+    answers: list[str] = []
+    app, limiter = make()
+    view(app, "/", limiter.limit(lambda: answers[0], shadow=shadow))
+    failed = 200 if shadow else 500
+    assert await ask(app, "/") == [failed]
+    answers.append("9/minute")
+    assert await ask(app, "/") == [200]
+    answers.clear()
+    assert await ask(app, "/") == [failed]
+    answers.append("9/minute")
+    assert await ask(app, "/") == [200]
+    assert outcomes(told, "9 per 1 minute") == ["allowed"] * 2
 
 
 class Away(MemoryStore):

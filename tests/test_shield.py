@@ -90,6 +90,25 @@ async def test_another_origin_or_kind_of_answer_is_asked_for_anew(site: Site) ->
     assert site.reached == reached + 2
 
 
+async def test_a_refusal_at_one_host_is_none_at_another() -> None:
+    app = Quart(__name__, host_matching=True, static_host="static.example")
+    limiter = Limiter(app=app, store=MemoryStore(now_ms=lambda: 1_000_000))
+    limiter.shield(app)
+
+    @app.get("/", host="one.example")
+    @limiter.limit("1/minute")
+    async def one() -> str:
+        return "one"
+
+    @app.get("/", host="two.example")
+    async def two() -> str:
+        return "two"
+
+    hosts = ["one.example"] * 3 + ["two.example"]
+    answers = [await app.test_client().get("/", headers={"host": host}) for host in hosts]
+    assert [answer.status_code for answer in answers] == [200, 429, 429, 200]
+
+
 async def test_who_is_told_by_a_proxy_is_told_apart() -> None:
     site = Site(key_func=client_address(trusted_proxies=["10.0.0.0/8"]))
 

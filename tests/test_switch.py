@@ -139,6 +139,35 @@ async def test_the_variable_is_each_apps_own() -> None:
     assert await ask(second, "/", 2) == [200, 429]
 
 
+async def test_an_app_that_is_off_from_the_start_is_not_counted_with_the_others() -> None:
+    first, limiter = site()
+    second = Quart("second")
+    second.config["RATELIMIT_ENABLED"] = False
+    limiter.init_app(second)
+
+    async def hit() -> str:
+        return str((await limiter.hit("1/minute", "ann")).allowed)
+
+    async def reserve() -> str:
+        async with limiter.reserve("1/minute", "bob", cost=1):
+            return "True"
+
+    async def echo() -> None:
+        while True:
+            await websocket.send(await websocket.receive())
+
+    for app in (first, second):
+        app.add_url_rule("/hit", "hit", hit)
+        app.add_url_rule("/reserve", "reserve", reserve)
+        app.add_websocket("/ws", "ws", limiter.messages("1/minute", on_breach="error")(echo))
+    for path in ("/hit", "/reserve"):
+        answers = [await second.test_client().get(path) for _ in range(3)]
+        assert [await answer.get_data(as_text=True) for answer in answers] == ["True"] * 3
+    assert await connects(second, 1, "a", "b") == ["b"]
+    assert (await (await first.test_client().get("/hit")).get_data()) == b"True"
+    assert await ask(first, "/reserve", 2) == [200, 429]
+
+
 async def test_a_request_that_is_under_way_is_settled(
     switch: Switch,
 ) -> None:

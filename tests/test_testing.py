@@ -112,6 +112,18 @@ async def test_a_paused_limiter_limits_and_charges_nothing(shop: Any) -> None:
         assert await statuses(app, 4) == [200, 200, 200, 429]
 
 
+async def test_a_limiter_is_paused_until_the_last_of_overlapping_blocks_ends(shop: Any) -> None:
+    app, limiter = shop
+    with in_memory(limiter):
+        first, second = limiter.paused(), limiter.paused()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert await statuses(app, 9) == [200] * 9
+        second.__exit__(None, None, None)
+        assert await statuses(app, 4) == [200, 200, 200, 429]
+
+
 @pytest.mark.filterwarnings("error")
 async def test_fakeredis_plays_the_redis(shop: Any) -> None:
     app, limiter = shop

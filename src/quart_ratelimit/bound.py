@@ -37,6 +37,7 @@ class Bound:
         self._denials: list[Asked[bool]] = []
         #: Each app's latest binding, in a list that its hooks look into.
         self._rooms: weakref.WeakKeyDictionary[Quart, list[Binding]] = weakref.WeakKeyDictionary()
+        self._known_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
         self._latest: Binding | None = None
         self.logger = logging.getLogger("quart_ratelimit")
         self.enabled = enabled
@@ -44,6 +45,11 @@ class Bound:
     def is_on(self, binding: Binding) -> bool:
         """Whether it limits this app now: by `enabled`, and by its ``RATELIMIT_ENABLED``."""
         return self.enabled and bool(binding.config.get(ConfigVars.ENABLED, True))
+
+    def _off_here(self) -> bool:
+        """Whether the app at hand was switched off as the limiter was bound to it."""
+        app = app_at_hand()
+        return app is not None and app in self._known_apps and app not in self._rooms
 
     @property
     def initialized(self) -> bool:

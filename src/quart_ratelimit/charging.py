@@ -91,7 +91,7 @@ class Charging(Bound):
         """Give back a cost that this decision charged; never more than still counts of it."""
         hits = await self._hits(limit, key, cost)
         back = [hit._replace(cost=-hit.cost, at_ms=charged.at_ms) for hit in hits]
-        return min(await self.charge(back), key=tightness)
+        return min(await self._correct(back, [charged]), key=tightness)
 
     async def wait(
         self, limit: str | Quota, key: str | None = None, *, seconds: float, cost: int = 1
@@ -121,7 +121,7 @@ class Charging(Bound):
             who = await self.identify() if key is None else key
             return await self._hits(limit, who, cost), await self._teller(who, "reserve")
 
-        return Reserving(self.charge, ask)
+        return Reserving(self.charge, self._correct, ask)
 
     def in_flight(
         self,
@@ -171,7 +171,7 @@ class Charging(Bound):
         quotas_of(limit, self._strategy())
 
         async def hits(default_scope: str) -> list[Hit]:
-            if not (self.enabled or self.initialized):
+            if self._off_here() or not (self.enabled or self.initialized):
                 return []  # switched off from the start
             if (await self._bound().gate.context()).free:
                 return []
@@ -205,12 +205,22 @@ class Charging(Bound):
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""
         binding = self._binding() or self._latest
-        if not (self.enabled if binding is None else self.is_on(binding)):
+        if self._off_here() or not (self.enabled if binding is None else self.is_on(binding)):
             return [Decision(True, hit.quota.amount, 0, 0) for hit in hits]
         decisions = await self.store.hit(hits)
         if limit_decided.receivers and hits and hits[0].cost > 0:
             tell_decided(self, hits, decisions)
         return decisions
+
+    async def _correct(self, hits: Sequence[Hit], charged: Sequence[Decision]) -> list[Decision]:
+        """As `charge`; but what was charged in this worker, as Redis was away, is given back there.
+
+        Redis, back again, would give back what others have charged.
+        """
+        binding = self._binding() or self._latest
+        if binding is None or charged[0].by != "local" or hits[0].cost > 0:
+            return await self.charge(hits)
+        return [each._replace(by="local") for each in await binding.local.hit(hits)]
 
     async def _charge_here(self, hits: Sequence[Hit]) -> list[Decision]:
         """As `charge`, in this worker alone."""

@@ -285,7 +285,10 @@ class Evaluator:
             # No more than remains: a breach must count, also if it costs more than that.
             cost = min(cost, max(1, look.decision.remaining))
             hits.append(look.hit._replace(cost=cost))
-        await asyncio.gather(*[self._store.hit([hit]) for hit in hits])
+        try:
+            await asyncio.gather(*[self._store.hit([hit]) for hit in hits])
+        except StoreError as error:  # the request stays refused, and asks no fallback
+            _log.warning("a breach could not be counted in its meta limits: %s", error)
 
     async def _raise(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -107,7 +106,9 @@ class Limiter(Charging):
         given = {name: value for name, value in locals().items() if name not in own}
         super().__init__(given, store=store, enabled=enabled)
         self._warned = False
-        self._known_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
+        #: How many `paused` blocks are entered, and what `enabled` was before the first.
+        self._pauses = 0
+        self._unpaused = enabled
         self.app = app
         if app is not None:
             self.init_app(app)
@@ -154,11 +155,16 @@ class Limiter(Charging):
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Limit and charge nothing within this block, in all of the limiter's apps."""
-        enabled, self.enabled = self.enabled, False
+        if not self._pauses:
+            self._unpaused = self.enabled
+        self._pauses += 1
+        self.enabled = False
         try:
             yield
         finally:
-            self.enabled = enabled
+            self._pauses -= 1
+            if not self._pauses:  # blocks of several tasks may overlap
+                self.enabled = self._unpaused
 
     # Rules
 

@@ -15,6 +15,8 @@ from .quotas import Decision, Hit
 
 #: Charges all hits or none: `Limiter.charge`.
 Charge = Callable[[Sequence[Hit]], Awaitable[list[Decision]]]
+#: Charges or gives back the rest of what these decisions charged.
+Correct = Callable[[Sequence[Hit], Sequence[Decision]], Awaitable[list[Decision]]]
 #: Notes what was decided; the error if it is a refusal.
 Tell = Callable[[Sequence[Hit], Sequence[Decision]], Exception | None]
 
@@ -26,9 +28,9 @@ class Reservation:
     """
 
     def __init__(
-        self, charge: Charge, tell: Tell, hits: Sequence[Hit], decisions: Sequence[Decision]
+        self, correct: Correct, tell: Tell, hits: Sequence[Hit], decisions: Sequence[Decision]
     ) -> None:
-        self._charge = charge
+        self._correct = correct
         self._tell = tell
         self._hits = hits
         #: The answer to each hit, from before the work and, once closed, from after it.
@@ -65,7 +67,7 @@ class Reservation:
             self.decisions = await asyncio.shield(self._carry_out(corrections))
 
     async def _carry_out(self, corrections: Sequence[Hit]) -> list[Decision]:
-        decisions = await self._charge(corrections)
+        decisions = await self._correct(corrections, self.decisions)
         self._tell(corrections, decisions)
         return decisions
 
@@ -79,9 +81,11 @@ class Reserving:
     def __init__(
         self,
         charge: Charge,
+        correct: Correct,
         ask: Callable[[], Awaitable[tuple[Sequence[Hit], Tell]]],
     ) -> None:
         self._charge = charge
+        self._correct = correct
         self._ask = ask
         self._reservation: Reservation | None = None
 
@@ -91,7 +95,7 @@ class Reserving:
         error = tell(hits, decisions)
         if error is not None:
             raise error
-        self._reservation = Reservation(self._charge, tell, hits, decisions)
+        self._reservation = Reservation(self._correct, tell, hits, decisions)
         return self._reservation
 
     async def __aexit__(

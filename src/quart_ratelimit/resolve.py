@@ -76,7 +76,7 @@ class Resolver:
         keeps = limited in (None, context.route.limited)
         answers = context.route.answers.get(stage) if keeps else None
         if answers is not None:
-            found = await answers.find(memo)
+            found = await self._remembered(answers, memo)
             if found is not None:
                 rules: Rules
                 rules, context.with_blueprints, context.with_defaults = found
@@ -84,11 +84,17 @@ class Resolver:
         asked: list[Any] = []
         memo.asked = asked
         rules = await self._find_out(context, limited, memo)
-        memo.asked = None
-        if keeps:
+        complete, memo.asked = memo.asked is asked, None
+        if keeps and complete:
             rules = rules._replace(lone=self._lone(rules, context))
             self._keep(context, stage, asked, rules)
         return rules
+
+    async def _remembered(self, answers: Answers, memo: Memo) -> Any:
+        try:
+            return await answers.find(memo)
+        except Exception:
+            return None  # whose function failed, and whether that matters, is found out anew
 
     async def _find_out(self, context: Context, limited: Limited | None, memo: Memo) -> Rules:
         if limited is None:
@@ -152,6 +158,16 @@ class Resolver:
         """What a rule comes to; a malformed text from a function is logged and left out."""
         if is_static(limit):
             return self._static(limit)
+        try:
+            return await self._load_anew(limit, memo, where)
+        except Exception:
+            if (self._settings.shadow if limit.shadow is None else limit.shadow) is not True:
+                raise
+            _log.exception("a limit in shadow could not be tried")
+            memo.asked = None  # what applies without it is not to be remembered
+            return ()
+
+    async def _load_anew(self, limit: Limit, memo: Memo, where: str) -> Sequence[RuntimeLimit]:
         quotas = await self._quotas(limit.limit_provider, memo, where)
         if not quotas:
             return ()

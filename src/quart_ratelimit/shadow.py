@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from .callables import Memo
 from .clock import Clock, monotonic_ms
+from .limits import Asked
 from .quotas import Quota
 from .runtime import RuntimeLimit
 from .signals import limit_name
@@ -33,11 +34,20 @@ async def divided(
     for limit in limits:
         if not callable(limit.shadow):
             shadows.append(limit)
-        elif await memo.ask(limit.shadow):
+        elif await _is_in_shadow(limit.shadow, memo):
             shadows.append(replace(limit, shadow=True))
         else:
             in_force.append(replace(limit, shadow=False))
     return in_force, shadows
+
+
+async def _is_in_shadow(function: Asked[bool], memo: Memo) -> bool:
+    """What the function says; if it fails the limit stays in shadow, and harms nobody."""
+    try:
+        return bool(await memo.ask(function))
+    except Exception:
+        _log.exception("whether a limit is in shadow could not be asked")
+        return True
 
 
 def by_rule(limits: Iterable[RuntimeLimit]) -> list[list[RuntimeLimit]]:

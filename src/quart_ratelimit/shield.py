@@ -20,8 +20,9 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: Where a refusal is left for the shield, in the connection's scope.
 REFUSED = "quart_ratelimit.refused"
-#: Request fields that an answer may depend on beside the client: what it may look like, and CORS.
-VARYING = (b"accept", b"accept-encoding", b"accept-language", b"origin")
+#: Request fields that an answer may depend on beside the client: what it may look like, CORS, and
+#: the site, as routes may be bound to a host.
+VARYING = (b"accept", b"accept-encoding", b"accept-language", b"origin", b"host")
 #: Answers remembered at least; twice as many at most.
 REMEMBERED = 10_000
 #: The longest body that is remembered, in bytes.

@@ -284,3 +284,21 @@ async def test_a_store_in_whose_place_a_policy_answers_does_not_pass_the_check(
     assert await limiter.storage.check()
     store.error = StoreError("away")
     assert not await limiter.storage.check()
+
+
+async def test_who_was_refused_is_not_admitted_as_the_breach_cannot_be_counted(
+    build: Callable[..., tuple[Quart, Limiter]], store: Fragile, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(told: RequestLimit) -> None:
+        store.error = StoreError("away")
+
+    app, _ = build(
+        default_limits=["1/minute"],
+        meta_limits=["7/hour"],
+        in_memory_fallback=["9/minute"],
+        on_breach=fail,
+    )
+    view(app, "/")
+    assert await ask(app, "/", 2) == [200, 429]
+    assert "a breach could not be counted in its meta limits: away" in caplog.text
+    assert await ask(app, "/", 1) == [200]  # the fallback's

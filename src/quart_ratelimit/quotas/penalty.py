@@ -65,7 +65,7 @@ class Penalty(Quota):
     def heal(self, state: Record, now_ms: int) -> Record:
         """No offence is from the future, and no block ends later than it may last."""
         first, used, level, until = state
-        longest = self.blocks[level - 1] * 1000 if level else 0
+        longest = self.blocks[:level][-1] * 1000 if level else 0  # the list may have been longer
         return (min(first, now_ms), used, level, min(until, now_ms + longest))
 
     def advance(self, state: Record | None, now_ms: int, hit: Hit) -> tuple[Record, Decision]:

@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
@@ -25,7 +26,14 @@ from ..errors import ConfigurationError, StoreOverloaded, StoreTimeout
 from ..quotas import Decision, Hit
 from ..signals import batch_sent
 from . import plan, wire
-from .redis import CLOCK_TRUSTED_MS, SCAN_COUNT, START_DEADLINE, redacted, store_error
+from .redis import (
+    CLOCK_TRUSTED_MS,
+    SCAN_COUNT,
+    START_DEADLINE,
+    check_url,
+    redacted,
+    store_error,
+)
 
 #: What opens a client: called in the event loop that will use it.
 Opener = Callable[[], RedisCluster]
@@ -273,7 +281,10 @@ def _with_wary_connections(client: RedisCluster) -> RedisCluster:
 def _opener(uri: str, options: dict[str, Any]) -> Opener:
     """Check a URI now; open its client later."""
     scheme, separator, rest = uri.partition("://")
-    if not separator or scheme not in _SCHEMES or not rest:
+    url = f"{_SCHEMES.get(scheme, scheme)}://{rest}"
+    if scheme in _SCHEMES:
+        check_url(url, uri)
+    if not separator or scheme not in _SCHEMES or not urlsplit(url).hostname:
         raise ConfigurationError(
             f"{redacted(uri)!r} is no cluster; write 'redis+cluster://localhost:6379'"
         )
@@ -288,6 +299,6 @@ def _opener(uri: str, options: dict[str, Any]) -> Opener:
     }
 
     def open_client() -> RedisCluster:
-        return RedisCluster.from_url(f"{_SCHEMES[scheme]}://{rest}", **settings)
+        return RedisCluster.from_url(url, **settings)
 
     return open_client

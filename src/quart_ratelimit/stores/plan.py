@@ -8,11 +8,14 @@ import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib import resources
+from typing import cast
 
 from .. import quotas
 from ..quotas import ALGORITHMS, Decision, FixedWindow, Hit, Quota
 from ..quotas.quota import MAX_EXACT, decided
 
+#: A cost that no limit can allow.
+BEYOND = MAX_EXACT + 1
 #: Integers that the script replies for each hit.
 REPLY_WIDTH = 4
 
@@ -51,7 +54,8 @@ class Plan:
         self, requests: Sequence[Sequence[Hit]], *, prefix: str, now_ms: int, counters: bool
     ) -> None:
         self._now_ms = now_ms
-        #: key -> (its quota, the requests that hit it, in order)
+        #: key -> (a quota of it, the requests that hit it, in order): all have its period, and may
+        #: have other amounts.
         self.counters: dict[str, tuple[FixedWindow, list[int]]] = {}
         #: The script's keys, each once.
         self.keys: dict[str, int] = {}
@@ -59,7 +63,7 @@ class Plan:
         self._spec_list: list[str] = []
         self._scripted: list[list[str]] = []
         self._scripted_index: list[int] = []
-        self._count = len(requests)
+        self._requests = requests
         #: Whether a request failed alone, once its replies were read.
         self.failed = False
         for index, hits in enumerate(requests):
@@ -82,7 +86,9 @@ class Plan:
             spec_index = self._specs[quota.tag] = len(self._spec_list)
         if hit.cost == 1 and not hit.forced and not hit.lease:
             return f"[{key_index},{spec_index}]"
-        rest = (hit.cost, hit.at_ms, int(hit.forced), hit.lease)
+        # No limit tells costs beyond these apart; an integer of thousands of digits has no JSON.
+        cost = max(-BEYOND, min(hit.cost, BEYOND))
+        rest = (cost, hit.at_ms, int(hit.forced), hit.lease)
         return f"[{key_index},{spec_index},{json.dumps(rest)[1:]}"
 
     def argument(self, now_ms: int = 0) -> str:
@@ -97,22 +103,26 @@ class Plan:
         ``totals`` are the counters' replies in the order of `counters`; ``reply`` is the script's.
         Raises `ValueError` on a reply that Redis would never give.
         """
-        answers: list[list[Decision] | Exception] = [[]] * self._count
-        for (quota, callers), total in zip(self.counters.values(), totals, strict=True):
+        answers: list[list[Decision] | Exception] = [[]] * len(self._requests)
+        for (_, callers), total in zip(self.counters.values(), totals, strict=True):
             if isinstance(total, Exception):
                 self.failed = True
                 full = "overflow" in str(total)  # it counts no further, so it is far past any limit
                 for index in callers:
-                    answers[index] = [quota.ranked(MAX_EXACT, self._now_ms)] if full else total
+                    answers[index] = self._ranked(index, MAX_EXACT) if full else total
                 continue
             first = _whole(total) - len(callers) + 1
             if first < 1:
                 raise ValueError("a counter is below what was just added to it")
             for rank, index in enumerate(callers):
-                answers[index] = [quota.ranked(first + rank, self._now_ms)]
+                answers[index] = self._ranked(index, first + rank)
         if self._scripted:
             self._read_script(reply, answers)
         return answers
+
+    def _ranked(self, index: int, total: int) -> list[Decision]:
+        quota = cast(FixedWindow, self._requests[index][0].quota)
+        return [quota.ranked(total, self._now_ms)]
 
     def _read_script(self, reply: object, answers: list[list[Decision] | Exception]) -> None:
         if isinstance(reply, Exception):

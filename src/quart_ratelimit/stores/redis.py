@@ -368,14 +368,7 @@ def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
             "'redis+cluster://…'"
         )
     url = f"{_SCHEMES[scheme]}://{rest}"
-    try:
-        parts = urlsplit(url)
-        if parts.scheme != "unix" and parts.path.strip("/"):
-            int(parts.path.strip("/"))  # redis-py takes database 0 for one that is no number
-        parts.port  # noqa: B018  # it raises on a bad port
-        redis.asyncio.connection.parse_url(url)
-    except ValueError as error:
-        raise ConfigurationError(f"{redacted(uri)!r} cannot be read as a Redis URI") from error
+    check_url(url, uri)
 
     def open_client() -> redis.asyncio.Redis:
         pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
@@ -417,7 +410,25 @@ def _sentinel_opener(uri: str, settings: dict[str, Any]) -> Opener:
     return open_client
 
 
+def check_url(url: str, uri: str) -> None:
+    """Raise `ConfigurationError`, which names the URI, unless redis-py can read its URL.
+
+    It does not say why: that may quote what was taken for a port and is half a password.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.scheme != "unix" and parts.path.strip("/"):
+            int(parts.path.strip("/"))  # redis-py takes database 0 for one that is no number
+        parts.port  # noqa: B018  # it raises on a bad port
+        redis.asyncio.connection.parse_url(url)
+    except ValueError:
+        raise ConfigurationError(
+            f"{redacted(uri)!r} cannot be read as a Redis URI; in a password write %2F for '/', "
+            "%23 for '#', %3F for '?'"
+        ) from None
+
+
 def redacted(uri: str) -> str:
-    """A URI without its user and password, for messages."""
+    """A URI without its user, its password and its options, for messages."""
     scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError
-from ..quotas import Concurrency, Decision, Hit
+from ..quotas import Concurrency, Decision, FixedWindow, Hit
 from .store import Store
 
 #: Milliseconds that a refusal is remembered at most: a reset by another worker is seen after these.
@@ -32,10 +32,9 @@ class _Refusal(NamedTuple):
     #: When the store is asked again, and when the refusal has come to its end.
     until_ms: int
     end_ms: int
-    #: What was asked for of this key.
-    cost: int
-    #: The whole request that it was part of, and what all of it was told.
+    #: The whole request that it was part of, what it asked for, and what all of it was told.
     names: list[_Name]
+    costs: list[int]
     decisions: list[Decision]
 
 
@@ -44,7 +43,8 @@ class RememberingStore:
 
     A refusal is remembered for ``longest_ms`` at most, then one request asks again; and never past
     its own ``retry_ms``: the wait stays exact. A dear hit that was refused does not refuse a
-    cheaper one. Places in flight come free at any time, so their refusals are not remembered.
+    cheaper one, nor a dearer one that may have to wait longer. Places in flight come free at any
+    time, so their refusals are not remembered.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class RememberingStore:
                 continue
             if hit.cost < 0:
                 self._drop(name)  # what is given back may make room
-            elif known.names == names and (hit.cost or 1) >= known.cost and not hit.forced:
+            elif known.names == names and all(map(_waits_as_long, hits, known.costs)):
                 return known
         return None
 
@@ -135,9 +135,9 @@ class RememberingStore:
         if longest < 0:
             return
         now, wait = self._now_ms(), decisions[longest].retry_ms or 0
-        until, cost = now + min(self._longest_ms, wait), hits[longest].cost or 1
+        until, costs = now + min(self._longest_ms, wait), [hit.cost or 1 for hit in hits]
         name = names[longest]
-        self._young[name] = _Refusal(name, now, until, now + wait, cost, names, decisions)
+        self._young[name] = _Refusal(name, now, until, now + wait, names, costs, decisions)
         if len(self._young) > self._size:
             self._old, self._young = self._young, {}
 
@@ -148,6 +148,15 @@ class RememberingStore:
     def _drop(self, name: _Name) -> None:
         self._young.pop(name, None)
         self._old.pop(name, None)
+
+
+def _waits_as_long(hit: Hit, refused: int) -> bool:
+    """Whether a hit of that refused cost is told what this one would be."""
+    cost, quota = hit.cost or 1, hit.quota
+    if hit.forced or cost < refused:
+        return False
+    # Nothing comes back of a fixed window before all of it does.
+    return cost == refused or (isinstance(quota, FixedWindow) and cost <= quota.amount)
 
 
 def _later(known: _Refusal, now_ms: int) -> list[Decision]:
