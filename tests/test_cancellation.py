@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from redis._parsers import _AsyncHiredisParser, _AsyncRESP2Parser, _AsyncRESP3Parser
 
 from quart_ratelimit import FixedWindow, Hit
 from quart_ratelimit.stores import RedisStore
 
+from .proxy import Proxy
 from .servers import RedisServer
 
 CLOCK = FixedWindow(1_000_000, 86_400, aligned=True)
@@ -30,8 +33,16 @@ async def test_of_5_000_cancelled_calls_none_mixes_up_an_answer(  # T-04
     redis_server: RedisServer, store: RedisStore, quota: FixedWindow, times: int
 ) -> None:
     """1,312 in each of four variants, a caller beside each and two after it."""
+    await sweep(redis_server, store, quota, times=times, rounds=ROUNDS)
+
+
+async def sweep(
+    server: RedisServer, store: RedisStore, quota: FixedWindow, *, times: int, rounds: int
+) -> None:
+    """Cancel so many calls at each step; a caller beside each and two after it must be right."""
     left = beside = after = 0
-    for _ in range(ROUNDS):
+    before = asyncio.all_tasks()
+    for _ in range(rounds):
         for step in range(STEPS):
             leaving = asyncio.ensure_future(store.hit([Hit(quota, "leaving")]))
             staying = asyncio.ensure_future(store.hit([Hit(quota, "staying")]))
@@ -50,9 +61,26 @@ async def test_of_5_000_cancelled_calls_none_mixes_up_an_answer(  # T-04
                 assert quota.amount - decision.remaining == after
     (decision,) = await store.hit([Hit(quota, "leaving", 0)])
     assert quota.amount - decision.remaining <= left
-    assert len(asyncio.all_tasks()) == 1
-    with redis_server.client() as client:
+    assert not [task for task in asyncio.all_tasks() - before if not task.done()]
+    with server.client() as client:
         assert all(client.pttl(key) > 0 for key in client.scan_iter())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0, 0.002])
+@pytest.mark.parametrize("parser", [_AsyncHiredisParser, _AsyncRESP3Parser, _AsyncRESP2Parser])
+@pytest.mark.parametrize("quota", [CLOCK, SCRIPT], ids=["pipeline", "script"])
+async def test_nor_of_50_000_whatever_reads_the_replies_and_however_late_they_are(  # T-04
+    redis_server: RedisServer, redis_url: str, quota: FixedWindow, parser: Any, delay: float
+) -> None:
+    """8,200 in each of six variants, and 820 in each of six whose replies are late."""
+    options = {"parser_class": parser, "protocol": 2 if parser is _AsyncRESP2Parser else 3}
+    async with Proxy(redis_server.port) as proxy:
+        proxy.delay = delay
+        store = RedisStore(proxy.url if delay else redis_url, deadline=5, **options)
+        await store.start()
+        await sweep(redis_server, store, quota, times=1, rounds=20 if delay else 200)
+        await store.aclose()
 
 
 async def test_callers_cancelled_in_a_crowd_leave_the_crowd_alone(store: RedisStore) -> None:
