@@ -375,7 +375,19 @@ def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
         parts.port  # noqa: B018  # it raises on a bad port
         redis.asyncio.connection.parse_url(url)
     except ValueError as error:
-        raise ConfigurationError(f"{redacted(uri)!r} cannot be read as a Redis URI") from error
+        raise ConfigurationError(
+            f"{redacted(uri)!r} cannot be read as a Redis URI; write "
+            "'redis://user:password@localhost:6379/0', and in a password %2F for /, %23 for #, "
+            "%3F for ?, %40 for @"
+        ) from error
+    try:
+        # Makes a connection and opens none.
+        redis.asyncio.BlockingConnectionPool.from_url(url, **settings).make_connection()  # type: ignore[no-untyped-call]
+    except TypeError as error:
+        raise ConfigurationError(
+            f"storage_options, or what stands behind ? in {redacted(uri)!r}: {error}; write "
+            "deadline, max_connections, prefix, or an option of redis-py's connections"
+        ) from error
 
     def open_client() -> redis.asyncio.Redis:
         pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
@@ -418,6 +430,8 @@ def _sentinel_opener(uri: str, settings: dict[str, Any]) -> Opener:
 
 
 def redacted(uri: str) -> str:
-    """A URI without its user and password, for messages."""
+    """A URI without its user, its password and its query, for messages."""
     scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    before, _, host = rest.rpartition("@")
+    # What follows the @ may be the end of a password in the query.
+    return f"{scheme}{separator}{'…' if '?' in before else host.partition('?')[0]}"
