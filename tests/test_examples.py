@@ -140,6 +140,7 @@ async def test_llm_reserves_what_may_be_spent_and_charges_what_was(load: Load) -
 
         assert await chat("a b c d e") == (200, 90)
         assert (await chat(""))[0] == 500  # the model failed: given back
+        assert (await chat("a " * 61))[0] == 413  # no wait would help
         assert await chat("a " * 25) == (200, 40)
         assert (await chat("a b c"))[0] == 429  # 43 may be spent, 40 are left
         other = await client.post("/chat", headers={"X-User": "bob"}, data="a")
