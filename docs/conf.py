@@ -19,3 +19,6 @@ add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
+
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]

@@ -7,11 +7,12 @@ a request that might take more than is left gets 429 before the model is asked.
 
 import os
 
-from quart import Quart, request
+from quart import Quart, abort, request
 
 from quart_ratelimit import Limiter
 
 TOKENS = "100/hour"
+LONGEST_PROMPT = 60  # tokens; with the answer no more than the limit, as no wait helps beyond
 LONGEST_ANSWER = 40  # tokens; what the model is told as its bound
 
 app = Quart(__name__)
@@ -31,7 +32,10 @@ async def chat() -> dict[str, object]:
     """Never spends more than the limit, also when many prompts of a user run at once."""
     prompt = str(await request.get_data(as_text=True))
     user = request.headers.get("X-User", "anonymous")  # yours comes from a session
-    estimate = len(prompt.split()) + LONGEST_ANSWER
+    length = len(prompt.split())
+    if length > LONGEST_PROMPT:
+        abort(413)
+    estimate = length + LONGEST_ANSWER
     async with limiter.reserve(TOKENS, user, cost=estimate) as reservation:
         answer, tokens = await model(prompt)  # fails: all is given back
         reservation.settle(tokens)  # the difference is given back as the block ends

@@ -45,3 +45,10 @@ limiter = Limiter(
 async def items() -> list[str]:
     """Limited by default."""
     return ["apple", "pear"]
+
+
+@app.get("/search")
+@limiter.limit("10/minute", shadow=True)  # tried: counted and reported, and nobody is refused by it
+async def search() -> list[str]:
+    """Limited by default, as a limit in shadow replaces no other."""
+    return ["apple"]

@@ -128,6 +128,15 @@ async def test_tenants_have_the_limit_of_their_plan(load: Load) -> None:
         assert await get("k-free", 28) == [200] * 27 + [429]  # 3 of the 30 were used before
 
 
+async def test_a_limit_that_tenants_try_refuses_nobody(load: Load) -> None:
+    module = load("tenants")
+    async with module.app.test_app():
+        client = module.app.test_client()
+        headers = {"X-Api-Key": "k-pro"}
+        statuses = [(await client.get("/search", headers=headers)).status_code for _ in range(31)]
+    assert statuses == [200] * 30 + [429]  # by the plan, not by the tenth
+
+
 @with_page
 async def test_llm_reserves_what_may_be_spent_and_charges_what_was(load: Load) -> None:
     app = load("llm").app
@@ -140,6 +149,7 @@ async def test_llm_reserves_what_may_be_spent_and_charges_what_was(load: Load) -
 
         assert await chat("a b c d e") == (200, 90)
         assert (await chat(""))[0] == 500  # the model failed: given back
+        assert (await chat("a " * 61))[0] == 413  # no wait would help
         assert await chat("a " * 25) == (200, 40)
         assert (await chat("a b c"))[0] == 429  # 43 may be spent, 40 are left
         other = await client.post("/chat", headers={"X-User": "bob"}, data="a")

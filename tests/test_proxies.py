@@ -185,7 +185,8 @@ def test_what_a_list_says_left_of_a_trusted_address_is_believed_and_one_address_
     assert client(cloudflare, worker, peer=edge, header="CF-Connecting-IP") == "2a06:98c0:3600::/64"
 
 
-def test_the_examples_of_the_how_to_run() -> None:
+def test_the_examples_of_the_how_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_SECRET", "a secret of the test")
     page = (ROOT / "docs" / "proxies.md").read_text("utf-8")
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(examples) == 7

@@ -17,7 +17,7 @@ from .current import app_at_hand
 from .errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from .evaluate import refuse
 from .limiter import EXTENSION, Limiter
-from .marks import Own, note_own, note_wrapped
+from .marks import Own, check_function, note_own, note_wrapped
 from .quotas import Decision, Hit, Quota
 from .signals import limit_decided, tell_decided
 from .strategies import read_limit
@@ -61,6 +61,7 @@ def rate_limit(
     quotas_of: dict[str, list[Quota]] = {}  # by strategy
 
     def decorate(view: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
+        check_function(view, "rate_limit(...)")
         is_async = inspect.iscoroutinefunction(view)
 
         def refused(hit: Hit, decision: Decision) -> RateLimitExceeded | LimiterUnavailable:

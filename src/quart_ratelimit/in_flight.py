@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from quart import current_app
 
-from .marks import Own, note_own
+from .marks import Own, check_function, note_own, note_wrapped
 from .quotas import Hit, Quota
 from .slots import Charge, Slot, Tell
 from .streaming import hold_while_sent
@@ -34,6 +34,7 @@ class InFlight:
 
     def __call__(self, view: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         """Decorate an async or sync view, under its route."""
+        check_function(view, "limiter.in_flight(...)")
         name = f"{view.__module__}.{getattr(view, '__qualname__', repr(view))}"
 
         @functools.wraps(view)
@@ -51,6 +52,7 @@ class InFlight:
                 if not streaming:
                     await slot.release()
 
+        note_wrapped(view, limited)
         note_own(limited, Own([self._quota]))
         return limited
 

@@ -24,7 +24,7 @@ from .exemptions import USUAL, ExemptionScope
 from .gate import known_context
 from .headers import HeaderNames
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
-from .marks import ATTRIBUTE, Limited, limited_by, note_wrapped
+from .marks import ATTRIBUTE, Limited, check_function, limited_by, note_wrapped
 from .quotas import Decision, Hit
 from .runtime import RequestLimit
 from .settings import check_limit, read_settings
@@ -104,6 +104,8 @@ class Limiter(Charging):
     ) -> None:
         own = ("self", "app", "store", "__class__")
         given = {name: value for name, value in locals().items() if name not in own}
+        if isinstance(key_func, Quart):
+            raise ConfigurationError("the app is given by its keyword: write Limiter(app=app)")
         super().__init__(given, store=store, enabled=enabled)
         self._warned = False
         #: How many `paused` blocks are entered, and what `enabled` was before the first.
@@ -115,6 +117,8 @@ class Limiter(Charging):
 
     def init_app(self, app: Quart) -> None:
         """Bind the limiter to an app. Opens nothing. Raises `ConfigurationError`."""
+        if not isinstance(app, Quart):
+            raise ConfigurationError(f"{app!r} is no Quart app: write app = Quart(__name__)")
         app.extensions.setdefault(EXTENSION, self)
         self._known_apps.add(app)
         if not app.config.setdefault(ConfigVars.ENABLED, self.enabled):
@@ -254,6 +258,7 @@ class Limiter(Charging):
         if isinstance(obj, Blueprint):
             self._marks.exempt_blueprint(obj, flags)
         else:
+            check_function(obj, "limiter.exempt")
             limited = limited_by(self, obj)
             self._marks.exempt(limited.function if limited else obj, flags)
         return obj
@@ -275,6 +280,7 @@ class Limiter(Charging):
             check_limit(limit, f"blueprint {target.name}", strategy)
             self._marks.limit_blueprint(target, limit)
             return None
+        check_function(target, "limiter.limit(...)")
         name = f"{target.__module__}.{getattr(target, '__qualname__', repr(target))}"
         check_limit(limit, f"function {name}", strategy)
         self._marks.version += 1

@@ -112,6 +112,20 @@ def limited_by(limiter: Any, function: Callable[..., Any] | None) -> Limited | N
     return marks.get(limiter)
 
 
+def check_function(target: Any, decorator: str) -> None:
+    """Raise `ConfigurationError` unless it can be decorated as a view or a helper can."""
+    if isinstance(target, type):
+        raise ConfigurationError(
+            f"{target.__qualname__} is a class: write decorators = [{decorator}] in it, or "
+            "decorate its methods"
+        )
+    if not callable(target):
+        raise ConfigurationError(
+            f"{decorator} goes onto a function, and {type(target).__name__} is none: limit a "
+            "blueprint by limiter.limit(...)(blueprint)"
+        )
+
+
 def note_wrapped(inner: Callable[..., Any], outer: Callable[..., Any]) -> None:
     """Remember that ``outer`` limits ``inner``, so that a route on ``inner`` is found out."""
     living = [ref for ref in _inside.get(_core(inner), ()) if ref() is not None]

@@ -22,6 +22,7 @@ from .connection import CLOSE_CODES, Connection, connection_at_hand
 from .errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from .evaluate import refusal
 from .limits import Asked, check_cost
+from .marks import check_function, note_wrapped
 from .quotas import Decision, Hit
 from .runtime import RequestLimit
 
@@ -69,6 +70,7 @@ class Messages:
 
     def __call__(self, view: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         """Decorate a view, under its ``@app.websocket``."""
+        check_function(view, "limiter.messages(...)")
         name = f"{view.__module__}.{getattr(view, '__qualname__', repr(view))}"
 
         @functools.wraps(view)
@@ -79,6 +81,7 @@ class Messages:
             finally:
                 inbox.close()
 
+        note_wrapped(view, limited)
         return limited
 
     async def __aenter__(self) -> None:

@@ -57,6 +57,20 @@ VARIABLES = {
 #: Seconds that a refusal may be remembered: so long may a reset by another worker go unseen.
 LONGEST_MEMORY = 60
 
+#: The settings that are on or off, as `VARIABLES`.
+_SWITCHES = {
+    "enabled": ConfigVars.ENABLED,
+    "shadow": ConfigVars.SHADOW,
+    "doctor": ConfigVars.DOCTOR,
+    "headers_enabled": ConfigVars.HEADERS_ENABLED,
+    "problem_details": ConfigVars.PROBLEM_DETAILS,
+    "swallow_errors": ConfigVars.SWALLOW_ERRORS,
+    "fail_on_first_breach": ConfigVars.FAIL_ON_FIRST_BREACH,
+    "default_limits_per_method": ConfigVars.DEFAULT_LIMITS_PER_METHOD,
+    "application_limits_per_method": ConfigVars.APPLICATION_LIMITS_PER_METHOD,
+    "in_memory_fallback_enabled": ConfigVars.IN_MEMORY_FALLBACK_ENABLED,
+}
+
 _HEADER_VARIABLES = {
     HeaderNames.LIMIT: ConfigVars.HEADER_LIMIT,
     HeaderNames.REMAINING: ConfigVars.HEADER_REMAINING,
@@ -115,6 +129,10 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
     Raises `ConfigurationError`; for a limit it names where it was given and its text.
     """
 
+    for name, variable in _SWITCHES.items():
+        _check_switch(name, given.get(name))
+        _check_switch(variable, config.get(variable))
+
     def chosen(name: str, default: Any = None) -> Any:
         own = given.get(name)
         if own is not None and own not in ("", [], (), {}):
@@ -152,8 +170,11 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
     x_ratelimit, draft = _header_fields(chosen("header_fields", "x-ratelimit"))
     secret = chosen("partition_secret")
     swallow = bool(chosen("swallow_errors", False))
+    key_func = chosen("key_func", given["default_key_func"])
+    if not callable(key_func):
+        raise ConfigurationError(f"key_func={key_func!r} is no function; write get_remote_address")
     return Settings(
-        key_func=chosen("key_func", given["default_key_func"]),
+        key_func=key_func,
         key_prefix=str(chosen("key_prefix", "")),
         keys=keys_with(chosen("key_secret")),
         strategy=strategy_name,
@@ -188,6 +209,14 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
         doctor=bool(chosen("doctor", True)),
         remember_refusals=_remembered_ms(given.get("remember_refusals", 1.0)),
     )
+
+
+def _check_switch(name: str, value: Any) -> None:
+    """Raise `ConfigurationError` for "False": a text, as the environment has it, would be on."""
+    if isinstance(value, str) and value:
+        raise ConfigurationError(
+            f"{name}={value!r} is text; write True or False, and in the environment true or false"
+        )
 
 
 def _remembered_ms(seconds: Any) -> int:

@@ -1,4 +1,4 @@
-"""Limits in quart-schema's OpenAPI document; ``pip install quart-ratelimit[openapi]``."""
+"""Limits in quart-schema's OpenAPI document; ``pip install 'quart-ratelimit[openapi]'``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ try:
     from quart_schema import OpenAPIProvider
 except ImportError as error:  # pragma: no cover
     raise ImportError(
-        "an OpenAPI document needs quart-schema: pip install quart-ratelimit[openapi]"
+        f"an OpenAPI document needs quart-schema: pip install 'quart-ratelimit[openapi]' ({error})"
     ) from error
 
 from ..callables import Memo

@@ -1,4 +1,4 @@
-"""Decisions and the store as OpenTelemetry metrics; ``pip install quart-ratelimit[otel]``.
+"""Decisions and the store as OpenTelemetry metrics; ``pip install 'quart-ratelimit[otel]'``.
 
 Source of the names' form: OpenTelemetry's semantic conventions, "Metrics" (dots, units apart).
 """
@@ -12,7 +12,7 @@ try:
     from opentelemetry.metrics import Meter, get_meter
 except ImportError as error:  # pragma: no cover
     raise ImportError(
-        "OpenTelemetry metrics need its API: pip install quart-ratelimit[otel]"
+        "OpenTelemetry metrics need its API: pip install 'quart-ratelimit[otel]'"
     ) from error
 
 from ..signals import (

@@ -1,4 +1,4 @@
-"""Decisions and the store as Prometheus metrics; ``pip install quart-ratelimit[prometheus]``.
+"""Decisions and the store as Prometheus metrics; ``pip install 'quart-ratelimit[prometheus]'``.
 
 Source of the names' form: the Prometheus guide "Metric and label naming" (base units, ``_total``).
 With several workers set ``PROMETHEUS_MULTIPROC_DIR`` to an empty folder before they start.
@@ -23,7 +23,7 @@ try:
     )
 except ImportError as error:  # pragma: no cover
     raise ImportError(
-        "Prometheus metrics need their client: pip install quart-ratelimit[prometheus]"
+        "Prometheus metrics need their client: pip install 'quart-ratelimit[prometheus]'"
     ) from error
 
 from ..signals import (

@@ -369,6 +369,14 @@ def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
         )
     url = f"{_SCHEMES[scheme]}://{rest}"
     check_url(url, uri)
+    try:
+        # Makes a connection and opens none.
+        redis.asyncio.BlockingConnectionPool.from_url(url, **settings).make_connection()  # type: ignore[no-untyped-call]
+    except TypeError as error:
+        raise ConfigurationError(
+            f"storage_options, or what stands behind ? in {redacted(uri)!r}: {error}; write "
+            "deadline, max_connections, prefix, or an option of redis-py's connections"
+        ) from error
 
     def open_client() -> redis.asyncio.Redis:
         pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
@@ -423,12 +431,15 @@ def check_url(url: str, uri: str) -> None:
         redis.asyncio.connection.parse_url(url)
     except ValueError:
         raise ConfigurationError(
-            f"{redacted(uri)!r} cannot be read as a Redis URI; in a password write %2F for '/', "
-            "%23 for '#', %3F for '?'"
+            f"{redacted(uri)!r} cannot be read as a Redis URI; write "
+            "'redis://user:password@localhost:6379/0', and in a password %2F for /, %23 for #, "
+            "%3F for ?, %40 for @"
         ) from None
 
 
 def redacted(uri: str) -> str:
-    """A URI without its user, its password and its options, for messages."""
+    """A URI without its user, its password and its query, for messages."""
     scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"
+    before, _, host = rest.rpartition("@")
+    # What follows the @ may be the end of a password in the query.
+    return f"{scheme}{separator}{'…' if '?' in before else host.partition('?')[0]}"
