@@ -1,6 +1,7 @@
 """Who is refused again and again is blocked, for longer each time."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from quart import Quart, request
 
 from quart_ratelimit import Decision, InvalidLimit, Limiter, Penalty
 from quart_ratelimit.quotas import Hit
-from quart_ratelimit.stores import MemoryStore
+from quart_ratelimit.stores import MemoryStore, RedisStore
 from quart_ratelimit.util import get_remote_address
 
 START = 1_800_000_000_000
@@ -91,6 +92,19 @@ def test_no_offence_counts_during_a_block_and_none_is_left_after_it() -> None:
     assert not ann.offend(5)
     ann.wait(10)
     assert ann.hit(0).remaining == 3
+
+
+@pytest.mark.parametrize("back", [0, 5_000])
+def test_a_block_is_no_longer_than_the_blocks_that_are_left(back: int) -> None:
+    longer = replace(THREE, blocks=(10, 100, 500), name="login")
+    ann = Offender(longer)
+    for seconds in (10, 100):
+        ann.offend(3)
+        ann.wait(seconds)
+    ann.offend(3)
+    ann.quota = replace(longer, blocks=(10,))
+    ann.now -= back
+    assert ann.hit(0).retry_ms == 10_000
 
 
 def test_what_is_given_back_is_no_offence_but_lifts_no_block() -> None:
@@ -200,3 +214,14 @@ async def test_who_goes_on_guessing_is_blocked_and_then_for_longer() -> None:
 async def test_who_logs_in_is_never_blocked() -> None:
     login = Login()
     assert {(await login.ask("right"))[0] for _ in range(50)} == {200}
+
+
+async def test_in_a_crowd_of_refusals_the_tenth_blocks(redis_url: str) -> None:
+    penalty = Penalty(10, 600, blocks=(60, 3_600))
+    store = RedisStore(redis_url, deadline=5)
+    answers = await asyncio.gather(*[store.hit([Hit(penalty, "ann")]) for _ in range(1_000)])
+    assert [decision.allowed for (decision,) in answers].count(True) == 10
+    (look,) = await store.hit([Hit(penalty, "ann", 0)])
+    assert not look.allowed
+    assert 0 < (look.retry_ms or 0) <= 60_000  # the first block, and no second one
+    await store.aclose()

@@ -70,7 +70,8 @@ class Penalty(Quota):
 
     def advance(self, state: Record | None, now_ms: int, hit: Hit) -> tuple[Record, Decision]:
         """Decide by the block that runs, else by the offences of the running period."""
-        first, used, level, until = state or NONE
+        # Healed as the twin's load does: the blocks may have become shorter since.
+        first, used, level, until = self.heal(state, now_ms) if state else NONE
         if not used or now_ms >= first + self.period_ms:
             first, used = now_ms, 0
         if not level or now_ms >= until + self.forget * 1000:
