@@ -35,12 +35,18 @@ async def ask(
     }
     told = [{"type": "http.request", "body": b"", "more_body": False}]
     sent: list[Any] = []
+    answered = asyncio.Event()
 
     async def receive() -> Any:
-        return told.pop() if told else await asyncio.get_running_loop().create_future()
+        if told:
+            return told.pop()
+        await answered.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            answered.set()
 
     await app(scope, receive, send)
     start, *parts = sent
