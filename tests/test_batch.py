@@ -58,6 +58,59 @@ async def test_who_comes_while_a_send_is_under_way_goes_with_the_next() -> None:
     assert wire.sent == [[1], [2, 3]]
 
 
+async def test_many_are_shared_among_sends_side_by_side() -> None:
+    wire = Wire()
+    b = batcher(wire, in_flight=4, share=8)
+    assert await asyncio.gather(*map(b.join, range(300))) == [2 * n for n in range(300)]
+    assert [len(items) for items in wire.sent] == [75, 75, 75, 75]
+    assert [item for items in wire.sent for item in items] == list(range(300))
+
+
+async def test_a_share_that_is_full_goes_beside_the_send_under_way() -> None:
+    wire = Wire()
+    wire.may_answer.clear()
+    b = batcher(wire, in_flight=2, share=8)
+    callers = [b.join(-2)]
+    await wire.has_sent(1)
+    callers += [b.join(n) for n in range(7)]
+    await asyncio.sleep(0)
+    assert len(wire.sent) == 1
+    callers.append(b.join(7))
+    await wire.has_sent(2)
+    assert wire.sent == [[-2], list(range(8))]
+    wire.may_answer.set()
+    await asyncio.wait(callers)
+
+
+async def test_what_is_too_much_for_the_free_sends_waits_and_goes_whole() -> None:
+    wire = Wire()
+    wire.may_answer.clear()
+    b = batcher(wire, in_flight=2, share=8)
+    first = [b.join(n) for n in range(16)]
+    await wire.has_sent(2)
+    rest = [b.join(n) for n in range(24)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [len(items) for items in wire.sent] == [8, 8]
+    wire.may_answer.set()
+    await asyncio.gather(*first, *rest)
+    assert [len(items) for items in wire.sent[2:]] == [24]
+
+
+async def test_the_next_send_starts_before_the_callers_of_the_last_one_go_on() -> None:
+    wire = Wire()
+    wire.may_answer.clear()
+    b = batcher(wire)
+    seen: list[list[int]] = []
+    first = b.join(1)
+    first.add_done_callback(lambda _: seen.extend(wire.sent))
+    await wire.has_sent(1)
+    second = b.join(2)
+    wire.may_answer.set()
+    assert await asyncio.gather(first, second) == [2, 4]
+    assert seen == [[1], [2]]
+
+
 async def test_a_slow_send_is_overtaken() -> None:
     wire = Wire()
     wire.may_answer.clear()

@@ -13,6 +13,7 @@ from quart import Quart
 from quart_ratelimit import ConfigurationError, FixedWindow, Hit, Limiter, rate_limit
 from quart_ratelimit.quotas.fixed_window import KEPT_LONGER
 from quart_ratelimit.stores import MemoryStore, RedisStore, store_from_uri
+from quart_ratelimit.stores.redis import SHARE
 
 from .proxy import Proxy, answer
 from .servers import RedisServer, binary, since_7
@@ -78,13 +79,17 @@ async def test_limits_that_share_a_counter_are_decided_each_by_its_own_amount(
     assert told == [(True, 1), (True, 0), (True, 2), (True, 1), (True, 4), (False, 0), (True, 2)]
 
 
-async def test_all_other_requests_of_one_turn_are_one_script(
-    store: RedisStore, client: redis.asyncio.Redis
+@pytest.mark.parametrize(("requests", "scripts"), [(SHARE, 1), (SHARE + 1, 2), (8 * SHARE, 2)])
+async def test_other_requests_of_one_turn_are_one_script_or_two_if_many(
+    store: RedisStore, client: redis.asyncio.Redis, requests: int, scripts: int
 ) -> None:
     await client.config_resetstat()
     second, day = FixedWindow(1, 1), FixedWindow(100, 86_400)
-    await asyncio.gather(*[store.hit([Hit(second, n), Hit(day, n)]) for n in map(str, range(50))])
-    assert (await calls(client))["evalsha"] == 1
+    who = map(str, range(requests))
+    await asyncio.gather(*[store.hit([Hit(second, n), Hit(day, n)]) for n in who])
+    ran = await calls(client)
+    assert ran["evalsha"] == scripts
+    assert "incrby" not in ran
 
 
 async def test_a_cost_beyond_all_measure_harms_no_neighbour(store: RedisStore) -> None:

@@ -52,15 +52,11 @@ class LuaStore:
         pipe = self._client.pipeline(transaction=False)
         plans = []
         for now_ms, requests in steps:
-            batch = plan.Plan(requests, prefix="twin", now_ms=now_ms, counters=False)
+            batch = plan.Script(requests, prefix="twin", now_ms=now_ms)
             self._run(keys=list(batch.keys), args=[batch.argument(now_ms)], client=pipe)
             plans.append(batch)
         for batch, reply in zip(plans, pipe.execute(raise_on_error=False), strict=True):
-            answers = batch.read([], reply)
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-            yield answers  # type: ignore[misc]  # none is an exception
+            yield batch.read(reply)
 
     def lose_expiries(self) -> None:
         """As an operator's PERSIST, or a restore without expiries."""

@@ -41,6 +41,20 @@ class _Batch(Generic[T, R]):
         self.callers: list[asyncio.Future[R]] = []
         self.task: asyncio.Task[None] | None = None
 
+    def split(self, count: int) -> _Batch[T, R]:
+        """Hand the first so many callers over to another batch."""
+        first: _Batch[T, R] = _Batch(self.born)
+        first.items, self.items = self.items[:count], self.items[count:]
+        first.callers, self.callers = self.callers[:count], self.callers[count:]
+        return first
+
+    def forget_those_who_left(self) -> None:
+        if any(caller.done() for caller in self.callers):
+            pairs = zip(self.items, self.callers, strict=True)
+            stay = [(item, caller) for item, caller in pairs if not caller.done()]
+            self.items = [item for item, _ in stay]
+            self.callers = [caller for _, caller in stay]
+
     def fail(self, error: Exception) -> None:
         for caller in self.callers:
             if not caller.done():
@@ -53,9 +67,10 @@ class _Batch(Generic[T, R]):
 class Batcher(Generic[T, R]):
     """Sends items in batches, at most ``in_flight`` at a time, each within ``deadline`` seconds.
 
-    One send is under way while the server is quick; when one takes longer than a tenth of the
-    deadline, what waits goes out beside it. ``send`` answers in order, an exception for an item
-    that failed alone. Belongs to the event loop that it is first used in.
+    While one is under way a few items wait for its end, and go out beside it when it takes longer
+    than a tenth of the deadline. So many as ``share`` are worth a send of their own: the server
+    works on it while this process sees to another. ``send`` answers in order, an exception for an
+    item that failed alone. Belongs to the event loop that it is first used in.
     """
 
     def __init__(
@@ -65,6 +80,7 @@ class Batcher(Generic[T, R]):
         deadline: float,
         in_flight: int = 4,
         size: int = 512,
+        share: int | None = None,
         waiting: int = 20_000,
     ) -> None:
         self._send = send
@@ -74,6 +90,7 @@ class Batcher(Generic[T, R]):
         self._due = 0.0
         self._in_flight = in_flight
         self._size = size
+        self._share = size if share is None else share
         self._max_waiting = waiting // size
         self._waiting: deque[_Batch[T, R]] = deque()
         self._sent: set[_Batch[T, R]] = set()
@@ -93,6 +110,8 @@ class Batcher(Generic[T, R]):
         batch = self._waiting[-1]
         batch.items.append(item)
         batch.callers.append(caller)
+        if len(batch.items) == self._share and len(self._sent) < self._in_flight:
+            self._launch_soon(loop)
         return caller
 
     @property
@@ -112,16 +131,24 @@ class Batcher(Generic[T, R]):
         self._waiting.append(_Batch(self._ticks))
         if self._ticker is None:
             self._await_tick(loop, loop.time())
-        if not self._sent and not self._launching:
+        if not self._sent:
+            self._launch_soon(loop)
+
+    def _launch_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._launching:
             self._launching = True
             loop.call_soon(self._launch)  # all that arrives in this turn of the loop goes along
 
     def _launch(self) -> None:
+        """Send what waits, in as many shares as may be; less than one waits for a send to end."""
         self._launching = False
-        while self._waiting and len(self._sent) < self._in_flight:
-            self._start(self._waiting.popleft())
-            if self._waiting and len(self._waiting[0].items) < self._size:
+        while self._waiting and (free := self._in_flight - len(self._sent)) > 0:
+            batch = self._waiting[0]
+            count = len(batch.items)
+            if self._sent and count < self._share:
                 return
+            share = max(self._share, -(-count // free))
+            self._start(batch.split(share) if share < count else self._waiting.popleft())
 
     def _tick(self) -> None:
         """Give up what is past its deadline, and send on what waits behind a slow send."""
@@ -149,22 +176,18 @@ class Batcher(Generic[T, R]):
 
     async def _run(self, batch: _Batch[T, R]) -> None:
         try:
-            callers = [caller for caller in batch.callers if not caller.done()]
-            if len(callers) < len(batch.callers):
-                pairs = zip(batch.items, batch.callers, strict=True)
-                batch.items = [item for item, caller in pairs if not caller.done()]
-                batch.callers = callers
-            if callers:
-                self._answer(callers, await self._send(batch.items))
+            try:
+                batch.forget_those_who_left()
+                answers = await self._send(batch.items) if batch.items else ()
+            finally:
+                self._sent.discard(batch)
+                self._launch()  # the server's next work first, then that of these callers
+            self._answer(batch.callers, answers)
         except asyncio.CancelledError:
             batch.fail(DeadlinePassed())
             raise
         except Exception as error:
             batch.fail(error)
-        finally:
-            self._sent.discard(batch)
-            if not self._sent or len(self._waiting) > 1:
-                self._launch()
 
     @staticmethod
     def _answer(callers: list[asyncio.Future[R]], answers: Sequence[R | Exception]) -> None:

@@ -226,15 +226,15 @@ class _Link:
             batch_sent.tell(self, size=len(requests))
         try:
             await self.prepare()
-            batch = plan.Plan(requests, prefix=self._prefix, now_ms=self.now_ms(), counters=False)
-            answers = batch.read([], await self._run(batch))
+            batch = plan.Script(requests, prefix=self._prefix, now_ms=self.now_ms())
+            answers = batch.read(await self._run(batch))
         except asyncio.CancelledError:
             raise
         except Exception as error:
             raise store_error(error) from error
-        return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+        return answers
 
-    async def _run(self, batch: plan.Plan) -> Any:
+    async def _run(self, batch: plan.Script) -> Any:
         command: list[Any] = ["EVALSHA", plan.sha(), len(batch.keys), *batch.keys, batch.argument()]
         try:
             return await self.client.execute_command(*command)

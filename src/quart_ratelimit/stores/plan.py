@@ -19,6 +19,9 @@ BEYOND = MAX_EXACT + 1
 #: Integers that the script replies for each hit.
 REPLY_WIDTH = 4
 
+#: Each request's decisions, in order, or what went wrong with it alone.
+Answers = list[list[Decision] | Exception]
+
 
 @cache
 def script() -> str:
@@ -43,42 +46,70 @@ def pattern(prefix: str) -> str:
     return re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + ":*"
 
 
-class Plan:
-    """Sorts a batch's hits into plain counters and one script's work.
+def is_counted(hits: Sequence[Hit]) -> bool:
+    """Whether a request is a hit of 1 on a window by the clock, which a plain counter decides."""
+    if len(hits) != 1:
+        return False
+    hit = hits[0]
+    quota = hit.quota
+    return type(quota) is FixedWindow and quota.aligned and hit.cost == 1 and not hit.forced
 
-    A request of one aligned fixed window and cost 1 is a counter: ``INCRBY`` and ``EXPIRE NX``,
-    hits on one key merged. All else is decided by the script.
-    """
 
-    def __init__(
-        self, requests: Sequence[Sequence[Hit]], *, prefix: str, now_ms: int, counters: bool
-    ) -> None:
+class Counters:
+    """``INCRBY`` and ``EXPIRE NX`` for requests that `is_counted`, those on one key merged."""
+
+    def __init__(self, requests: Sequence[Sequence[Hit]], *, prefix: str, now_ms: int) -> None:
+        self._requests = requests
         self._now_ms = now_ms
         #: key -> (a quota of it, the requests that hit it, in order): all have its period, and may
         #: have other amounts.
-        self.counters: dict[str, tuple[FixedWindow, list[int]]] = {}
-        #: The script's keys, each once.
+        self.keys: dict[str, tuple[FixedWindow, list[int]]] = {}
+        for index, ((quota, key, *_),) in enumerate(requests):
+            name = f"{prefix}:{quota.state_key(key, now_ms)}"
+            self.keys.setdefault(name, (cast(FixedWindow, quota), []))[1].append(index)
+
+    def read(self, totals: Sequence[object]) -> Answers:
+        """Each request's decisions, by the replies to ``INCRBY`` in the order of `keys`.
+
+        Raises `ValueError` on a reply that Redis would never give.
+        """
+        answers: Answers = [[]] * len(self._requests)
+        for (_, callers), total in zip(self.keys.values(), totals, strict=True):
+            if isinstance(total, Exception):
+                full = "overflow" in str(total)  # it counts no further, so it is far past any limit
+                for index in callers:
+                    answers[index] = self._ranked(index, MAX_EXACT) if full else total
+                continue
+            first = _whole(total) - len(callers) + 1
+            if first < 1:
+                raise ValueError("a counter is below what was just added to it")
+            for rank, index in enumerate(callers):
+                answers[index] = self._ranked(index, first + rank)
+        return answers
+
+    def _ranked(self, index: int, total: int) -> list[Decision]:
+        quota = cast(FixedWindow, self._requests[index][0].quota)
+        return [quota.ranked(total, self._now_ms)]
+
+
+class Script:
+    """What the script is to decide: any requests, each all-or-nothing."""
+
+    def __init__(self, requests: Sequence[Sequence[Hit]], *, prefix: str, now_ms: int) -> None:
+        self._prefix = prefix
+        self._now_ms = now_ms
+        #: Its keys, each once, with their numbers.
         self.keys: dict[str, int] = {}
         self._specs: dict[str, int] = {}
         self._spec_list: list[str] = []
-        self._scripted: list[list[str]] = []
-        self._scripted_index: list[int] = []
-        self._requests = requests
-        #: Whether a request failed alone, once its replies were read.
-        self.failed = False
-        for index, hits in enumerate(requests):
-            quota = hits[0].quota if len(hits) == 1 else None
-            if counters and type(quota) is FixedWindow and quota.aligned and _plain(hits[0]):
-                key = f"{prefix}:{quota.state_key(hits[0].key, now_ms)}"
-                self.counters.setdefault(key, (quota, []))[1].append(index)
-            else:
-                self._scripted.append([self._item(hit, prefix) for hit in hits])
-                self._scripted_index.append(index)
+        self._items = [[self._item(hit) for hit in hits] for hits in requests]
+        #: When it was decided, once the reply was read: Redis' own time.
+        self.at_ms = now_ms
 
-    def _item(self, hit: Hit, prefix: str) -> str:
+    def _item(self, hit: Hit) -> str:
         """A hit as JSON."""
         quota = hit.quota
-        key = f"{prefix}:{quota.state_key(hit.key, self._now_ms)}"
+        key = f"{self._prefix}:{quota.state_key(hit.key, self._now_ms)}"
         key_index = self.keys.setdefault(key, len(self.keys) + 1)
         spec_index = self._specs.get(quota.tag)
         if spec_index is None:
@@ -94,66 +125,38 @@ class Plan:
     def argument(self, now_ms: int = 0) -> str:
         """The script's argument. ``now_ms`` is for tests: 0 is Redis' own clock."""
         # Written by hand, as an encoder for each batch would cost more than the batch's hits.
-        requests = ",".join([f"[{','.join(items)}]" for items in self._scripted])
+        requests = ",".join([f"[{','.join(items)}]" for items in self._items])
         return f'{{"now":{now_ms},"specs":[{",".join(self._spec_list)}],"requests":[{requests}]}}'
 
-    def read(self, totals: Sequence[object], reply: object) -> list[list[Decision] | Exception]:
-        """Each request's decisions, in order, or what went wrong with it alone.
+    def read(self, reply: object) -> list[list[Decision]]:
+        """Each request's decisions, in order.
 
-        ``totals`` are the counters' replies in the order of `counters`; ``reply`` is the script's.
-        Raises `ValueError` on a reply that Redis would never give.
+        Raises what the script failed with, and `ValueError` on a reply that it would never give.
         """
-        answers: list[list[Decision] | Exception] = [[]] * len(self._requests)
-        for (_, callers), total in zip(self.counters.values(), totals, strict=True):
-            if isinstance(total, Exception):
-                self.failed = True
-                full = "overflow" in str(total)  # it counts no further, so it is far past any limit
-                for index in callers:
-                    answers[index] = self._ranked(index, MAX_EXACT) if full else total
-                continue
-            first = _whole(total) - len(callers) + 1
-            if first < 1:
-                raise ValueError("a counter is below what was just added to it")
-            for rank, index in enumerate(callers):
-                answers[index] = self._ranked(index, first + rank)
-        if self._scripted:
-            self._read_script(reply, answers)
-        return answers
-
-    def _ranked(self, index: int, total: int) -> list[Decision]:
-        quota = cast(FixedWindow, self._requests[index][0].quota)
-        return [quota.ranked(total, self._now_ms)]
-
-    def _read_script(self, reply: object, answers: list[list[Decision] | Exception]) -> None:
         if isinstance(reply, Exception):
-            self.failed = True
-            for index in self._scripted_index:
-                answers[index] = reply
-            return
-        hits = sum(map(len, self._scripted))
+            raise reply
+        hits = sum(map(len, self._items))
         if not isinstance(reply, list) or len(reply) != 1 + hits * REPLY_WIDTH:
             raise ValueError("the script's reply has another shape than its plan")
         if set(map(type, reply)) != {int}:
             raise ValueError("the script's reply holds something else than integers")
-        at = reply[0]
+        at = self.at_ms = reply[0]
         position = 1
-        for index, items in zip(self._scripted_index, self._scripted, strict=True):
+        answers = []
+        for items in self._items:
             decisions = []
             for _ in items:
                 allowed, remaining, reset, retry = reply[position : position + REPLY_WIDTH]
                 wait = None if retry < 0 else retry
                 decisions.append(decided((allowed == 1, remaining, reset, wait, at, "store")))
                 position += REPLY_WIDTH
-            answers[index] = decisions
+            answers.append(decisions)
+        return answers
 
 
 @lru_cache(maxsize=1024)
 def _spec(quota: Quota) -> str:
     return json.dumps(quota.spec())
-
-
-def _plain(hit: Hit) -> bool:
-    return hit.cost == 1 and not hit.forced
 
 
 def _whole(reply: object) -> int:

@@ -1,10 +1,14 @@
-"""Keeps state in Redis: one pipeline for all hits that arrive while the last one is under way."""
+"""Keeps state in Redis: one pipeline for all hits that arrive while the last one is under way.
+
+Hits that need the script go in shares, so that Redis runs one while the last one's callers go on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -61,6 +65,12 @@ CLOCK_TRUSTED_MS = 1000
 START_DEADLINE = 1.0
 #: Keys asked for at a time by `RedisStore.clear`.
 SCAN_COUNT = 500
+#: Requests that are worth a run of the script: its start then costs each a tenth of its decision.
+SHARE = 32
+
+_Batcher = Batcher[Sequence[Hit], list[Decision]]
+_Answers = Sequence[list[Decision] | Exception]
+_Ask = Callable[[list[Sequence[Hit]]], Awaitable[_Answers]]
 
 #: What opens a client: called in the event loop that will use it.
 Opener = Callable[[], "redis.asyncio.Redis"]
@@ -124,7 +134,7 @@ class RedisStore:
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """Carry out all hits or none, in the batch that goes out next; see `Store.hit`."""
         try:
-            return await self._linked().batcher.join(hits)
+            return await self._linked().join(hits)
         except DeadlinePassed as error:
             raise StoreTimeout(f"Redis did not answer within {self._deadline} s") from error
         except QueueFull as error:
@@ -194,15 +204,23 @@ class _Link:
     ) -> None:
         self.client = client
         self.wire = wire.Wire(client.connection_pool)
-        self.batcher: Batcher[Sequence[Hit], list[Decision]] = Batcher(
-            self._send, deadline=deadline, in_flight=in_flight
+        beside = max(1, in_flight // 2)
+        self._counters: _Batcher = Batcher(
+            partial(self._answers, self._count), deadline=deadline, in_flight=beside
+        )
+        self._scripts: _Batcher = Batcher(
+            partial(self._answers, self._decide),
+            deadline=deadline,
+            in_flight=max(1, in_flight - beside),
+            share=SHARE,
         )
         self._prefix = prefix
         self._in_flight = in_flight
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
         self._prepared = False
-        self._counters = False
+        #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
+        self._counts = True
         self._clock_offset_ms = 0
         self._clock_asked_ms = -CLOCK_TRUSTED_MS
 
@@ -211,12 +229,18 @@ class _Link:
         return self.loop is asyncio.get_running_loop() and self.pid == os.getpid()
 
     async def aclose(self) -> None:
-        await self.batcher.aclose()
+        await self._counters.aclose()
+        await self._scripts.aclose()
         await self.wire.aclose()
         await self.client.aclose()
         manager = getattr(self.client.connection_pool, "sentinel_manager", None)
         for sentinel in manager.sentinels if manager else ():
             await sentinel.aclose()
+
+    def join(self, hits: Sequence[Hit]) -> asyncio.Future[list[Decision]]:
+        """Their decisions, in the batch that goes out next. Raises as `Batcher.join` does."""
+        counted = self._counts and plan.is_counted(hits)
+        return (self._counters if counted else self._scripts).join(hits)
 
     def now_ms(self) -> int:
         """Redis' clock, so that workers with skewed clocks share their windows."""
@@ -238,39 +262,34 @@ class _Link:
             pipe.delete(probe)
             try:
                 await pipe.execute()
-                self._counters = True
+                self._counts = True
             except (NoPermissionError, ReadOnlyError):
                 raise
             except ResponseError as error:
                 if "wrong number of arguments" not in str(error):
                     raise
-                self._counters = False  # an older Redis: the script counts fixed windows as well
-        self._set_clock(await self.client.time())
+                self._counts = False
+        self._set_clock(_time(await self.client.time()))
         await self.client.script_load(plan.script())
         self._prepared = True
 
-    def _set_clock(self, reply: Any) -> None:
-        seconds, micros = map(int, reply)
+    def _set_clock(self, now_ms: int) -> None:
         self._clock_asked_ms = monotonic_ms()
-        self._clock_offset_ms = seconds * 1000 + micros // 1000 - self._clock_asked_ms
+        self._clock_offset_ms = now_ms - self._clock_asked_ms
 
-    async def _send(self, requests: list[Sequence[Hit]]) -> Sequence[list[Decision] | Exception]:
+    async def _answers(self, ask: _Ask, requests: list[Sequence[Hit]]) -> _Answers:
         if batch_sent.receivers:
             batch_sent.tell(self, size=len(requests))
         try:
             if not self._prepared:
                 await self.prepare()
-            batch = plan.Plan(
-                requests, prefix=self._prefix, now_ms=self.now_ms(), counters=self._counters
-            )
-            totals, reply = await self._exchange(batch)
-            answers = batch.read(totals, reply)
+            answers = await ask(requests)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # redis-py lets AttributeError and its like escape, too
             await self._leave_replica([error])
             raise store_error(error) from error
-        if batch.failed:
+        if set(map(type, answers)) != {list}:  # a counter failed alone
             await self._leave_replica(answers)
             return [store_error(a) if isinstance(a, Exception) else a for a in answers]
         return answers
@@ -281,37 +300,44 @@ class _Link:
             await self.wire.aclose()
             await self.client.connection_pool.disconnect(inuse_connections=False)
 
-    async def _exchange(self, batch: plan.Plan) -> tuple[list[Any], Any]:
-        """Send a batch once; the counters' totals and the script's reply."""
-        ask_clock = not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS
-        argument = batch.argument() if batch.keys else ""
+    async def _count(self, requests: list[Sequence[Hit]]) -> _Answers:
+        if not self._counts:  # it was found just now
+            return await self._decide(requests)
+        batch = plan.Counters(requests, prefix=self._prefix, now_ms=self.now_ms())
         packed = [
             wire.count(key, len(callers), quota.period + KEPT_LONGER)
-            for key, (quota, callers) in batch.counters.items()
+            for key, (quota, callers) in batch.keys.items()
         ]
-        commands = 2 * len(packed)
-        if argument:
-            packed.append(
-                wire.command("EVALSHA", plan.sha(), len(batch.keys), *batch.keys, argument)
-            )
+        ask_clock = not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS
         if ask_clock:
             packed.append(wire.TIME)
-        commands += bool(argument) + ask_clock
-        if batch.counters:
-            # INCRBY and its EXPIRE stay together, also when the connection breaks between them.
-            packed = [wire.MULTI, *packed, wire.EXEC]
-            replies = _executed(await self.wire.exchange(b"".join(packed), commands + 2))
-        else:
-            replies = await self.wire.exchange(b"".join(packed), commands)
+        # INCRBY and its EXPIRE stay together, also when the connection breaks between them.
+        sent = b"".join([wire.MULTI, *packed, wire.EXEC])
+        commands = 2 * len(batch.keys) + ask_clock
+        replies = _executed(await self.wire.exchange(sent, commands + 2))
         if ask_clock:
-            self._set_clock(replies.pop())
-        reply = replies.pop() if argument else None
+            self._set_clock(_time(replies.pop()))
+        return batch.read(replies[::2])
+
+    async def _decide(self, requests: list[Sequence[Hit]]) -> _Answers:
+        batch = plan.Script(requests, prefix=self._prefix, now_ms=self.now_ms())
+        argument = batch.argument()
+        sent = wire.command("EVALSHA", plan.sha(), len(batch.keys), *batch.keys, argument)
+        (reply,) = await self.wire.exchange(sent, 1)
         if isinstance(reply, NoScriptError):
             # Redis restarted or was flushed. Nothing ran for those hits, so sending them again
             # charges nobody twice.
             await self.client.script_load(plan.script())
             reply = await self.client.evalsha(plan.sha(), len(batch.keys), *batch.keys, argument)
-        return replies[::2], reply
+        answers = batch.read(reply)
+        self._set_clock(batch.at_ms)
+        return answers
+
+
+def _time(reply: Any) -> int:
+    """What TIME replied, in ms."""
+    seconds, micros = map(int, reply)
+    return seconds * 1000 + micros // 1000
 
 
 def _executed(replies: list[Any]) -> list[Any]:
