@@ -11,8 +11,9 @@ import redis.asyncio
 from quart import Quart
 
 from quart_ratelimit import ConfigurationError, FixedWindow, Hit, Limiter, rate_limit
+from quart_ratelimit.errors import StoreError, StoreMisconfigured
 from quart_ratelimit.quotas.fixed_window import KEPT_LONGER
-from quart_ratelimit.stores import MemoryStore, RedisStore, store_from_uri
+from quart_ratelimit.stores import MemoryStore, RedisStore, RememberingStore, store_from_uri
 from quart_ratelimit.stores.redis import SHARE
 
 from .proxy import Proxy, answer
@@ -67,6 +68,63 @@ async def test_hits_of_one_turn_are_one_incrby_and_one_expire_a_key(
     ran = await calls(client)
     assert (ran["incrby"], ran["expire"], ran["multi"], ran["exec"]) == (2, 2, 1, 1)
     assert "evalsha" not in ran
+
+
+@since_7
+async def test_a_look_at_a_window_by_the_clock_is_one_get(
+    store: RedisStore, client: redis.asyncio.Redis
+) -> None:
+    await asyncio.gather(*[store.hit([Hit(PER_MINUTE, "ann")]) for _ in range(12)])
+    await client.config_resetstat()
+    who = ["ann", "ann", "bob"]
+    answers = await asyncio.gather(*[store.hit([Hit(PER_MINUTE, name, 0)]) for name in who])
+    told = [(decision.allowed, decision.remaining) for (decision,) in answers]
+    assert told == [(False, 0), (False, 0), (True, 10)]
+    ran = await calls(client)
+    assert ran["get"] == 2
+    assert not {"incrby", "multi", "evalsha"} & set(ran)
+
+
+@since_7
+async def test_looks_and_hits_of_one_turn_get_their_own_answers(store: RedisStore) -> None:
+    costs = [1, 0, 1, 0]
+    answers = await asyncio.gather(*[store.hit([Hit(PER_MINUTE, "ann", cost)]) for cost in costs])
+    assert [decision.remaining for (decision,) in answers] == [9, 10, 8, 10]
+
+
+@since_7
+async def test_a_look_at_what_is_no_counter_fails_alone(
+    store: RedisStore, client: redis.asyncio.Redis
+) -> None:
+    seconds, _ = await client.time()
+    for window in (seconds // 3600, seconds // 3600 + 1):
+        await client.set(f"rate_limit:ann:{window}", "no number")
+        await client.lpush(f"rate_limit:eve:{window}", "a list")
+    hour = FixedWindow(10, 3600, aligned=True)
+    looks = [store.hit([Hit(hour, name, 0)]) for name in ("ann", "eve", "bob")]
+    ann, eve, bob = await asyncio.gather(*looks, return_exceptions=True)
+    assert isinstance(ann, StoreError)
+    assert isinstance(eve, StoreMisconfigured)
+    assert not isinstance(bob, BaseException)
+    assert bob[0].remaining == 10
+
+
+@since_7
+async def test_a_flood_costs_redis_one_command_a_second(
+    store: RedisStore, client: redis.asyncio.Redis
+) -> None:
+    now = [0]
+    remembering = RememberingStore(store, now_ms=lambda: now[0])
+    day = FixedWindow(10, 31_104_000, aligned=True)
+    for _ in range(11):
+        await remembering.hit([Hit(day, "ann")])
+    await client.config_resetstat()
+    for _ in range(10_000):  # ten seconds
+        now[0] += 1
+        assert not (await remembering.hit([Hit(day, "ann")]))[0].allowed
+    ran = await calls(client)
+    assert ran["get"] == 10
+    assert set(ran) <= {"get", "time", "config|resetstat"}
 
 
 async def test_limits_that_share_a_counter_are_decided_each_by_its_own_amount(

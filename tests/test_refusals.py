@@ -56,6 +56,16 @@ async def test_a_flood_asks_the_store_once_a_second(
     assert inner.asked - asked == 10
 
 
+async def test_who_looks_again_and_finds_room_is_charged_once(
+    store: RememberingStore, inner: Counting, clock: list[int]
+) -> None:
+    day = FixedWindow(2, 86_400, aligned=True)
+    await spend(store, day)
+    await inner.reset([Hit(day, "ann")])  # by another worker
+    clock[0] += 1000
+    assert [(await store.hit([Hit(day, "ann")]))[0].remaining for _ in range(2)] == [1, 0]
+
+
 class Waiting(Counting):
     """Answers when it is told to."""
 

@@ -6,6 +6,7 @@ within one trailing period, around a window's edge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -92,6 +93,12 @@ class FixedWindow(Quota):
             return decided((True, left, reset, 0, now_ms, "store"))
         return decided((False, 0, reset, reset, now_ms, "store"))
 
+    def seen(self, used: int, now_ms: int) -> Decision:
+        """The answer to a look at an aligned window's counter."""
+        end = self._end(now_ms)
+        allowed = used < self.amount
+        return self._decide(allowed, used, end, now_ms, 0 if allowed else end - now_ms)
+
     def _decide(self, allowed: bool, used: int, end: int, now: int, retry: int | None) -> Decision:
         reset = end - now if used else 0
         return Decision(allowed, max(0, self.amount - used), reset, retry, now)
@@ -100,3 +107,14 @@ class FixedWindow(Quota):
         if self.aligned:
             return (now_ms // self.period_ms + 1) * self.period_ms
         return now_ms + self.period_ms
+
+
+def is_counted(hits: Sequence[Hit]) -> bool:
+    """Whether a request is one hit of 1, or one look, on a window by the clock.
+
+    A plain counter decides it, which counts refused hits as well.
+    """
+    if len(hits) != 1:
+        return False
+    quota, _, cost, _, forced, *_ = hits[0]
+    return type(quota) is FixedWindow and quota.aligned and 0 <= cost <= 1 and not forced

@@ -46,17 +46,11 @@ def pattern(prefix: str) -> str:
     return re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + ":*"
 
 
-def is_counted(hits: Sequence[Hit]) -> bool:
-    """Whether a request is a hit of 1 on a window by the clock, which a plain counter decides."""
-    if len(hits) != 1:
-        return False
-    hit = hits[0]
-    quota = hit.quota
-    return type(quota) is FixedWindow and quota.aligned and hit.cost == 1 and not hit.forced
-
-
 class Counters:
-    """``INCRBY`` and ``EXPIRE NX`` for requests that `is_counted`, those on one key merged."""
+    """Requests that `is_counted`: ``INCRBY`` and ``EXPIRE NX``, or ``GET`` where one only looks.
+
+    Those on one key are merged.
+    """
 
     def __init__(self, requests: Sequence[Sequence[Hit]], *, prefix: str, now_ms: int) -> None:
         self._requests = requests
@@ -64,16 +58,25 @@ class Counters:
         #: key -> (a quota of it, the requests that hit it, in order): all have its period, and may
         #: have other amounts.
         self.keys: dict[str, tuple[FixedWindow, list[int]]] = {}
-        for index, ((quota, key, *_),) in enumerate(requests):
+        #: key -> the requests that look at it.
+        self.looks: dict[str, list[int]] = {}
+        for index, ((quota, key, cost, *_),) in enumerate(requests):
             name = f"{prefix}:{quota.state_key(key, now_ms)}"
-            self.keys.setdefault(name, (cast(FixedWindow, quota), []))[1].append(index)
+            if cost:
+                self.keys.setdefault(name, (cast(FixedWindow, quota), []))[1].append(index)
+            else:
+                self.looks.setdefault(name, []).append(index)
 
-    def read(self, totals: Sequence[object]) -> Answers:
-        """Each request's decisions, by the replies to ``INCRBY`` in the order of `keys`.
+    def read(self, looks: Sequence[object], totals: Sequence[object]) -> Answers:
+        """Each request's decisions: by the replies to ``GET`` and to ``INCRBY``, in their order.
 
         Raises `ValueError` on a reply that Redis would never give.
         """
         answers: Answers = [[]] * len(self._requests)
+        for callers, value in zip(self.looks.values(), looks, strict=True):
+            used = _used(value)
+            for index in callers:
+                answers[index] = used if isinstance(used, Exception) else self._seen(index, used)
         for (_, callers), total in zip(self.keys.values(), totals, strict=True):
             if isinstance(total, Exception):
                 full = "overflow" in str(total)  # it counts no further, so it is far past any limit
@@ -90,6 +93,10 @@ class Counters:
     def _ranked(self, index: int, total: int) -> list[Decision]:
         quota = cast(FixedWindow, self._requests[index][0].quota)
         return [quota.ranked(total, self._now_ms)]
+
+    def _seen(self, index: int, used: int) -> list[Decision]:
+        (hit,) = self._requests[index]
+        return [cast(FixedWindow, hit.quota).seen(used, self._now_ms)]
 
 
 class Script:
@@ -164,3 +171,12 @@ def _whole(reply: object) -> int:
     if type(reply) is not int:
         raise ValueError(f"a reply is {type(reply).__name__} where an integer belongs")
     return reply
+
+
+def _used(reply: object) -> int | Exception:
+    """What GET replied of a counter."""
+    if reply is None or isinstance(reply, Exception):
+        return reply or 0
+    if not isinstance(reply, (bytes, str)):
+        raise ValueError(f"a reply is {type(reply).__name__} where a string belongs")
+    return int(reply) if reply.isdigit() else ValueError("a counter holds something else")

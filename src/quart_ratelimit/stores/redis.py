@@ -46,7 +46,7 @@ from ..errors import (
 )
 from ..findings import Finding
 from ..quotas import Decision, Hit
-from ..quotas.fixed_window import KEPT_LONGER
+from ..quotas.fixed_window import KEPT_LONGER, is_counted
 from ..signals import batch_sent
 from . import plan, wire
 from .checks import (
@@ -239,7 +239,7 @@ class _Link:
 
     def join(self, hits: Sequence[Hit]) -> asyncio.Future[list[Decision]]:
         """Their decisions, in the batch that goes out next. Raises as `Batcher.join` does."""
-        counted = self._counts and plan.is_counted(hits)
+        counted = self._counts and is_counted(hits)
         return (self._counters if counted else self._scripts).join(hits)
 
     def now_ms(self) -> int:
@@ -304,20 +304,25 @@ class _Link:
         if not self._counts:  # it was found just now
             return await self._decide(requests)
         batch = plan.Counters(requests, prefix=self._prefix, now_ms=self.now_ms())
-        packed = [
-            wire.count(key, len(callers), quota.period + KEPT_LONGER)
-            for key, (quota, callers) in batch.keys.items()
-        ]
+        packed = [wire.command("GET", key) for key in batch.looks]
+        if batch.keys:
+            # INCRBY and its EXPIRE stay together, also when the connection breaks between them.
+            packed.append(wire.MULTI)
+            packed += [
+                wire.count(key, len(callers), quota.period + KEPT_LONGER)
+                for key, (quota, callers) in batch.keys.items()
+            ]
+            packed.append(wire.EXEC)
         ask_clock = not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS
         if ask_clock:
             packed.append(wire.TIME)
-        # INCRBY and its EXPIRE stay together, also when the connection breaks between them.
-        sent = b"".join([wire.MULTI, *packed, wire.EXEC])
-        commands = 2 * len(batch.keys) + ask_clock
-        replies = _executed(await self.wire.exchange(sent, commands + 2))
+        looks, counts = len(batch.looks), 2 * len(batch.keys)
+        commands = looks + (counts + 2 if counts else 0) + ask_clock
+        replies = await self.wire.exchange(b"".join(packed), commands)
         if ask_clock:
             self._set_clock(_time(replies.pop()))
-        return batch.read(replies[::2])
+        totals = _executed(replies[looks:])[::2] if counts else ()
+        return batch.read(replies[:looks], totals)
 
     async def _decide(self, requests: list[Sequence[Hit]]) -> _Answers:
         batch = plan.Script(requests, prefix=self._prefix, now_ms=self.now_ms())

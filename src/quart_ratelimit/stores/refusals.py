@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError
 from ..quotas import Concurrency, Decision, FixedWindow, Hit
+from ..quotas.fixed_window import is_counted
 from .store import Store
 
 #: Milliseconds that a refusal is remembered at most: a reset by another worker is seen after these.
@@ -83,6 +84,12 @@ class RememberingStore:
             if now < known.end_ms:
                 until = min(now + HELD_MS, known.end_ms)
                 self._young[known.name] = known._replace(until_ms=until)
+                if hits[0].cost and is_counted(hits):
+                    # To look is one command; a hit would be four, and counted though refused.
+                    decisions = await self._store.hit([hits[0]._replace(cost=0)])
+                    if not decisions[0].allowed:
+                        self._remember(hits, decisions)
+                        return decisions
         decisions = await self._store.hit(hits)
         for decision in decisions:
             if not decision.allowed:
