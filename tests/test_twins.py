@@ -55,17 +55,18 @@ def trail(
         common = chance.choice(times)
         requests = []
         for _ in range(chance.choice([1, 1, 2])):
-            hits = [
-                Hit(
-                    chance.choice([quota, quota, quota, *others]),
+            hits = []
+            for _ in range(chance.choice([1, 1, 1, 2, 3])):
+                chosen = chance.choice([quota, quota, quota, *others])
+                hit = Hit(
+                    chosen,
                     chance.choice("ab"),
                     chance.choice(costs),
                     chance.choice([common, chance.choice(times)]),
                     chance.random() < 0.04,
-                    chance.choice("uvwxyz"),
+                    chance.choice("uvwxyz") if isinstance(chosen, Concurrency) else "",
                 )
-                for _ in range(chance.choice([1, 1, 1, 2, 3]))
-            ]
+                hits.append(hit)
             requests.append(hits)
         yield now, requests
 
@@ -135,6 +136,7 @@ FAULTS = {
         ("not refused then", "true then"),
         ("pending[key] or states[key]", "states[key]"),
         ("refused and decision[1]", "false"),
+        ("{now, allowed and 1 or 0,", "{now, 1,"),
     ],
 }  # fmt: skip
 
@@ -146,7 +148,7 @@ FAULTS = {
 def test_a_fault_in_the_lua_is_seen(redis_url: str, part: str, right: str, wrong: str) -> None:
     script = plan.script()
     assert script.count(right) >= 1, "the fault is no longer in the script's text"
-    start = script.find(f"makers['{part}']") if part in QUOTAS else 0
+    start = script.find(f"if name == '{part}'") if part in QUOTAS else 0
     at = script.index(right, start)
     broken = script[:at] + wrong + script[at + len(right) :]
     quota = QUOTAS.get(part, QUOTAS["fixed_window"])

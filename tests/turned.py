@@ -9,7 +9,7 @@ from quart_ratelimit.stores import MemoryStore, plan
 
 #: Makes keys expire by the plan's time instead of Redis' own.
 TURNED_TIME = """
-local real, turned = redis, cjson.decode(ARGV[1]).now
+local real, turned = redis, tonumber(ARGV[1])
 local flat = real.call('HGETALL', 'expiries')
 for i = 1, #flat, 2 do
   if tonumber(flat[i + 1]) <= turned then
@@ -53,7 +53,7 @@ class LuaStore:
         plans = []
         for now_ms, requests in steps:
             batch = plan.Script(requests, prefix="twin", now_ms=now_ms)
-            self._run(keys=list(batch.keys), args=[batch.argument(now_ms)], client=pipe)
+            self._run(keys=list(batch.keys), args=batch.arguments(now_ms), client=pipe)
             plans.append(batch)
         for batch, reply in zip(plans, pipe.execute(raise_on_error=False), strict=True):
             yield batch.read(reply)

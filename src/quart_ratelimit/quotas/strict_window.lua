@@ -1,6 +1,7 @@
 -- Strict sliding window, the twin of StrictWindow.advance in strict_window.py: change both or
 -- neither.
--- key    string "index:newest:...:oldest": the running segment's number, units of each segment
+-- key    string "index:newest:...:oldest": the running segment's number, units of each segment up
+--        to the oldest that has any
 -- spec   {name, amount, period_ms, segments}
 local part = {}
 
@@ -72,8 +73,10 @@ function part.save(key, state, now, spec)
     redis.call('DEL', key)
     return
   end
-  local numbers = {string.format('%.0f', state.index)}
-  for i, count in ipairs(state.counts) do -- most are none
+  local numbers, last = {string.format('%.0f', state.index)}, #state.counts
+  while state.counts[last] == 0 do last = last - 1 end
+  for i = 1, last do
+    local count = state.counts[i]
     numbers[i + 1] = count == 0 and '0' or string.format('%.0f', count)
   end
   redis.call('SET', key, table.concat(numbers, ':'), 'PX', math.max(1, reset))

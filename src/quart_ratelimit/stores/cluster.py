@@ -235,7 +235,7 @@ class _Link:
         return answers
 
     async def _run(self, batch: plan.Script) -> Any:
-        command: list[Any] = ["EVALSHA", plan.sha(), len(batch.keys), *batch.keys, batch.argument()]
+        command: list[Any] = batch.command()
         try:
             return await self.client.execute_command(*command)
         except NoScriptError:

@@ -1,22 +1,32 @@
 -- Decides a batch of requests, each all-or-nothing: the twin of decide() in memory.py.
 -- KEYS   the keys of all hits, each once
--- ARGV   a plan in JSON: now (ms; 0 = Redis' own clock), specs (each {algorithm, integers ...}),
---        requests (each a list of hits {key index, spec index, cost, at_ms, forced 0|1, lease}, of
---        which all after the spec is left out of a plain hit of 1)
+-- ARGV   now (ms; 0 = Redis' own clock), then a plan in JSON: specs (each {algorithm, integers
+--        ...}), requests (each a list of hits {key index, spec index, cost, at_ms, forced 0|1,
+--        lease}, of which all after the spec is left out of a plain hit of 1); or for one plain hit
+--        alone its spec, an argument each
 -- reply  now, then for each hit {allowed 0|1, remaining, reset_ms, retry_ms or -1}, all flat
-local plan = cjson.decode(ARGV[1])
-local specs = plan.specs
-local parts = setmetatable({}, {__index = function(made, name) -- most runs need one of them
-  made[name] = makers[name]()
-  return made[name]
-end})
-local now = plan.now
+local now = tonumber(ARGV[1])
 if now == 0 then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-
 local PLAIN = {cost = 1, at = 0, forced = false, lease = ''}
+
+if ARGV[3] then -- nearly every hit of an app that is not busy: it needs none of what follows
+  local key, part, spec = KEYS[1], make(ARGV[2]), {ARGV[2]}
+  for i = 3, #ARGV do spec[i - 1] = tonumber(ARGV[i]) end
+  local before = part.load(key, now, spec)
+  local state, allowed, remaining, reset, retry = part.advance(before, now, spec, PLAIN)
+  if allowed then part.save(key, state, now, spec) end
+  return {now, allowed and 1 or 0, remaining, reset, retry}
+end
+
+local plan = cjson.decode(ARGV[2])
+local specs = plan.specs
+local parts = setmetatable({}, {__index = function(made, name) -- most runs need one of them
+  made[name] = make(name)
+  return made[name]
+end})
 local LOOK = {cost = 0, at = 0, forced = false, lease = ''}
 
 local states = {}  -- by key index, as they stand after the requests decided so far

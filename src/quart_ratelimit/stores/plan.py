@@ -27,10 +27,11 @@ Answers = list[list[Decision] | Exception]
 def script() -> str:
     """The one script that Redis runs: the driver and every algorithm's ``.lua`` twin."""
     folder = resources.files(quotas)
-    parts = [f"local MAX_EXACT, makers = {MAX_EXACT}, {{}}"]
-    for name in ALGORITHMS:
+    parts = [f"local MAX_EXACT = {MAX_EXACT}", "local function make(name)"]
+    for name in ALGORITHMS:  # a run makes those alone that it needs
         source = folder.joinpath(f"{name}.lua").read_text("utf-8")
-        parts.append(f"makers['{name}'] = function()\n{source}end")
+        parts.append(f"if name == '{name}' then return (function()\n{source}end)() end")
+    parts.append("end")
     driver = resources.files(__package__).joinpath("decide.lua").read_text("utf-8")
     return "\n".join([*parts, driver])
 
@@ -99,6 +100,10 @@ class Counters:
         return [cast(FixedWindow, hit.quota).seen(used, self._now_ms)]
 
 
+#: The hits of a single request with a single hit, which is plain.
+_LONE = [["[1,1]"]]
+
+
 class Script:
     """What the script is to decide: any requests, each all-or-nothing."""
 
@@ -107,8 +112,8 @@ class Script:
         self._now_ms = now_ms
         #: Its keys, each once, with their numbers.
         self.keys: dict[str, int] = {}
-        self._specs: dict[str, int] = {}
-        self._spec_list: list[str] = []
+        self._specs: list[Quota] = []
+        self._spec_index: dict[str, int] = {}
         self._items = [[self._item(hit) for hit in hits] for hits in requests]
         #: When it was decided, once the reply was read: Redis' own time.
         self.at_ms = now_ms
@@ -118,10 +123,10 @@ class Script:
         quota = hit.quota
         key = f"{self._prefix}:{quota.state_key(hit.key, self._now_ms)}"
         key_index = self.keys.setdefault(key, len(self.keys) + 1)
-        spec_index = self._specs.get(quota.tag)
+        spec_index = self._spec_index.get(quota.tag)
         if spec_index is None:
-            self._spec_list.append(_spec(quota))
-            spec_index = self._specs[quota.tag] = len(self._spec_list)
+            self._specs.append(quota)
+            spec_index = self._spec_index[quota.tag] = len(self._specs)
         if hit.cost == 1 and not hit.forced and not hit.lease:
             return f"[{key_index},{spec_index}]"
         # No limit tells costs beyond these apart; an integer of thousands of digits has no JSON.
@@ -129,11 +134,18 @@ class Script:
         rest = (cost, hit.at_ms, int(hit.forced), hit.lease)
         return f"[{key_index},{spec_index},{json.dumps(rest)[1:]}"
 
-    def argument(self, now_ms: int = 0) -> str:
-        """The script's argument. ``now_ms`` is for tests: 0 is Redis' own clock."""
+    def arguments(self, now_ms: int = 0) -> list[str | int]:
+        """The script's ARGV. ``now_ms`` is for tests: 0 is Redis' own clock."""
+        if self._items == _LONE:
+            return [now_ms, *self._specs[0].spec()]
         # Written by hand, as an encoder for each batch would cost more than the batch's hits.
+        specs = ",".join(map(_spec, self._specs))
         requests = ",".join([f"[{','.join(items)}]" for items in self._items])
-        return f'{{"now":{now_ms},"specs":[{",".join(self._spec_list)}],"requests":[{requests}]}}'
+        return [now_ms, f'{{"specs":[{specs}],"requests":[{requests}]}}']
+
+    def command(self, now_ms: int = 0) -> list[str | int]:
+        """The whole ``EVALSHA``."""
+        return ["EVALSHA", sha(), len(self.keys), *self.keys, *self.arguments(now_ms)]
 
     def read(self, reply: object) -> list[list[Decision]]:
         """Each request's decisions, in order.

@@ -326,14 +326,13 @@ class _Link:
 
     async def _decide(self, requests: list[Sequence[Hit]]) -> _Answers:
         batch = plan.Script(requests, prefix=self._prefix, now_ms=self.now_ms())
-        argument = batch.argument()
-        sent = wire.command("EVALSHA", plan.sha(), len(batch.keys), *batch.keys, argument)
+        sent = wire.command(*batch.command())
         (reply,) = await self.wire.exchange(sent, 1)
         if isinstance(reply, NoScriptError):
             # Redis restarted or was flushed. Nothing ran for those hits, so sending them again
             # charges nobody twice.
             await self.client.script_load(plan.script())
-            reply = await self.client.evalsha(plan.sha(), len(batch.keys), *batch.keys, argument)
+            (reply,) = await self.wire.exchange(sent, 1)
         answers = batch.read(reply)
         self._set_clock(batch.at_ms)
         return answers
