@@ -10,6 +10,7 @@ function part.load(key, now, spec)
   local longest = now + spec[3] -- later ends are of a clock that went back
   local later = redis.call('ZRANGEBYSCORE', key, string.format('(%.0f', longest), '+inf')
   for _, lease in ipairs(later) do redis.call('ZADD', key, longest, lease) end
+  if later[1] then redis.call('PEXPIRE', key, spec[3]) end
   local expired = redis.call('ZCOUNT', key, '-inf', now)
   local held = redis.call('ZCARD', key) - expired
   return {key = key, now = now, expired = expired, held = held, taken = 0, changed = {}}
