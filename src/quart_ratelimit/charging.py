@@ -204,7 +204,7 @@ class Charging(Bound):
 
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""
-        binding = self._binding() or self._latest
+        binding = self._nearest()
         if self._off_here() or not (self.enabled if binding is None else self.is_on(binding)):
             return [Decision(True, hit.quota.amount, 0, 0) for hit in hits]
         decisions = await self.store.hit(hits)
@@ -217,7 +217,7 @@ class Charging(Bound):
 
         Redis, back again, would give back what others have charged.
         """
-        binding = self._binding() or self._latest
+        binding = self._nearest()
         if binding is None or charged[0].by != "local" or hits[0].cost > 0:
             return await self.charge(hits)
         return [each._replace(by="local") for each in await binding.local.hit(hits)]
