@@ -12,6 +12,7 @@ from typing import cast
 
 from .. import quotas
 from ..quotas import ALGORITHMS, Decision, FixedWindow, Hit, Quota
+from ..quotas.fixed_window import KEPT_LONGER
 from ..quotas.quota import MAX_EXACT, decided
 
 #: A cost that no limit can allow.
@@ -24,7 +25,7 @@ REPLY_WIDTH = 4
 def script() -> str:
     """The one script that Redis runs: the driver and every algorithm's ``.lua`` twin."""
     folder = resources.files(quotas)
-    parts = [f"local MAX_EXACT, makers = {MAX_EXACT}, {{}}"]
+    parts = [f"local MAX_EXACT, KEPT_LONGER, makers = {MAX_EXACT}, {KEPT_LONGER}, {{}}"]
     for name in ALGORITHMS:
         source = folder.joinpath(f"{name}.lua").read_text("utf-8")
         parts.append(f"makers['{name}'] = function()\n{source}end")
