@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-from quart import request
+from quart import Request, Websocket
 
 from .address import canonical, parse
 from .current import request_at_hand
@@ -55,7 +55,7 @@ def client_address(
 
     def address() -> str:
         nonlocal warned, looks
-        connection = request_at_hand() or request
+        connection = known_connection()
         if trusting:
             who = client_by(proxies, connection)
         else:
@@ -89,15 +89,23 @@ def proxies_by(
     return proxies
 
 
-def client_by(proxies: TrustedProxies, connection: Any) -> str | None:
+def known_connection() -> Request | Websocket:
+    """The current request or websocket. Raises `RuntimeError` outside of both."""
+    connection = request_at_hand()
+    if connection is None:
+        raise RuntimeError("the address of a client is known in a request or a websocket only")
+    return connection
+
+
+def client_by(proxies: TrustedProxies, connection: Request | Websocket) -> str | None:
     """Whom a request or a websocket comes from, by these proxies; None if that is not known."""
     lines = connection.headers.getlist(proxies.header) if proxies else ()
     return proxies.client(peer_of(connection), lines)
 
 
-def peer_of(connection: Any) -> str | None:
+def peer_of(connection: Request | Websocket) -> str | None:
     """The transport peer's address; None if it has none."""
-    peer: str | None = connection.remote_addr
+    peer = connection.remote_addr
     return None if peer == NO_PEER else peer
 
 
@@ -112,10 +120,7 @@ def get_remote_address() -> str:
     Flask-Limiter's; `client_address` gives an address in one form, and an IPv6 client's network.
     127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
     """
-    request = request_at_hand()
-    if request is None:
-        raise RuntimeError("the address of a peer is known in a request or a websocket only")
-    address = request.remote_addr
+    address = known_connection().remote_addr
     return LOCAL if address in (None, "", NO_PEER) else address
 
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 
 from .address import Address, parse
-from .client import client_by, fields_by, proxies_by
-from .current import request_at_hand
+from .client import client_by, fields_by, known_connection, proxies_by
 from .errors import ConfigurationError
 from .proxies import unwrapped
 
@@ -52,10 +51,7 @@ def client_in(
     proxies = proxies_by(trusted_proxies, header, 128)
 
     def is_in() -> bool:
-        request = request_at_hand()
-        if request is None:
-            raise RuntimeError("the address of a client is known in a request or a websocket only")
-        who = client_by(proxies, request)
+        who = client_by(proxies, known_connection())
         address = parse(who) if who else None
         return address is not None and address in listed
 
