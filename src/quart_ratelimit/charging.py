@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from secrets import token_hex
 from typing import Any
 
+from .asking import Tell
 from .binding import Binding
 from .bound import Bound, KeyFunction
 from .callables import ask
@@ -18,7 +19,7 @@ from .in_flight import InFlight
 from .limits import Asked
 from .messages import Messages
 from .quotas import Concurrency, Decision, Hit, Quota
-from .reservation import Reserving, Tell
+from .reservation import Reserving
 from .signals import limit_decided, tell_decided
 from .stores import Store
 from .strategies import quotas_of, read_limit
