@@ -56,6 +56,15 @@ class Cluster:
                 return next(node for node in self.nodes if node.port == master[1])
         raise RuntimeError(f"slot {slot} has no owner")
 
+    def begin_move(self, key: str) -> tuple[int, RedisServer, RedisServer]:
+        """Begin to move a key's slot to another master: the slot, its source and its target."""
+        slot = self.alive().ask("CLUSTER", "KEYSLOT", key)
+        source = self.owner(key)
+        target = next(node for node in self.masters if node is not source)
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.ask("CLUSTER", "MYID"))
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.ask("CLUSTER", "MYID"))
+        return slot, source, target
+
     def flush(self) -> None:
         for node in self.masters:
             with contextlib.suppress(redis.RedisError):

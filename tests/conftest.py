@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from .cluster import Cluster
+from .proxy import Proxy
 from .servers import VARIABLE, RedisServer, binary
 
 
@@ -25,6 +26,13 @@ def redis_url(redis_server: RedisServer) -> str:
     """The session's server, empty."""
     redis_server.ask("FLUSHALL")
     return redis_server.url
+
+
+@pytest.fixture
+async def proxy(redis_server: RedisServer, redis_url: str) -> AsyncIterator[Proxy]:
+    """Before the session's server, empty."""
+    async with Proxy(redis_server.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="session")

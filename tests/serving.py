@@ -31,7 +31,12 @@ def hypercorn(
         yield port
     finally:
         process.terminate()
-        _, errors = process.communicate(timeout=20)
+        try:
+            _, errors = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
         if log is not None:
             log += errors.splitlines()
 

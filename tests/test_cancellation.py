@@ -10,11 +10,9 @@ from redis._parsers import _AsyncHiredisParser, _AsyncRESP2Parser, _AsyncRESP3Pa
 from quart_ratelimit import FixedWindow, Hit
 from quart_ratelimit.stores import RedisStore
 
+from .algorithms import BOTH, CLOCK
 from .proxy import Proxy
 from .servers import RedisServer
-
-CLOCK = FixedWindow(1_000_000, 86_400, aligned=True)
-SCRIPT = FixedWindow(1_000_000, 86_400)
 
 STEPS, ROUNDS = 41, 32
 
@@ -28,7 +26,7 @@ async def store(redis_url: str) -> AsyncIterator[RedisStore]:
 
 
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
-@pytest.mark.parametrize("quota", [CLOCK, SCRIPT], ids=["pipeline", "script"])
+@BOTH
 async def test_of_5_000_cancelled_calls_none_mixes_up_an_answer(  # T-04
     redis_server: RedisServer, store: RedisStore, quota: FixedWindow, times: int
 ) -> None:
@@ -69,7 +67,7 @@ async def sweep(
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0, 0.002])
 @pytest.mark.parametrize("parser", [_AsyncHiredisParser, _AsyncRESP3Parser, _AsyncRESP2Parser])
-@pytest.mark.parametrize("quota", [CLOCK, SCRIPT], ids=["pipeline", "script"])
+@BOTH
 async def test_nor_of_50_000_whatever_reads_the_replies_and_however_late_they_are(  # T-04
     redis_server: RedisServer, redis_url: str, quota: FixedWindow, parser: Any, delay: float
 ) -> None:

@@ -60,11 +60,7 @@ async def test_while_a_slot_moves_no_hit_fails(redis_cluster: Cluster, store: Cl
     """ASK and MOVED, with warm connections to every node."""
     await asyncio.gather(*[store.hit([Hit(QUOTA, f"warm-{n}")]) for n in range(64)])
     key = "{moving}"
-    slot = redis_cluster.alive().ask("CLUSTER", "KEYSLOT", key)
-    source = redis_cluster.owner(key)
-    target = next(node for node in redis_cluster.masters if node is not source)
-    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.ask("CLUSTER", "MYID"))
-    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.ask("CLUSTER", "MYID"))
+    slot, source, target = redis_cluster.begin_move(key)
     for number in range(30):  # new keys: each is sent on by ASK
         (decision,) = await store.hit([Hit(QUOTA, f"{key}|{number}")])
         assert decision.remaining == QUOTA.amount - 1

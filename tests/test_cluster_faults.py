@@ -104,11 +104,7 @@ async def test_while_a_slot_moves_any_number_of_warm_connections_will_do(  # T-2
         mine = [tag for tag in TAGS if TAGS[tag] == redis_cluster.masters.index(node)]
         await asyncio.gather(*[used(store, f"{{{tag}}}") for tag in mine[:connections]])
     key = "{moving}"
-    slot = redis_cluster.alive().ask("CLUSTER", "KEYSLOT", key)
-    source = redis_cluster.owner(key)
-    target = next(node for node in redis_cluster.masters if node is not source)
-    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.ask("CLUSTER", "MYID"))
-    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.ask("CLUSTER", "MYID"))
+    slot, source, target = redis_cluster.begin_move(key)
     try:
         counts = [await used(store, f"{key}|{connections}-{n}") for n in range(10)]
     finally:

@@ -6,7 +6,14 @@ from datetime import timedelta
 import pytest
 from quart import Quart
 
-from quart_ratelimit import Limiter, quart_rate_limiter, rate_limit
+from quart_ratelimit import (
+    Limiter,
+    client_address,
+    client_in,
+    quart_rate_limiter,
+    rate_limit,
+)
+from quart_ratelimit.contrib.util import get_remote_address_cloudflare
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.util import get_remote_address
 
@@ -82,3 +89,14 @@ async def test_flask_limiters_key_function_takes_the_address_as_it_is() -> None:
         return ""
 
     assert [await get(app, "2001:db8::1"), await get(app, "2001:db8::2")] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [client_address(), client_in("10.0.0.0/8"), get_remote_address, get_remote_address_cloudflare],
+)
+def test_outside_a_request_there_is_no_client_and_the_error_says_so(
+    asked: Callable[[], object],
+) -> None:
+    with pytest.raises(RuntimeError, match="in a request or a websocket only"):
+        asked()

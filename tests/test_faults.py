@@ -12,19 +12,9 @@ from quart_ratelimit import FixedWindow, Hit, Limiter, StoreError
 from quart_ratelimit.errors import StoreMisconfigured, StoreTimeout
 from quart_ratelimit.stores import Breaker, GuardedStore, RedisStore
 
+from .algorithms import BOTH, CLOCK, SCRIPT
 from .proxy import Proxy, add_stray, answer, cut, lose, reset
 from .servers import RedisServer, binary, major
-
-CLOCK = FixedWindow(1_000_000, 3_600, aligned=True)  # INCRBY in a transaction
-SCRIPT = FixedWindow(1_000_000, 3_600)
-
-BOTH = pytest.mark.parametrize("quota", [CLOCK, SCRIPT], ids=["pipeline", "script"])
-
-
-@pytest.fixture
-async def proxy(redis_server: RedisServer, redis_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy(redis_server.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture

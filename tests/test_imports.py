@@ -31,6 +31,7 @@ FLOORS = {
     # what a limit is
     "quotas": 2,
     "notation": 3,
+    "asking": 3,
     "stores": 3,
     "strategies": 4,
     "limits": 3,

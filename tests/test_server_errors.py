@@ -17,11 +17,9 @@ from quart_ratelimit import FixedWindow, Hit, StoreError
 from quart_ratelimit.quotas.fixed_window import KEPT_LONGER
 from quart_ratelimit.stores import Breaker, GuardedStore, RedisStore
 
+from .algorithms import CLOCK, SCRIPT
 from .cluster import Cluster, node_port, until
 from .servers import RedisServer, binary, major, since_7
-
-CLOCK = FixedWindow(1_000_000, 3_600, aligned=True)
-SCRIPT = FixedWindow(1_000_000, 3_600)
 
 Start = Callable[..., RedisServer]
 

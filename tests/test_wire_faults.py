@@ -11,23 +11,12 @@ from quart_ratelimit import FixedWindow, Hit, StoreError
 from quart_ratelimit.errors import StoreTimeout
 from quart_ratelimit.stores import RedisStore
 
-from .algorithms import RATES
+from .algorithms import BOTH, RATES
 from .algorithms import name as name_of
 from .cluster import until
 from .fuzz import replies as fuzz
 from .proxy import Proxy, break_at, lose
 from .servers import RedisServer
-
-CLOCK = FixedWindow(1_000_000, 3_600, aligned=True)
-SCRIPT = FixedWindow(1_000_000, 3_600)
-
-BOTH = pytest.mark.parametrize("quota", [CLOCK, SCRIPT], ids=["pipeline", "script"])
-
-
-@pytest.fixture
-async def proxy(redis_server: RedisServer, redis_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy(redis_server.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ class Bound:
     @property
     def store(self) -> Store:
         """Where the limiter counts. Raises `ConfigurationError` before `init_app`."""
-        binding = self._binding() or self._latest
+        binding = self._nearest()
         if binding is not None:
             return binding.store
         if self._store is not None:
@@ -79,7 +79,7 @@ class Bound:
     @property
     def keys(self) -> Keys:
         """How the limiter's keys are made: with clients in clear, or by their pseudonyms."""
-        binding = self._binding() or self._latest
+        binding = self._nearest()
         return binding.settings.keys if binding else keys_with(self._given["key_secret"])
 
     def binding_for(self, app: Quart) -> Binding | None:
@@ -91,14 +91,18 @@ class Bound:
         app = app_at_hand()
         return None if app is None else self.binding_for(app)
 
+    def _nearest(self) -> Binding | None:
+        """That of the app at hand; outside of one, the latest."""
+        return self._binding() or self._latest
+
     def _bound(self) -> Binding:
-        binding = self._binding() or self._latest
+        binding = self._nearest()
         if binding is None:
             raise ConfigurationError("this Limiter is bound to no app: call limiter.init_app(app)")
         return binding
 
     def _strategy(self) -> str | None:
-        binding = self._binding() or self._latest
+        binding = self._nearest()
         return binding.settings.strategy if binding else self._given["strategy"]
 
     def _bind(self, settings: Settings, config: Mapping[str, Any]) -> Binding:

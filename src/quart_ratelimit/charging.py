@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from secrets import token_hex
 from typing import Any
 
+from .asking import Tell
 from .binding import Binding
 from .bound import Bound, KeyFunction
 from .callables import ask
@@ -18,7 +19,7 @@ from .in_flight import InFlight
 from .limits import Asked
 from .messages import Messages
 from .quotas import Concurrency, Decision, Hit, Quota
-from .reservation import Reserving, Tell
+from .reservation import Reserving
 from .signals import limit_decided, tell_decided
 from .stores import Store
 from .strategies import quotas_of, read_limit
@@ -204,7 +205,7 @@ class Charging(Bound):
 
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""
-        binding = self._binding() or self._latest
+        binding = self._nearest()
         if self._off_here() or not (self.enabled if binding is None else self.is_on(binding)):
             return [Decision(True, hit.quota.amount, 0, 0) for hit in hits]
         decisions = await self.store.hit(hits)
@@ -217,7 +218,7 @@ class Charging(Bound):
 
         Redis, back again, would give back what others have charged.
         """
-        binding = self._binding() or self._latest
+        binding = self._nearest()
         if binding is None or charged[0].by != "local" or hits[0].cost > 0:
             return await self.charge(hits)
         return [each._replace(by="local") for each in await binding.local.hit(hits)]

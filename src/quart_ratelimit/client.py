@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-from quart import has_websocket_context, request, websocket
+from quart import Request, Websocket
 
 from .address import canonical, parse
 from .current import request_at_hand
@@ -55,14 +55,11 @@ def client_address(
 
     def address() -> str:
         nonlocal warned, looks
-        in_websocket = has_websocket_context()
-        connection = websocket if in_websocket else request_at_hand() or request
-        peer = connection.remote_addr
-        if peer == NO_PEER:
-            peer = None
+        connection = known_connection()
         if trusting:
-            who = proxies.client(peer, connection.headers.getlist(proxies.header))
+            who = client_by(proxies, connection)
         else:
+            peer = peer_of(connection)
             who = canonical(peer, ipv6_prefix=ipv6_prefix)
             if looks:
                 looks -= 1
@@ -78,9 +75,7 @@ def client_address(
             )
         return who or LOCAL
 
-    # For the shield: what is looked at of a request beside its peer.
-    fields = (proxies.header.lower().encode(),) if proxies else ()
-    address.request_fields = fields  # type: ignore[attr-defined]
+    address.request_fields = fields_by(proxies)  # type: ignore[attr-defined]
     return address
 
 
@@ -94,16 +89,38 @@ def proxies_by(
     return proxies
 
 
+def known_connection() -> Request | Websocket:
+    """The current request or websocket. Raises `RuntimeError` outside of both."""
+    connection = request_at_hand()
+    if connection is None:
+        raise RuntimeError("the address of a client is known in a request or a websocket only")
+    return connection
+
+
+def client_by(proxies: TrustedProxies, connection: Request | Websocket) -> str | None:
+    """Whom a request or a websocket comes from, by these proxies; None if that is not known."""
+    lines = connection.headers.getlist(proxies.header) if proxies else ()
+    return proxies.client(peer_of(connection), lines)
+
+
+def peer_of(connection: Request | Websocket) -> str | None:
+    """The transport peer's address; None if it has none."""
+    peer = connection.remote_addr
+    return None if peer == NO_PEER else peer
+
+
+def fields_by(proxies: TrustedProxies) -> tuple[bytes, ...]:
+    """For the shield: what `client_by` looks at of a request beside its peer."""
+    return (proxies.header.lower().encode(),) if proxies else ()
+
+
 def get_remote_address() -> str:
     """The address of the peer that the request came from, as the server writes it.
 
     Flask-Limiter's; `client_address` gives an address in one form, and an IPv6 client's network.
     127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
     """
-    request = request_at_hand()
-    if request is None:
-        raise RuntimeError("the address of a peer is known in a request or a websocket only")
-    address = request.remote_addr
+    address = known_connection().remote_addr
     return LOCAL if address in (None, "", NO_PEER) else address
 
 

@@ -131,8 +131,7 @@ class Evaluator:
         for charge in refused:
             self._shadow_log.note(charge.limit.limit, charge.args[-1], charge.decision.by)
         if not refused:
-            held = [one for one in charges if one.limit.deduct_when and one.hit.cost]
-            context.reserved = [*context.reserved, *held]
+            _reserve(context, charges)
 
     async def _conclude(
         self, context: Context, looks: Sequence[Charge], charges: Sequence[Charge]
@@ -149,14 +148,7 @@ class Evaluator:
             charges = charges[:end]
         context.limits += [charge.told for charge in charges]
         if not refused or not self._settings.fail_on_first_breach:
-            context.reserved = [
-                *context.reserved,
-                *[
-                    charge
-                    for charge in charges
-                    if charge.limit.deduct_when and charge.decision.allowed and charge.hit.cost
-                ],
-            ]
+            _reserve(context, charges)
         if refused:
             await self._refuse(
                 context,
@@ -346,6 +338,16 @@ class Evaluator:
             return
         for charge, decision in zip(charges, decisions, strict=True):
             charge.told.decide(decision)
+
+
+def _reserve(context: Context, charges: Iterable[Charge]) -> None:
+    """Keep for the response those charges that it decides on."""
+    kept = [
+        charge
+        for charge in charges
+        if charge.limit.deduct_when and charge.decision.allowed and charge.hit.cost
+    ]
+    context.reserved = [*context.reserved, *kept]
 
 
 def _refuse_if_closed(*groups: Iterable[Charge]) -> None:

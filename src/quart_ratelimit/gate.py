@@ -87,14 +87,16 @@ class Gate:
             await self._before(request, route)
 
     async def _before(self, request: Any, route: Route) -> None:
-        context = self._known(request) or await self._begin_asking(request, route)
+        context = context_of(request, self._extension)
+        context = context or await self._begin_asking(request, route)
         if not context.free:
             await self._check(context, None, context.memo)
 
     async def call(self, limited: Limited) -> None:
         """Charge what binds a function that is called, or a block that is entered."""
         request = request_at_hand()
-        context = self._known(request) or self._begin(request) or await self.context()
+        context = context_of(request, self._extension)
+        context = context or self._begin(request) or await self.context()
         if context.free:
             return
         memo = context.memo
@@ -125,7 +127,7 @@ class Gate:
 
         None: it is done, and there is nothing to await.
         """
-        context = self._known(request_at_hand())
+        context = known_context(self._extension)
         if context is None:
             return None
         if context.reserved:
@@ -164,7 +166,7 @@ class Gate:
     async def context(self) -> Context:
         """What is known of this request; made at the first question."""
         request = request_at_hand()
-        known = self._known(request)
+        known = context_of(request, self._extension)
         if known is not None:
             return known
         if request is None:
@@ -173,10 +175,6 @@ class Gate:
                 "elsewhere write: await limiter.hit(limit, key)"
             )
         return await self._begin_asking(request, self._route(request))
-
-    def _known(self, request: Any) -> Context | None:
-        contexts: dict[Any, Context] | None = getattr(request, _CONTEXTS, None)
-        return contexts.get(self._extension) if contexts else None
 
     def _begin(self, request: Any) -> Context | None:
         """A context for the request; None if the user's functions are to be asked for it."""
@@ -307,7 +305,12 @@ class Gate:
 
 def known_context(extension: Any) -> Context | None:
     """What this limiter knows of the current request; None if it was not asked yet."""
-    contexts: dict[Any, Context] | None = getattr(request_at_hand(), _CONTEXTS, None)
+    return context_of(request_at_hand(), extension)
+
+
+def context_of(request: Any, extension: Any) -> Context | None:
+    """What this limiter knows of a request; None if it was not asked yet, or there is none."""
+    contexts: dict[Any, Context] | None = getattr(request, _CONTEXTS, None)
     return contexts.get(extension) if contexts else None
 
 

@@ -10,9 +10,10 @@ from weakref import WeakKeyDictionary
 
 from quart import current_app
 
+from .asking import Charge, Tell
 from .marks import Own, check_function, note_own, note_wrapped
 from .quotas import Hit, Quota
-from .slots import Charge, Slot, Tell
+from .slots import Slot
 from .streaming import hold_while_sent
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -293,11 +293,9 @@ class Limiter(Charging):
 
         @functools.wraps(target)
         async def limited_function(*args: Any, **kwargs: Any) -> Any:
-            binding = self._binding()
-            if binding is None:
-                self._warn_if_unbound(limited)
-            elif self.is_on(binding):
-                await binding.gate.call(limited)
+            charging = self._call(limited)
+            if charging is not None:
+                await charging
             if is_async:
                 return await target(*args, **kwargs)
             return await current_app.ensure_async(target)(*args, **kwargs)
@@ -310,7 +308,9 @@ class Limiter(Charging):
     async def enter_limit(self, limit: RouteLimit, where: str) -> None:
         """See `RouteLimit.__aenter__`."""
         check_limit(limit, where, self._given["strategy"])
-        await self._call(Limited(where, [limit]))
+        charging = self._call(Limited(where, [limit]))
+        if charging is not None:
+            await charging
 
     # What was decided
 
@@ -374,20 +374,17 @@ class Limiter(Charging):
         app.after_websocket(after_websocket)
         app.teardown_websocket(teardown_websocket)
 
-    async def _call(self, limited: Limited) -> None:
-        """Charge what binds a function that is called, or a block that is entered."""
+    def _call(self, limited: Limited) -> Awaitable[None] | None:
+        """Charge what binds a function that is called, or a block that is entered; or None."""
         binding = self._binding()
-        if binding is None:
-            self._warn_if_unbound(limited)
-        elif self.is_on(binding):
-            await binding.gate.call(limited)
-
-    def _warn_if_unbound(self, limited: Limited) -> None:
+        if binding is not None:
+            return binding.gate.call(limited) if self.is_on(binding) else None
         if self.enabled and app_at_hand() not in self._known_apps and not self._warned:
             self._warned = True
             self.logger.warning(
                 "%s is not limited: call limiter.init_app(app) to bind its Limiter", limited.name
             )
+        return None
 
     def _refusal(self, app: Quart, hits: Sequence[Hit]) -> Sequence[Decision] | None:
         """What is refused for certain, for a shield; nothing while the limiter is off."""

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from quart import current_app
 
+from .asking import Charge
 from .callables import ask
 from .connection import CLOSE_CODES, Connection, connection_at_hand
 from .errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
@@ -27,8 +28,6 @@ from .quotas import Decision, Hit
 from .runtime import RequestLimit
 
 Data = str | bytes
-#: Charges all hits or none: `Limiter.charge`.
-Charge = Callable[[Sequence[Hit]], Awaitable[list[Decision]]]
 
 #: What may happen to a message that a limit refuses.
 CHOICES = ("close", "error", "drop", "raise")

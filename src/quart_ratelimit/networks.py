@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 
 from .address import Address, parse
-from .client import NO_PEER, proxies_by
-from .current import request_at_hand
+from .client import client_by, fields_by, known_connection, proxies_by
 from .errors import ConfigurationError
 from .proxies import unwrapped
 
@@ -52,16 +51,9 @@ def client_in(
     proxies = proxies_by(trusted_proxies, header, 128)
 
     def is_in() -> bool:
-        request = request_at_hand()
-        if request is None:
-            raise RuntimeError("the address of a client is known in a request or a websocket only")
-        peer = request.remote_addr
-        lines = request.headers.getlist(proxies.header) if proxies else ()
-        who = proxies.client(None if peer == NO_PEER else peer, lines)
+        who = client_by(proxies, known_connection())
         address = parse(who) if who else None
         return address is not None and address in listed
 
-    # For the shield.
-    fields = (proxies.header.lower().encode(),) if proxies else ()
-    is_in.request_fields = fields  # type: ignore[attr-defined]
+    is_in.request_fields = fields_by(proxies)  # type: ignore[attr-defined]
     return is_in

@@ -10,15 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 
+from .asking import Charge, Tell
 from .errors import ConfigurationError
 from .quotas import Decision, Hit
 
-#: Charges all hits or none: `Limiter.charge`.
-Charge = Callable[[Sequence[Hit]], Awaitable[list[Decision]]]
 #: Charges or gives back the rest of what these decisions charged.
 Correct = Callable[[Sequence[Hit], Sequence[Decision]], Awaitable[list[Decision]]]
-#: Notes what was decided; the error if it is a refusal.
-Tell = Callable[[Sequence[Hit], Sequence[Decision]], Exception | None]
 
 
 class Reservation:

@@ -57,18 +57,23 @@ VARIABLES = {
 #: Seconds that a refusal may be remembered: so long may a reset by another worker go unseen.
 LONGEST_MEMORY = 60
 
-#: The settings that are on or off, as `VARIABLES`.
+#: The settings that are on or off, with their variables.
 _SWITCHES = {
     "enabled": ConfigVars.ENABLED,
-    "shadow": ConfigVars.SHADOW,
-    "doctor": ConfigVars.DOCTOR,
-    "headers_enabled": ConfigVars.HEADERS_ENABLED,
-    "problem_details": ConfigVars.PROBLEM_DETAILS,
-    "swallow_errors": ConfigVars.SWALLOW_ERRORS,
-    "fail_on_first_breach": ConfigVars.FAIL_ON_FIRST_BREACH,
-    "default_limits_per_method": ConfigVars.DEFAULT_LIMITS_PER_METHOD,
-    "application_limits_per_method": ConfigVars.APPLICATION_LIMITS_PER_METHOD,
     "in_memory_fallback_enabled": ConfigVars.IN_MEMORY_FALLBACK_ENABLED,
+    **{
+        name: VARIABLES[name]
+        for name in (
+            "shadow",
+            "doctor",
+            "headers_enabled",
+            "problem_details",
+            "swallow_errors",
+            "fail_on_first_breach",
+            "default_limits_per_method",
+            "application_limits_per_method",
+        )
+    },
 }
 
 _HEADER_VARIABLES = {

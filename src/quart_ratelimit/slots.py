@@ -9,15 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
+from .asking import Charge, Tell
 from .errors import StoreError
-from .quotas import Decision, Hit
-
-#: Charges all hits or none: `Limiter.charge`.
-Charge = Callable[[Sequence[Hit]], Awaitable[list[Decision]]]
-#: Notes what was decided; the error if it is a refusal.
-Tell = Callable[[Sequence[Hit], Sequence[Decision]], Exception | None]
+from .quotas import Hit
 
 #: A lease is renewed this often in its length: two renewals may be lost.
 RENEWALS = 3

@@ -10,9 +10,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from .asking import Charge
 from .quotas import Decision, Hit
 
-Charge = Callable[[Sequence[Hit]], Awaitable[list[Decision]]]
 Sleep = Callable[[float], Awaitable[None]]
 
 

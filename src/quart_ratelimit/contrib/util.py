@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ..client import LOCAL
-from ..current import request_at_hand
+from ..client import LOCAL, known_connection
 
 __all__ = ["get_remote_address_cloudflare"]
 
@@ -18,10 +17,7 @@ def get_remote_address_cloudflare() -> str:
     Cloudflare's networks alone: ``client_address(trusted_proxies=[...], header=
     "CF-Connecting-IP")``.
     """
-    request = request_at_hand()
-    if request is None:
-        raise RuntimeError("the address of a client is known in a request or a websocket only")
-    return request.headers[HEADER] or LOCAL
+    return known_connection().headers[HEADER] or LOCAL
 
 
 # For the shield.

@@ -52,8 +52,8 @@ function part.save(key, state, now, spec)
     redis.call('DEL', key)
   elseif spec[4] == 0 then
     redis.call('SET', key, string.format('%s:%.0f', used, state.fin), 'PX', state.fin - now)
-  else -- for a period, as the Flask snippet's does, and 2 s for late hits; a lost expiry heals
-    local ttl, longest = redis.call('PTTL', key), spec[3] + 2000
+  else -- for a period, as the Flask snippet's does, and for late hits; a lost expiry heals
+    local ttl, longest = redis.call('PTTL', key), spec[3] + KEPT_LONGER * 1000
     if ttl <= 0 or ttl > longest then ttl = longest end
     redis.call('SET', key, used, 'PX', ttl)
   end

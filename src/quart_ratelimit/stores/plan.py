@@ -12,6 +12,7 @@ from typing import cast
 
 from .. import quotas
 from ..quotas import ALGORITHMS, Decision, FixedWindow, Hit, Quota
+from ..quotas.fixed_window import KEPT_LONGER
 from ..quotas.quota import MAX_EXACT, decided
 
 #: A cost that no limit can allow.
@@ -27,7 +28,8 @@ Answers = list[list[Decision] | Exception]
 def script() -> str:
     """The one script that Redis runs: the driver and every algorithm's ``.lua`` twin."""
     folder = resources.files(quotas)
-    parts = [f"local MAX_EXACT = {MAX_EXACT}", "local function make(name)"]
+    parts = [f"local MAX_EXACT, KEPT_LONGER = {MAX_EXACT}, {KEPT_LONGER}"]
+    parts.append("local function make(name)")
     for name in ALGORITHMS:  # a run makes those alone that it needs
         source = folder.joinpath(f"{name}.lua").read_text("utf-8")
         parts.append(f"if name == '{name}' then return (function()\n{source}end)() end")
