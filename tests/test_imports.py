@@ -26,6 +26,7 @@ FLOORS = {
     "answers": 2,
     "connection": 2,
     "keys": 2,
+    "mistakes": 2,
     "signals": 2,
     "proxies": 2,
     # what a limit is

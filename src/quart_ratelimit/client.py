@@ -84,6 +84,9 @@ def client_address(
     return address
 
 
+client_address.makes_functions = "client_address()"  # type: ignore[attr-defined]  # for mistakes
+
+
 def proxies_by(
     trusted: int | str | Iterable[str] | None, header: str | None, ipv6_prefix: int
 ) -> TrustedProxies:

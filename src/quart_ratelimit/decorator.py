@@ -16,8 +16,10 @@ from .callables import ask
 from .current import app_at_hand
 from .errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from .evaluate import refuse
+from .keys import client_text
 from .limiter import EXTENSION, Limiter
 from .marks import Own, check_function, note_own, note_wrapped
+from .mistakes import check_asked, check_called
 from .quotas import Decision, Hit, Quota
 from .signals import limit_decided, tell_decided
 from .strategies import read_limit
@@ -57,6 +59,9 @@ def rate_limit(
     called in an app without a `Limiter`. Response fields call a limit without a scope
     "rate_limit", unless it is a `Quota` with a name.
     """
+    check_called(limit, "rate_limit", 'rate_limit("10/minute")')
+    if key is not None:
+        check_asked(key, "rate_limit(key=...)")
     own = Own(read_limit(limit, requests, duration), says_json=True)
     quotas_of: dict[str, list[Quota]] = {}  # by strategy
 
@@ -73,7 +78,7 @@ def rate_limit(
                 return
             settings = binding.settings
             key_func = key or settings.key_func
-            who = str(await ask(key_func))
+            who = client_text(await ask(key_func))
             bucket = settings.keys.join(*((who,) if scope is None else (scope, who)))
             quotas = quotas_of.get(settings.strategy)
             if quotas is None:

@@ -228,7 +228,7 @@ class Gate:
         if self._views_checked:
             return
         views = current_app.view_functions.values()
-        check_order(views)
+        check_order(views, self._marks)
         for view in views:
             limited = limited_by(self._extension, view)
             if limited is not None:

@@ -31,6 +31,16 @@ def join_key(*parts: str) -> str:
     return "|".join(map(_part, parts))
 
 
+def client_text(answer: object) -> str:
+    """What a key function answered, as text. Raises `ConfigurationError` for a function."""
+    if callable(answer):  # another one in each request: nobody would be limited
+        raise ConfigurationError(
+            "the key function answered with a function: call what makes it, as in "
+            "key_func=client_address()"
+        )
+    return str(answer)
+
+
 def slot_key(*parts: str) -> str:
     """``{who}|scope``, before it a prefix: the last part but one, the client, in braces.
 

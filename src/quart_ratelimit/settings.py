@@ -17,6 +17,7 @@ from .fields import DRAFTS, Draft, Pseudonym, check_name
 from .headers import HeaderNames
 from .keys import Keys, keys_with, pseudonyms
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, check_cost
+from .mistakes import check_asked
 from .quotas import Penalty, Quota
 from .stores import check_policy
 from .strategies import quotas_of, strategy
@@ -173,6 +174,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
     key_func = chosen("key_func", given["default_key_func"])
     if not callable(key_func):
         raise ConfigurationError(f"key_func={key_func!r} is no function; write get_remote_address")
+    check_asked(key_func, "key_func")
     return Settings(
         key_func=key_func,
         key_prefix=str(chosen("key_prefix", "")),
@@ -249,6 +251,19 @@ def _header_fields(value: Any) -> tuple[bool, Draft | None]:
     return "x-ratelimit" in given, DRAFTS[drafts[0]] if drafts else None
 
 
+def check_rule(limit: Limit, where: str, strategy_name: str | None = None) -> None:
+    """As `check_limit`, and that its functions can be asked: for rules that are made once."""
+    check_limit(limit, where, strategy_name)
+    asked = {
+        "limit_provider": limit.limit_provider if callable(limit.limit_provider) else None,
+        "key_func": limit.key_function,
+        "exempt_when": limit.exempt_when,
+    }
+    for name, function in asked.items():
+        if function is not None:
+            check_asked(function, f"{where}: {name}")
+
+
 def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> None:
     """Raise `InvalidLimit`, which says where, for a text that cannot be read.
 
@@ -291,7 +306,7 @@ def _limits(value: Any, kind: type[Limit], **shared: Any) -> list[Limit]:
 
 def _checked(limits: Sequence[Limit], where: str, strategy_name: str) -> tuple[Limit, ...]:
     for limit in limits:
-        check_limit(limit, where, strategy_name)
+        check_rule(limit, where, strategy_name)
     return tuple(limits)
 
 
