@@ -200,7 +200,7 @@ class Charging(Bound):
         duration: int | None = None,
     ) -> list[Quota]:
         """The quotas of a limit given in any of its spellings. Raises `InvalidLimit`."""
-        return read_limit(limit, requests, duration, self._strategy())
+        return list(read_limit(limit, requests, duration, self._strategy()))
 
     async def identify(self, key: KeyFunction | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, cast
 
@@ -63,7 +63,7 @@ def rate_limit(
     if key is not None:
         check_asked(key, "rate_limit(key=...)")
     own = Own(read_limit(limit, requests, duration), says_json=True)
-    quotas_of: dict[str, list[Quota]] = {}  # by strategy
+    quotas_of: dict[str, Sequence[Quota]] = {}  # by strategy
 
     def decorate(view: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
         check_function(view, "rate_limit(...)")

@@ -21,7 +21,7 @@ def check_called(given: object, decorator: str, form: str) -> None:
 def bare(function: Callable[..., Any], decorator: str, form: str) -> MissingParentheses:
     """The error of ``@decorator`` on a function."""
     return MissingParentheses(
-        f"@{decorator} is given the function {_name(function)}; write @{form}"
+        f"@{decorator} is given the function {name_of(function)}; write @{form}"
     )
 
 
@@ -36,10 +36,12 @@ def check_asked(function: object, place: str) -> None:
         )
     made = getattr(function, "makes_functions", None)
     if made is not None:
-        raise ConfigurationError(f"{place}: {_name(function)} lacks its parentheses; write {made}")
+        raise ConfigurationError(
+            f"{place}: {name_of(function)} lacks its parentheses; write {made}"
+        )
     if needs_arguments(function):
         raise ConfigurationError(
-            f"{place}: {_name(function)} is asked without arguments, and takes some; write a "
+            f"{place}: {name_of(function)} is asked without arguments, and takes some; write a "
             "function of none (the request is quart.request), or call it first"
         )
 
@@ -57,5 +59,7 @@ def needs_arguments(function: Callable[..., Any]) -> bool:
     return False
 
 
-def _name(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__qualname__", type(function).__name__))
+def name_of(function: object) -> str:
+    """What a function is called in messages."""
+    own = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    return str(own or type(function).__name__)
