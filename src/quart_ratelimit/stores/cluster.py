@@ -215,7 +215,8 @@ class _Link:
             await self.client.script_load(plan.script())
             self._prepared = True
         if not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS:
-            self._clock_asked_ms = monotonic_ms()
+            if self._clock_offset_ms:  # the others go on with what is known, if it is
+                self._clock_asked_ms = monotonic_ms()
             node = self.client.get_random_primary_node()
             seconds, micros = await self.client.execute_command("TIME", target_nodes=node)
             asked = self._clock_asked_ms = monotonic_ms()
