@@ -96,7 +96,7 @@ class ClusterStore:
         link = self._linked()
         keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, link.now_ms())}" for hit in hits}
         try:
-            return sum([int(await link.client.unlink(key)) for key in keys])
+            return sum([int(await link.client.unlink(wire.encoded(key))) for key in keys])
         except (RedisError, OSError) as error:
             raise store_error(error) from error
 
@@ -155,7 +155,7 @@ class ClusterStore:
             raise StoreOverloaded("too many hits wait for the cluster already") from error
 
     def _slot(self, hit: Hit, now_ms: int) -> int:
-        return key_slot(f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}".encode())
+        return key_slot(wire.encoded(f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}"))
 
     def _linked(self) -> _Link:
         link = self._link
@@ -236,7 +236,8 @@ class _Link:
         return [store_error(a) if isinstance(a, Exception) else a for a in answers]
 
     async def _run(self, batch: plan.Plan) -> Any:
-        command: list[Any] = ["EVALSHA", plan.sha(), len(batch.keys), *batch.keys, batch.argument()]
+        keys = [wire.encoded(key) for key in batch.keys]
+        command: list[Any] = ["EVALSHA", plan.sha(), len(keys), *keys, batch.argument()]
         try:
             return await self.client.execute_command(*command)
         except NoScriptError:
@@ -247,11 +248,11 @@ class _Link:
             if "TTL exhausted" not in str(error):
                 raise
             # Every node that was asked sent us on, so nothing ran.
-            return await self._ask(next(iter(batch.keys)), command)
+            return await self._ask(keys[0], command)
 
-    async def _ask(self, key: str, command: Sequence[Any]) -> Any:
+    async def _ask(self, key: bytes, command: Sequence[Any]) -> Any:
         """Follow an ASK: redis-py may send ASKING on one connection, the command on another."""
-        slot = key_slot(key.encode())
+        slot = key_slot(key)
         node: ClusterNode = self.client.nodes_manager.get_node_from_slot(slot)
         try:
             return await node.execute_command(*command)

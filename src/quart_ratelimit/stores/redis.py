@@ -138,7 +138,7 @@ class RedisStore:
             await link.prepare()
             now = link.now_ms()
             keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
-            return int(await link.client.unlink(*keys)) if keys else 0
+            return int(await link.client.unlink(*map(wire.encoded, keys))) if keys else 0
 
         return await self._within(self._deadline, unlink())
 
@@ -310,7 +310,8 @@ class _Link:
             # Redis restarted or was flushed. Nothing ran for those hits, so sending them again
             # charges nobody twice.
             await self.client.script_load(plan.script())
-            reply = await self.client.evalsha(plan.sha(), len(batch.keys), *batch.keys, argument)
+            keys = map(wire.encoded, batch.keys)
+            reply = await self.client.evalsha(plan.sha(), len(batch.keys), *keys, argument)
         return replies[::2], reply
 
 
