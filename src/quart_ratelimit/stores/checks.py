@@ -34,6 +34,22 @@ def checked_client(client: object) -> redis.asyncio.Redis:
     raise ConfigurationError(f"{name} is no redis.asyncio.Redis")
 
 
+def check_options(open_client: Callable[[], Any], uri: str) -> None:
+    """Raise `ConfigurationError` for options of which redis-py makes no client or no connection.
+
+    Both are made, and nothing is opened. ``uri`` is shown: it bears no password.
+    """
+    try:
+        pool = getattr(open_client(), "connection_pool", None)
+        if pool is not None:  # a cluster's client has none
+            pool.make_connection()
+    except Exception as error:  # redis-py has no one kind for them
+        raise ConfigurationError(
+            f"storage_options, or what stands behind ? in {uri!r}: {error}; write deadline, "
+            "max_connections, prefix, or an option of redis-py's connections"
+        ) from error
+
+
 def opener_of(pool: object) -> Callable[[], redis.asyncio.Redis]:
     """Opens clients of a pool that its owner closes. Raises `ConfigurationError`.
 

@@ -26,6 +26,7 @@ from ..errors import ConfigurationError, StoreOverloaded, StoreTimeout
 from ..quotas import Decision, Hit
 from ..signals import batch_sent
 from . import plan, wire
+from .checks import check_options
 from .redis import (
     CLOCK_TRUSTED_MS,
     SCAN_COUNT,
@@ -303,4 +304,5 @@ def _opener(uri: str, options: dict[str, Any]) -> Opener:
     def open_client() -> RedisCluster:
         return RedisCluster.from_url(url, **settings)
 
+    check_options(open_client, redacted(uri))
     return open_client

@@ -46,6 +46,7 @@ from ..quotas.fixed_window import KEPT_LONGER
 from ..signals import batch_sent
 from . import plan, wire
 from .checks import (
+    check_options,
     checked_client,
     client_findings,
     deadline_findings,
@@ -370,14 +371,6 @@ def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
         )
     url = f"{_SCHEMES[scheme]}://{rest}"
     check_url(url, uri)
-    try:
-        # Makes a connection and opens none.
-        redis.asyncio.BlockingConnectionPool.from_url(url, **settings).make_connection()  # type: ignore[no-untyped-call]
-    except TypeError as error:
-        raise ConfigurationError(
-            f"storage_options, or what stands behind ? in {redacted(uri)!r}: {error}; write "
-            "deadline, max_connections, prefix, or an option of redis-py's connections"
-        ) from error
 
     def open_client() -> redis.asyncio.Redis:
         pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
@@ -385,6 +378,7 @@ def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
         client.auto_close_connection_pool = True
         return client
 
+    check_options(open_client, redacted(uri))
     return open_client
 
 
@@ -416,6 +410,7 @@ def _sentinel_opener(uri: str, settings: dict[str, Any]) -> Opener:
         client: redis.asyncio.Redis = sentinel.master_for(service)
         return client
 
+    check_options(open_client, redacted(uri))
     return open_client
 
 
