@@ -81,6 +81,7 @@ def client_address(
     # For the shield: what is looked at of a request beside its peer.
     fields = (proxies.header.lower().encode(),) if proxies else ()
     address.request_fields = fields  # type: ignore[attr-defined]
+    address.proxies = proxies  # type: ignore[attr-defined]  # for the doctor
     return address
 
 
@@ -111,6 +112,7 @@ def get_remote_address() -> str:
 
 
 get_remote_address.request_fields = ()  # type: ignore[attr-defined]  # for the shield
+get_remote_address.proxies = ()  # type: ignore[attr-defined]  # for the doctor
 
 
 def proxy_finding(peer: str | None, headers: Any) -> Finding | None:

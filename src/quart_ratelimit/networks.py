@@ -64,4 +64,5 @@ def client_in(
     # For the shield.
     fields = (proxies.header.lower().encode(),) if proxies else ()
     is_in.request_fields = fields  # type: ignore[attr-defined]
+    is_in.proxies = proxies  # type: ignore[attr-defined]  # for the doctor
     return is_in
