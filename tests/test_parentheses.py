@@ -127,20 +127,20 @@ def test_client_address_makes_key_functions_and_is_none(place: str) -> None:
 
 @pytest.mark.parametrize("place", KEY_PLACES)
 def test_a_key_function_is_given_no_request(place: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"^{place}.*the request is quart.request"):
+    with pytest.raises(ConfigurationError, match=rf"^{place}.*none .the request is quart.request"):
         KEY_PLACES[place](lambda request: request.remote_addr)
 
 
 @pytest.mark.parametrize("name", ["request_filter", "deny"])
 def test_a_filter_is_a_function_without_arguments(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"limiter.{name}: client_in .* call it first"):
+    with pytest.raises(ConfigurationError, match=rf"limiter.{name}: .* write client_in\("):
         getattr(limiter, name)(client_in)
     with pytest.raises(ConfigurationError, match=rf"limiter.{name}: bool is no function"):
         getattr(limiter, name)(True)
 
 
 def test_so_is_what_exempts() -> None:
-    with pytest.raises(ConfigurationError, match=r"exempt_when: client_in .* call it first"):
+    with pytest.raises(ConfigurationError, match=r"item: exempt_when: .* write client_in\("):
         limiter.limit("5/minute", exempt_when=client_in)(item)
 
 

@@ -61,7 +61,7 @@ def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
     trying all addresses. Processes that share limits share the secret; a new one starts every
     count afresh. Raises `ConfigurationError` for a secret of fewer than 16 bytes.
     """
-    raw = secret.encode() if isinstance(secret, str) else secret
+    raw = _raw(secret) if isinstance(secret, str) else secret
     if len(raw) < 16:
         raise ConfigurationError(
             f"a secret of {len(raw)} bytes can be guessed; write 16 or more, such as those of "

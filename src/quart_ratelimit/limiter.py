@@ -25,7 +25,7 @@ from .gate import known_context
 from .headers import HeaderNames
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
 from .marks import ATTRIBUTE, Limited, check_function, limited_by, note_wrapped
-from .mistakes import bare, check_asked, needs_arguments
+from .mistakes import bare, check_asked, takes
 from .quotas import Decision, Hit
 from .runtime import RequestLimit
 from .settings import check_limit, check_rule, read_settings
@@ -286,7 +286,7 @@ class Limiter(Charging):
         """
         if not callable(given):
             quotas_of(given)
-        elif needs_arguments(given):
+        elif not takes(given):
             raise bare(given, "limiter.limit", 'limiter.limit("10/minute")')
         elif inspect.isfunction(given):
             self._marks.providers.add(given)

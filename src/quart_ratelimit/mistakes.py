@@ -25,8 +25,8 @@ def bare(function: Callable[..., Any], decorator: str, form: str) -> MissingPare
     )
 
 
-def check_asked(function: object, place: str) -> None:
-    """Raise `ConfigurationError` unless it is a function that can be asked in a request.
+def check_asked(function: object, place: str, *arguments: object) -> None:
+    """Raise `ConfigurationError` unless it is a function that can be asked with such arguments.
 
     ``place`` is where it was given: ``key_func``, ``limiter.deny``.
     """
@@ -39,24 +39,25 @@ def check_asked(function: object, place: str) -> None:
         raise ConfigurationError(
             f"{place}: {name_of(function)} lacks its parentheses; write {made}"
         )
-    if needs_arguments(function):
+    if not takes(function, *arguments):
+        count = "one argument" if arguments else "none (the request is quart.request)"
         raise ConfigurationError(
-            f"{place}: {name_of(function)} is asked without arguments, and takes some; write a "
-            "function of none (the request is quart.request), or call it first"
+            f"{place}: {name_of(function)} takes other arguments than it is asked with; write a "
+            f"function of {count}, or call first what makes one"
         )
 
 
-def needs_arguments(function: Callable[..., Any]) -> bool:
-    """Whether a call without arguments fails, as far as its signature tells."""
+def takes(function: Callable[..., Any], *arguments: object) -> bool:
+    """Whether it can be called so, as far as its signature tells."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # it has none that can be known
-        return False
-    try:
-        signature.bind()
-    except TypeError:
         return True
-    return False
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
 
 
 def name_of(function: object) -> str:

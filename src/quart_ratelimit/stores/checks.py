@@ -6,6 +6,7 @@ The reasons are in `findings.CODES`.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -32,6 +33,21 @@ def checked_client(client: object) -> redis.asyncio.Redis:
     if isinstance(client, redis.asyncio.RedisCluster):
         raise ConfigurationError(f"{name} is a cluster's; write ClusterStore(lambda: client)")
     raise ConfigurationError(f"{name} is no redis.asyncio.Redis")
+
+
+def check_own(prefix: object, deadline: object) -> None:
+    """Raise `ConfigurationError` for a prefix or a deadline, in seconds, that no store can have."""
+    if not isinstance(prefix, str):
+        raise ConfigurationError(f"prefix={prefix!r} is no text; write prefix='rate_limit'")
+    if not isinstance(deadline, (int, float)) or not 0 < deadline < math.inf:
+        raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
+
+
+def checked_connections(count: int) -> int:
+    """The count. Raises `ConfigurationError` unless it is a whole number above 0."""
+    if not isinstance(count, int) or count < 1:
+        raise ConfigurationError(f"max_connections={count!r} is not a whole number above 0, e.g. 4")
+    return count
 
 
 def check_options(open_client: Callable[[], Any], uri: str) -> None:

@@ -26,7 +26,7 @@ from ..errors import ConfigurationError, StoreOverloaded, StoreTimeout
 from ..quotas import Decision, Hit
 from ..signals import batch_sent
 from . import plan, wire
-from .checks import check_options
+from .checks import check_options, check_own
 from .redis import (
     CLOCK_TRUSTED_MS,
     SCAN_COUNT,
@@ -58,13 +58,13 @@ class ClusterStore:
     def __init__(
         self,
         source: str | Opener,
+        /,
         *,
         prefix: str = "rate_limit",
         deadline: float = 0.05,
         **options: Any,
     ) -> None:
-        if deadline <= 0:
-            raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
+        check_own(prefix, deadline)
         self._prefix = prefix
         self._deadline = deadline
         self._open = source if callable(source) else _opener(source, options)

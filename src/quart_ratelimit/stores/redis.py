@@ -47,7 +47,9 @@ from ..signals import batch_sent
 from . import plan, wire
 from .checks import (
     check_options,
+    check_own,
     checked_client,
+    checked_connections,
     client_findings,
     deadline_findings,
     opener_of,
@@ -89,17 +91,17 @@ class RedisStore:
     def __init__(
         self,
         source: str | Opener | redis.asyncio.Redis,
+        /,
         *,
         prefix: str = "rate_limit",
         deadline: float = 0.05,
         max_connections: int = 4,
         **options: Any,
     ) -> None:
-        if deadline <= 0:
-            raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
+        check_own(prefix, deadline)
         self._prefix = prefix
         self._deadline = deadline
-        self._max_connections = max_connections
+        self._max_connections = checked_connections(max_connections)
         if isinstance(source, str) and "connection_pool" not in options:
             self._open = _opener(source, max_connections, options)
         elif callable(source):
