@@ -37,6 +37,7 @@ def test_a_hundred_thousand_random_settings(capsys: pytest.CaptureFixture[str]) 
         ("RATELIMIT_STORAGE_URI", "redis", "'redis' is not a store; write 'memory://'"),
         ("RATELIMIT_STORAGE_OPTIONS", "deadline=1", "str is no dict of names"),
         ("RATELIMIT_STORAGE_OPTIONS", {1: 2}, "dict is no dict of names"),
+        ("RATELIMIT_STORAGE_OPTIONS", {"deadline": 0}, ""),  # of no use in memory
         ("RATELIMIT_ON_BREACH_CALLBACK", "tell", "str is no function"),
         ("RATELIMIT_DEFAULTS_DEDUCT_WHEN", lambda: True, "write a function of one argument"),
         ("RATELIMIT_DEFAULTS_EXEMPT_WHEN", lambda who: who, "write a function of none"),
@@ -63,6 +64,15 @@ def test_a_variable_is_named_with_what_is_wrong_with_it(
         Limiter(app=app)
     assert str(raised.value).startswith(variable)
     assert shown in str(raised.value)
+
+
+def test_the_variables_of_a_store_are_named() -> None:
+    app = Quart(__name__)
+    app.config["RATELIMIT_STORAGE_URI"] = "redis://localhost:6379/0"
+    app.config["RATELIMIT_STORAGE_OPTIONS"] = {"deadline": 0}
+    named = "^RATELIMIT_STORAGE_URI, RATELIMIT_STORAGE_OPTIONS: deadline=0 must be above 0"
+    with pytest.raises(ConfigurationError, match=named):
+        Limiter(app=app)
 
 
 @pytest.mark.parametrize(

@@ -94,5 +94,4 @@ def _store(settings: Settings) -> Store:
     try:
         return store_from_uri(settings.storage_uri or "memory://", **options)
     except ConfigurationError as error:
-        place = settings.storage_given
-        raise ConfigurationError(f"{place}, storage_options: {error}") from error
+        raise ConfigurationError(f"{settings.storage_given}: {error}") from error

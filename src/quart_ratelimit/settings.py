@@ -85,8 +85,6 @@ _SWITCHES = {
     "in_memory_fallback_enabled": ConfigVars.IN_MEMORY_FALLBACK_ENABLED,
 }
 
-_OPTIONS = {"storage_options": ConfigVars.STORAGE_OPTIONS}
-
 #: What kind of value a setting has.
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(_SWITCHES, switch),
@@ -126,7 +124,7 @@ class Settings:
     strategy: str
     storage_uri: str | None
     storage_options: Mapping[str, Any]
-    #: The argument or the variable that gave the URI.
+    #: The arguments or the variables that gave them, for messages.
     storage_given: str
     default_limits: tuple[Limit, ...]
     application_limits: tuple[Limit, ...]
@@ -166,7 +164,8 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
 
     Raises `ConfigurationError`; for a limit it names where it was given and its text.
     """
-    chosen = Given(given, config, {**VARIABLES, **_SWITCHES, **_OPTIONS})
+    variables = {**VARIABLES, **_SWITCHES, "storage_options": ConfigVars.STORAGE_OPTIONS}
+    chosen = Given(given, config, variables)
     for name, kind in _KINDS.items():
         chosen.check(name, kind)
 
@@ -209,6 +208,8 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
     with chosen.naming("key_secret"):
         keys = keys_with(chosen("key_secret"))
     swallow = bool(chosen("swallow_errors", False))
+    with chosen.naming("on_store_error"):
+        policy = _policy(given, config, bool(fallback), swallow)
     key_func = chosen("key_func", given["default_key_func"])
     if not callable(key_func):
         raise ConfigurationError(
@@ -225,7 +226,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
             **(given.get("storage_options") or {}),
             **(config.get(ConfigVars.STORAGE_OPTIONS) or {}),
         },
-        storage_given=chosen.origin("storage_uri"),
+        storage_given=f"{chosen.origin('storage_uri')}, {chosen.origin('storage_options')}",
         default_limits=group("default_limits", Limit),
         application_limits=group("application_limits", ApplicationLimit),
         meta_limits=listed("meta_limits", MetaLimit),
@@ -242,7 +243,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
         swallow_errors=swallow,
         fail_on_first_breach=bool(chosen("fail_on_first_breach", True)),
         request_identifier=chosen("request_identifier"),
-        on_store_error=_policy(given, config, bool(fallback), swallow),
+        on_store_error=policy,
         limit_unmatched=bool(given.get("limit_unmatched")),
         shadow=chosen("shadow", False),
         problem_details=bool(chosen("problem_details", False)),
@@ -305,12 +306,12 @@ def _header_fields(value: Any) -> tuple[bool, Draft | None]:
 def check_rule(limit: Limit, where: str, strategy_name: str | None = None) -> None:
     """As `check_limit`, and that its functions can be asked: for rules that are made once."""
     check_limit(limit, where, strategy_name)
-    asked = {
+    functions = {
         "limit_provider": limit.limit_provider if callable(limit.limit_provider) else None,
         "key_func": limit.key_function,
         "exempt_when": limit.exempt_when,
     }
-    for name, function in asked.items():
+    for name, function in functions.items():
         if function is not None:
             check_asked(function, f"{where}: {name}")
 
@@ -368,10 +369,7 @@ def _policy(
     if fallback:
         return "raise"
     if given.get("on_store_error") is not None:
-        try:
-            check_policy(given["on_store_error"])
-        except ConfigurationError as error:
-            raise ConfigurationError(f"on_store_error: {error}") from error
+        check_policy(given["on_store_error"])
         return str(given["on_store_error"])
     if given.get("in_memory_fallback_enabled") or config.get(ConfigVars.IN_MEMORY_FALLBACK_ENABLED):
         return "local"
