@@ -86,7 +86,7 @@ def test_the_variables_of_a_store_are_named() -> None:
         ("storage_options", {"deadline": float("inf")}, "deadline=inf must be above 0 seconds"),
         ("storage_options", {"max_connections": 0}, "max_connections=0 is not a whole number"),
         ("storage_options", {"prefix": None}, "prefix=None is no text"),
-        ("storage_options", {"self": 1}, "argument 'self'"),
+        ("storage_options", {"self": 1}, "'self' is no option of a store"),
     ],
 )
 def test_so_is_an_argument(name: str, value: Any, shown: str) -> None:

@@ -58,7 +58,6 @@ class ClusterStore:
     def __init__(
         self,
         source: str | Opener,
-        /,
         *,
         prefix: str = "rate_limit",
         deadline: float = 0.05,

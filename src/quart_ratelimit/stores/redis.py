@@ -91,7 +91,6 @@ class RedisStore:
     def __init__(
         self,
         source: str | Opener | redis.asyncio.Redis,
-        /,
         *,
         prefix: str = "rate_limit",
         deadline: float = 0.05,
