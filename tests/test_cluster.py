@@ -47,6 +47,17 @@ async def test_limits_on_other_slots_are_given_back_when_one_refuses(store: Clus
     assert look.remaining == 8
 
 
+async def test_the_first_hits_of_all_slots_count_by_the_clusters_clock(
+    redis_cluster: Cluster,
+) -> None:
+    store = ClusterStore(redis_cluster.url, deadline=5)  # not started
+    hits = [Hit(FixedWindow(9, 86_400, aligned=True), f"first-{number}") for number in range(20)]
+    await asyncio.gather(*[store.hit([hit]) for hit in hits])
+    looks = [(await store.hit([hit._replace(cost=0)]))[0] for hit in hits]
+    await store.aclose()
+    assert {look.remaining for look in looks} == {8}
+
+
 async def test_a_flushed_node_gets_its_script_back(
     redis_cluster: Cluster, store: ClusterStore
 ) -> None:

@@ -67,6 +67,16 @@ async def test_clients_do_not_share(store: Store, quota: Quota) -> None:
 
 
 @pytest.mark.parametrize("quota", ALL, ids=name)
+async def test_a_key_may_be_any_text_and_harms_no_other(store: Store, quota: Quota) -> None:
+    ann, bob, eve = who(), who(), f"{who()}\ud800"
+    answers = await asyncio.gather(*[store.hit([hit(quota, key)]) for key in [ann, eve, bob, eve]])
+    assert [decision.remaining for (decision,) in answers] == [9, 9, 9, 8]
+    assert await store.reset([hit(quota, eve)]) == 1
+    (look,) = await store.hit([hit(quota, eve, 0)])
+    assert look.remaining == 10
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
 async def test_a_look_charges_nothing_and_tells_what_a_hit_would_be_told(
     store: Store, quota: Quota
 ) -> None:

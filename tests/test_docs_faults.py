@@ -5,7 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from .fuzz import headers, keys, notation, replies
+from .fuzz import configs, headers, keys, notation, replies
 from .serving import ROOT
 from .test_docs_comparison import table
 
@@ -47,7 +47,7 @@ def decorators(path: Path) -> dict[str, list[str]]:
 
 def test_every_fuzzer_is_listed_with_the_number_that_its_slow_test_runs() -> None:
     listed = {row[0]: int(row[1].replace(",", "")) for row in table(CHAPTERS["Fuzzers"])}
-    modules = [headers, keys, notation, replies]
+    modules = [configs, headers, keys, notation, replies]
     assert set(listed) == {f"`python -m {module.__name__}`" for module in modules}
     sources = "".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
     runs = {int(number) for number in re.findall(r"\.run\(([\d_]+), seed", sources)}

@@ -14,10 +14,17 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from quart_ratelimit import ConfigurationError, Limit, Limiter, StoreError, client_address
+from quart_ratelimit import (
+    ConfigurationError,
+    Limit,
+    Limiter,
+    StoreError,
+    client_address,
+    client_in,
+)
 from quart_ratelimit.checkup import startup_findings, workers
 from quart_ratelimit.cli import cli
-from quart_ratelimit.client import proxy_finding
+from quart_ratelimit.client import get_remote_address, proxy_finding
 from quart_ratelimit.doctor import examine
 from quart_ratelimit.findings import CODES, SEVERITIES, Finding
 from quart_ratelimit.quotas import FixedWindow, Hit
@@ -235,6 +242,51 @@ async def test_what_is_wrong_with_limits_and_keys_is_found(
     assert await examined(limiter, app) == found | {"QRL001"} - (
         {"QRL001"} if "QRL034" in found else set()
     )
+
+
+PROXY = "10.0.0.0/8"
+
+
+@pytest.mark.parametrize("place", ["request_filter", "deny", "exempt_when", "default_limits"])
+@pytest.mark.parametrize(
+    ("counted", "listed", "found"),
+    [
+        (client_address(PROXY), client_in("192.0.2.0/24"), {"QRL023"}),
+        (client_address(), client_in("192.0.2.0/24", trusted_proxies=1), {"QRL023"}),
+        (client_address(PROXY), client_in("192.0.2.0/24", trusted_proxies=1), set()),
+        (client_address(PROXY), lambda: False, set()),
+        (client_address(), client_in("192.0.2.0/24"), set()),
+        (get_remote_address, client_in("192.0.2.0/24"), set()),
+        (get_remote_address, client_in("192.0.2.0/24", trusted_proxies=1), {"QRL023"}),
+        (by_user, client_in("192.0.2.0/24", trusted_proxies=1), set()),
+    ],
+)
+async def test_a_list_that_trusts_other_proxies_than_the_key_function_is_found_at_start(
+    counted: Any, listed: Any, found: set[str], place: str
+) -> None:
+    keywords: dict[str, Any] = {}
+    if place == "default_limits":
+        keywords["default_limits"] = [Limit("9/minute", exempt_when=listed)]
+    limiter, app = limited("9/minute", key_func=counted, **keywords)
+    if place == "exempt_when":
+        limit = limiter.limit("9/minute", exempt_when=listed)
+        app.view_functions["login"] = limit(app.view_functions["login"])
+    elif not keywords:
+        getattr(limiter, place)(listed)
+    binding = limiter.binding_for(app)
+    assert binding is not None
+    assert codes(startup_findings(app, binding)) == found | {"QRL001"}
+
+
+async def test_a_limits_own_key_function_is_what_its_list_is_compared_with() -> None:
+    limiter, app = limited()
+    limit = limiter.limit(
+        "9/minute",
+        key_func=client_address(PROXY),
+        exempt_when=client_in("192.0.2.0/24", trusted_proxies=PROXY),
+    )
+    app.view_functions["login"] = limit(app.view_functions["login"])
+    assert await examined(limiter, app) == {"QRL001"}
 
 
 async def test_a_limit_above_its_route_is_found() -> None:

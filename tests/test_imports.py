@@ -26,6 +26,8 @@ FLOORS = {
     "answers": 2,
     "connection": 2,
     "keys": 2,
+    "mistakes": 2,
+    "given": 3,
     "signals": 2,
     "proxies": 2,
     # what a limit is

@@ -101,7 +101,7 @@ def test_switches_of_the_environment_are_read(monkeypatch: pytest.MonkeyPatch) -
 def test_a_uri_that_cannot_be_read_is_shown_without_its_password(uri: str, shown: str) -> None:
     with pytest.raises(ConfigurationError, match=r"write '.*redis://") as raised:
         Limiter(app=Quart(__name__), storage_uri=uri)
-    assert str(raised.value).startswith(f"'{shown}' ")
+    assert str(raised.value).startswith(f"storage_uri, storage_options: '{shown}' ")
     assert "hunter2" not in str(raised.value)
 
 
@@ -116,9 +116,46 @@ def test_a_password_with_a_slash_is_told_how_to_be_written() -> None:
     [
         ("redis://:hunter2@localhost:6379/0", {"dead_line": 1}),
         ("redis://:hunter2@localhost:6379/0?dead_line=1", {}),
+        ("rediss://:hunter2@localhost:6379/0", {"dead_line": 1}),
+        ("unix:///tmp/redis.sock?password=hunter2", {"dead_line": 1}),
+        ("redis+sentinel://ann:hunter2@localhost:26379/mymaster", {"dead_line": 1}),
+        ("redis+sentinel://localhost:26379/mymaster", {"dead_line": 1, "password": "hunter2"}),
+        ("redis+cluster://:hunter2@localhost:7000", {"dead_line": 1}),
+        ("rediss+cluster://:hunter2@localhost:7000", {"dead_line": 1}),
+        ("redis+cluster://:hunter2@localhost:7000?dead_line=1", {}),
     ],
 )
 def test_an_option_that_redis_does_not_have_is_named(uri: str, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=r"'dead_line'; write deadline") as raised:
         Limiter(app=Quart(__name__), storage_uri=uri, storage_options=options)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "options"),
+    [
+        ("redis://localhost:6379/0", {"retry": 5}),
+        ("redis+sentinel://localhost:26379/mymaster", {"db": 1}),  # it stands in the URI
+        ("redis+cluster://localhost:7000", {"db": 1}),
+        ("redis+cluster://localhost:7000", {"connection_pool": None}),
+    ],
+)
+def test_so_is_one_of_which_redis_py_makes_nothing(uri: str, options: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^storage_uri, storage_options: storage_options, or what stands behind",
+    ):
+        Limiter(app=Quart(__name__), storage_uri=uri, storage_options=options)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "redis://localhost:6379/0",
+        "redis+sentinel://localhost:26379/mymaster",
+        "redis+cluster://localhost:7000",
+    ],
+)
+def test_options_that_redis_has_are_taken(uri: str) -> None:
+    options = {"deadline": 0.1, "max_connections": 8, "key_prefix": "shop", "password": "hunter2"}
+    Limiter(app=Quart(__name__), storage_uri=uri, storage_options=options)

@@ -202,6 +202,30 @@ async def test_the_policy_closed_documents_its_503() -> None:
     assert set(found["503"]["headers"]) == {"Retry-After"}
 
 
+async def test_all_limiters_of_an_app_are_told_of() -> None:
+    app, _ = site(default_limits=["100/hour"], headers_enabled=True)
+    tenants = Limiter(
+        app=app,
+        default_limits=["9/minute", "100/hour"],
+        header_fields=["draft-10"],
+        problem_details=True,
+        store=GuardedStore(Moody()),
+        on_store_error="closed",
+    )
+    view(app, "/it")
+    view(app, "/free", tenants.exempt)
+    found = await answers(app)
+    assert found["429"]["description"] == (
+        "Too many requests. Limits: 100 per 1 hour, 9 per 1 minute."
+    )
+    assert set(found["429"]["content"]) == {"text/html", JSON}
+    assert "503" in found
+    assert {"X-RateLimit-Limit", "RateLimit-Policy", "RateLimit"} <= set(found["200"]["headers"])
+    free = await answers(app, "/free")
+    assert free["429"]["description"] == "Too many requests. Limits: 100 per 1 hour."
+    assert "503" not in free
+
+
 async def test_without_a_limiter_the_document_is_quart_schemas() -> None:
     app = Quart(__name__)
     QuartSchema(app, openapi_provider_class=LimitedProvider)

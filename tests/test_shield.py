@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from quart import Quart, Response, session
 
-from quart_ratelimit import ConfigurationError, Limiter, rate_limit
+from quart_ratelimit import ConfigurationError, Limiter, client_in, rate_limit
 from quart_ratelimit.client import client_address
 from quart_ratelimit.shield import Shield
 from quart_ratelimit.stores import MemoryStore
@@ -27,6 +27,7 @@ class Site:
         self.limiter = Limiter(app=self.app, store=store, headers_enabled=True, **options)
         self.app.before_request(self._note)
         self.shield = self.limiter.shield(self.app)
+        self.shield._now_ms = lambda: self.now
 
         @self.app.get("/")
         @self.limiter.limit("2/minute")
@@ -64,6 +65,32 @@ async def test_it_ends_with_the_refusal(site: Site) -> None:
         await site.get()
     site.now += 60_000
     assert (await site.get()).status == 200
+
+
+async def test_an_answer_is_given_for_a_second_and_its_wait_is_right_to_a_second(
+    site: Site,
+) -> None:
+    for _ in range(4):
+        await site.get()
+    reached, waits = site.reached, []
+    for _ in range(20):  # of half a second each
+        site.now += 500
+        waits.append(int(dict((await site.get()).headers)[b"retry-after"]))
+    assert site.reached == reached + 10
+    assert waits[0] == 60
+    assert waits[-1] in (50, 51)
+
+
+@pytest.mark.parametrize("change", ["exempt", "request_filter", "deny"])
+async def test_other_rules_are_seen_within_a_second(site: Site, change: str) -> None:
+    for _ in range(4):
+        await site.get()
+    if change == "exempt":
+        site.limiter.exempt(site.app.view_functions["index"])
+    else:
+        getattr(site.limiter, change)(client_in("192.0.2.1"))
+    site.now += 1000
+    assert (await site.get()).status == (403 if change == "deny" else 200)
 
 
 async def test_a_reset_is_seen_at_once(site: Site) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import ConfigurationError
 from .evaluate import Evaluator
 from .gate import Gate
 from .limits import Asked
@@ -90,4 +91,7 @@ def _store(settings: Settings) -> Store:
     options = dict(settings.storage_options)
     if "key_prefix" in options:  # as the storages behind Flask-Limiter call it
         options["prefix"] = options.pop("key_prefix")
-    return store_from_uri(settings.storage_uri or "memory://", **options)
+    try:
+        return store_from_uri(settings.storage_uri or "memory://", **options)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{settings.storage_given}: {error}") from error

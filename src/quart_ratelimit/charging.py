@@ -16,8 +16,10 @@ from .current import request_at_hand
 from .errors import ConfigurationError, InvalidLimit
 from .evaluate import refusal
 from .in_flight import InFlight
+from .keys import client_text
 from .limits import Asked
 from .messages import Messages
+from .mistakes import check_asked, check_called
 from .quotas import Concurrency, Decision, Hit, Quota
 from .reservation import Reserving
 from .signals import limit_decided, tell_decided
@@ -139,6 +141,9 @@ class Charging(Bound):
         sent; or guards a block, ``async with limiter.in_flight(5, key):``. A worker that dies
         frees its places after ``lease`` seconds. Raises `InvalidLimit`.
         """
+        check_called(amount, "limiter.in_flight", "limiter.in_flight(10)")
+        if key_func is not None:
+            check_asked(key_func, "limiter.in_flight(key_func=...)")
         quota = Concurrency(amount, lease, counted_as="in_flight")  # whatever the amount
 
         async def ask(default_scope: str) -> tuple[Hit, Tell]:
@@ -169,6 +174,9 @@ class Charging(Bound):
         `RequestLimit`, and what it answers with is sent. Raises `InvalidLimit`,
         `ConfigurationError`.
         """
+        check_called(limit, "limiter.messages", 'limiter.messages("10/second")')
+        if key_func is not None:
+            check_asked(key_func, "limiter.messages(key_func=...)")
         quotas_of(limit, self._strategy())
 
         async def hits(default_scope: str) -> list[Hit]:
@@ -193,7 +201,7 @@ class Charging(Bound):
         duration: int | None = None,
     ) -> list[Quota]:
         """The quotas of a limit given in any of its spellings. Raises `InvalidLimit`."""
-        return read_limit(limit, requests, duration, self._strategy())
+        return list(read_limit(limit, requests, duration, self._strategy()))
 
     async def identify(self, key: KeyFunction | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""
@@ -201,7 +209,7 @@ class Charging(Bound):
             raise ConfigurationError("outside a request say whom to count: hit(limit, key)")
         binding = self._binding()
         own = binding.settings.key_func if binding else self._key_func
-        return str(await ask(key or own))
+        return client_text(await ask(key or own))
 
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""

@@ -22,6 +22,7 @@ def startup_findings(app: Any, binding: Binding) -> list[Finding]:
     if isinstance(binding.backend, RedisStore):
         found += binding.backend.findings()
     found += _of_policy(app, binding)
+    found += _of_proxies(app, binding)
     if binding.settings.shadow is True:
         seen = "the whole limiter is in shadow, by shadow=True or RATELIMIT_SHADOW"
         found.append(Finding("QRL035", seen, "Leave it out once you know enough."))
@@ -54,3 +55,16 @@ def _of_policy(app: Any, binding: Binding) -> Iterator[Finding]:
                 "Write on_store_error='local', or 'closed'.",
             )
             return
+
+
+def _of_proxies(app: Any, binding: Binding) -> Iterator[Finding]:
+    """`client_in` and `client_address` of which one alone trusts proxies."""
+    for key, function in binding.gate.lists(app):
+        counted, listed = getattr(key, "proxies", None), getattr(function, "proxies", None)
+        if counted is None or listed is None or bool(counted) is bool(listed):
+            continue
+        one, other = ("key_func", "client_in") if counted else ("client_in", "key_func")
+        seen = f"{one} trusts proxies, {other} none"
+        fix = "Give client_in and client_address the same trusted_proxies=[...]."
+        yield Finding("QRL023", seen, fix)
+        return

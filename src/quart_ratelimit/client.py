@@ -76,7 +76,11 @@ def client_address(
         return who or LOCAL
 
     address.request_fields = fields_by(proxies)  # type: ignore[attr-defined]
+    address.proxies = proxies  # type: ignore[attr-defined]  # for the doctor
     return address
+
+
+client_address.makes_functions = "client_address()"  # type: ignore[attr-defined]  # for mistakes
 
 
 def proxies_by(
@@ -125,6 +129,7 @@ def get_remote_address() -> str:
 
 
 get_remote_address.request_fields = ()  # type: ignore[attr-defined]  # for the shield
+get_remote_address.proxies = ()  # type: ignore[attr-defined]  # for the doctor
 
 
 def proxy_finding(peer: str | None, headers: Any) -> Finding | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, cast
 
@@ -16,8 +16,10 @@ from .callables import ask
 from .current import app_at_hand
 from .errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from .evaluate import refuse
+from .keys import client_text
 from .limiter import EXTENSION, Limiter
 from .marks import Own, check_function, note_own, note_wrapped
+from .mistakes import check_asked, check_called
 from .quotas import Decision, Hit, Quota
 from .signals import limit_decided, tell_decided
 from .strategies import read_limit
@@ -57,8 +59,11 @@ def rate_limit(
     called in an app without a `Limiter`. Response fields call a limit without a scope
     "rate_limit", unless it is a `Quota` with a name.
     """
+    check_called(limit, "rate_limit", 'rate_limit("10/minute")')
+    if key is not None:
+        check_asked(key, "rate_limit(key=...)")
     own = Own(read_limit(limit, requests, duration), says_json=True)
-    quotas_of: dict[str, list[Quota]] = {}  # by strategy
+    quotas_of: dict[str, Sequence[Quota]] = {}  # by strategy
 
     def decorate(view: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
         check_function(view, "rate_limit(...)")
@@ -73,7 +78,7 @@ def rate_limit(
                 return
             settings = binding.settings
             key_func = key or settings.key_func
-            who = str(await ask(key_func))
+            who = client_text(await ask(key_func))
             bucket = settings.keys.join(*((who,) if scope is None else (scope, who)))
             quotas = quotas_of.get(settings.strategy)
             if quotas is None:

@@ -5,6 +5,7 @@
     RateLimitError
     ├── ConfigurationError (also a ValueError)   the developer's mistake, raised as the app is built
     │   └── InvalidLimit                         a limit that cannot be read
+    │       └── MissingParentheses (a TypeError) a decorator without its limit
     └── StoreError                               the store could not decide
         ├── StoreTimeout                         no answer within the deadline; the hit may count
         ├── StoreOverloaded                      our own queue is full; Redis was not asked
@@ -36,6 +37,10 @@ class ConfigurationError(RateLimitError, ValueError):
 
 class InvalidLimit(ConfigurationError):
     """A limit that cannot be read or can never be kept."""
+
+
+class MissingParentheses(InvalidLimit, TypeError):
+    """A decorator that stands on a function without its parentheses, and so without a limit."""
 
 
 class StoreError(RateLimitError):

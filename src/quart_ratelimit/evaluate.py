@@ -14,6 +14,7 @@ from .callables import Memo, ask
 from .context import Charge, Context
 from .errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from .headers import retry_after
+from .keys import client_text
 from .limits import Asked, check_cost
 from .quotas import Decision, Hit
 from .resolve import Rules
@@ -203,7 +204,8 @@ class Evaluator:
 
     def _args(self, limit: RuntimeLimit, who: Any, scope: str) -> list[str] | None:
         """The key's parts; None, logged, if there is nobody or nothing to count."""
-        who = "" if who is None else str(who)
+        if type(who) is not str:
+            who = "" if who is None else client_text(who)
         if not who or not scope:
             _log.error("Skipping limit: %s. Empty value found in parameters.", limit.limit)
             return None

@@ -45,6 +45,7 @@ CODES = {
     "QRL020": Code("warning", "All clients behind that proxy share one limit."),
     "QRL021": Code("warning", "Clients share one limit: one of them can use it up for all."),
     "QRL022": Code("error", "Requests without a key are not limited."),
+    "QRL023": Code("error", "One of the two takes the proxy for the client."),
     "QRL030": Code("warning", "While the store is away nothing slows down guessing."),
     "QRL031": Code("warning", "The limit can never be reached: another refuses first."),
     "QRL032": Code("error", "The limit never runs."),

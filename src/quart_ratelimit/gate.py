@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, cast
 
 from quart import Quart, Websocket, current_app
@@ -226,13 +226,26 @@ class Gate:
         if self._views_checked:
             return
         views = current_app.view_functions.values()
-        check_order(views)
+        check_order(views, self._marks)
         for view in views:
             limited = limited_by(self._extension, view)
             if limited is not None:
                 for limit in limited.limits:
                     check_limit(limit, f"function {limited.name}", self._settings.strategy)
         self._views_checked = True
+
+    def lists(self, app: Quart) -> Iterator[tuple[Any, Any]]:
+        """The functions that say whom to let pass or to deny, each after its key function."""
+        settings = self._settings
+        for function in (*self._filters, *self._denials):
+            yield settings.key_func, function
+        rules = [*settings.application_limits, *settings.default_limits]
+        for view in app.view_functions.values():
+            limited = limited_by(self._extension, view)
+            rules += limited.limits if limited else []
+        for rule in rules:
+            if rule.exempt_when is not None:
+                yield rule.key_function or settings.key_func, rule.exempt_when
 
     async def _identity(self, endpoint: str | None) -> str:
         identifier = self._identifier

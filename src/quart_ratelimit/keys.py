@@ -31,6 +31,16 @@ def join_key(*parts: str) -> str:
     return "|".join(map(_part, parts))
 
 
+def client_text(answer: object) -> str:
+    """What a key function answered, as text. Raises `ConfigurationError` for a function."""
+    if callable(answer):  # another one in each request: nobody would be limited
+        raise ConfigurationError(
+            "the key function answered with a function: call what makes it, as in "
+            "key_func=client_address()"
+        )
+    return str(answer)
+
+
 def slot_key(*parts: str) -> str:
     """``{who}|scope``, before it a prefix: the last part but one, the client, in braces.
 
@@ -51,7 +61,7 @@ def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
     trying all addresses. Processes that share limits share the secret; a new one starts every
     count afresh. Raises `ConfigurationError` for a secret of fewer than 16 bytes.
     """
-    raw = secret.encode() if isinstance(secret, str) else secret
+    raw = _raw(secret) if isinstance(secret, str) else secret
     if len(raw) < 16:
         raise ConfigurationError(
             f"a secret of {len(raw)} bytes can be guessed; write 16 or more, such as those of "

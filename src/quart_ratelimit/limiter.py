@@ -25,12 +25,14 @@ from .gate import known_context
 from .headers import HeaderNames
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
 from .marks import ATTRIBUTE, Limited, check_function, limited_by, note_wrapped
+from .mistakes import bare, check_asked, takes
 from .quotas import Decision, Hit
 from .runtime import RequestLimit
-from .settings import check_limit, read_settings
+from .settings import check_limit, check_rule, read_settings
 from .shield import Shield
 from .signals import limit_decided, tell_decided
 from .stores import Store
+from .strategies import quotas_of
 
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
 EXTENSION = "quart_ratelimit"
@@ -195,6 +197,8 @@ class Limiter(Charging):
         The arguments are the fields of `Limit`. A malformed text is an `InvalidLimit` as soon as
         the function or the blueprint is known.
         """
+        if not isinstance(limit_value, str):
+            self._check_provider(limit_value)
         return RouteLimit(
             limit_value,
             key_func,
@@ -265,24 +269,38 @@ class Limiter(Charging):
 
     def request_filter(self, fn: Asked[bool]) -> Asked[bool]:
         """Do not limit requests for which this function answers true."""
+        check_asked(fn, "limiter.request_filter")
         self._filters.append(fn)
         return fn
 
     def deny(self, fn: Asked[bool]) -> Asked[bool]:
         """Answer requests with 403, and count nothing, for which this function answers true."""
+        check_asked(fn, "limiter.deny")
         self._denials.append(fn)
         return fn
+
+    def _check_provider(self, given: Any) -> None:
+        """Note a function, lest it is a view: ``@limiter.limit`` without a limit.
+
+        Raises `MissingParentheses` if it is none that says how much is allowed; `InvalidLimit`.
+        """
+        if not callable(given):
+            quotas_of(given)
+        elif not takes(given):
+            raise bare(given, "limiter.limit", 'limiter.limit("10/minute")')
+        elif inspect.isfunction(given):
+            self._marks.providers.add(given)
 
     def apply_limit(self, limit: RouteLimit, target: Any) -> Any:
         """See `RouteLimit.__call__`. Raises `InvalidLimit`."""
         strategy = self._given["strategy"]
         if isinstance(target, Blueprint):
-            check_limit(limit, f"blueprint {target.name}", strategy)
+            check_rule(limit, f"blueprint {target.name}", strategy)
             self._marks.limit_blueprint(target, limit)
             return None
         check_function(target, "limiter.limit(...)")
         name = f"{target.__module__}.{getattr(target, '__qualname__', repr(target))}"
-        check_limit(limit, f"function {name}", strategy)
+        check_rule(limit, f"function {name}", strategy)
         self._marks.version += 1
         known = limited_by(self, target)
         if known is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from .errors import ConfigurationError
+from .mistakes import bare
 from .quotas import Quota
 
 T = TypeVar("T")
@@ -91,6 +92,13 @@ class RouteLimit(Limit):
 
     override_defaults: bool = False
     limiter: Applies = field(compare=False, repr=False)
+
+    @property
+    def __name__(self) -> str:
+        """Asked for by routes, of which it is no view. Raises `MissingParentheses`."""
+        if not callable(self.limit_provider):
+            raise AttributeError("__name__")
+        raise bare(self.limit_provider, "limiter.limit", 'limiter.limit("10/minute")')
 
     def __call__(self, target: Any) -> Any:
         """Limit a function, under its route decorator, or a blueprint.

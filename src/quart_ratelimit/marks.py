@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from .errors import ConfigurationError
 from .exemptions import ExemptionScope
-from .limits import Limit
+from .limits import Limit, RouteLimit
+from .mistakes import bare
 from .quotas import Quota
 
 #: The attribute of a limited function: limiter -> `Limited`. ``functools.wraps`` hands it on to
@@ -77,6 +78,8 @@ class Marks:
         #: Each blueprint's limits.
         self.blueprints: dict[Any, list[Limit]] = {}
         self.exempt_blueprints: dict[Any, ExemptionScope] = {}
+        #: Functions that say how much is allowed.
+        self.providers: weakref.WeakSet[Any] = weakref.WeakSet()
         self._exempt: weakref.WeakKeyDictionary[Any, ExemptionScope] = weakref.WeakKeyDictionary()
 
     def limit_blueprint(self, blueprint: Any, limit: Limit) -> None:
@@ -132,10 +135,17 @@ def note_wrapped(inner: Callable[..., Any], outer: Callable[..., Any]) -> None:
     _inside[_core(inner)] = [*living, weakref.ref(outer)]
 
 
-def check_order(views: Iterable[Callable[..., Any]]) -> None:
-    """Raise `ConfigurationError` for a view whose limit is above its route, and so never runs."""
+def check_order(views: Iterable[Callable[..., Any]], marks: Marks) -> None:
+    """Raise `ConfigurationError` for a view whose limit is above its route, and so never runs.
+
+    Raises `MissingParentheses` for one that is taken for a function that says how much is allowed.
+    """
     views = list(views)
     for view in views:
+        if view in marks.providers:
+            raise bare(view, "limiter.limit", 'limiter.limit("10/minute"), below its route')
+        if isinstance(view, RouteLimit):
+            view.__name__  # noqa: B018  # it raises
         above = [outer for ref in _inside.get(_core(view), ()) if (outer := ref()) is not None]
         if above and not any(outer in views for outer in above):
             name = getattr(view, "__qualname__", repr(view))

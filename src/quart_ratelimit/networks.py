@@ -56,4 +56,8 @@ def client_in(
         return address is not None and address in listed
 
     is_in.request_fields = fields_by(proxies)  # type: ignore[attr-defined]
+    is_in.proxies = proxies  # type: ignore[attr-defined]  # for the doctor
     return is_in
+
+
+client_in.makes_functions = 'client_in(["192.0.2.0/24"])'  # type: ignore[attr-defined]  # for mistakes

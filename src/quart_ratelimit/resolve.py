@@ -21,6 +21,8 @@ from .fields import derived_name
 from .limits import Limit, MetaLimit, Provider
 from .limits_file import FileLimit
 from .marks import Limited, Marks
+from .mistakes import name_of
+from .notation import FORM
 from .quotas import Quota
 from .runtime import RuntimeLimit
 from .settings import Settings
@@ -214,12 +216,17 @@ class Resolver:
 
     async def _quotas(self, provider: Provider, memo: Memo, where: str) -> Sequence[Quota]:
         value = await memo.ask(provider) if callable(provider) else provider
+        if value is not None and not isinstance(value, (str, Quota)):
+            memo.asked = None  # what is no limit may have no hash to be remembered by
         if not value:
             return ()
         try:
             return self._parse(value)
         except InvalidLimit as error:
-            self._log_once(f"{where}: {error}")
+            # Of anything but text no more than its kind: it may hold whom it was asked for.
+            kind = type(value).__name__
+            seen = error if isinstance(value, str) else f"{kind} is not a limit; {FORM}"
+            self._log_once(f"{where}: {seen}; {name_of(provider)} answered with it")
             return ()
 
     def _parse(self, value: object) -> Sequence[Quota]:

@@ -7,6 +7,7 @@ there: ``RATELIMIT_ENABLED`` and each single storage option of the app win over 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,9 +15,22 @@ from typing import Any
 from .constants import ConfigVars
 from .errors import ConfigurationError, InvalidLimit
 from .fields import DRAFTS, Draft, Pseudonym, check_name
+from .forwarded import TOKEN
+from .given import (
+    Given,
+    Kind,
+    asked,
+    options,
+    secret,
+    switch,
+    switch_or_function,
+    text,
+    told,
+)
 from .headers import HeaderNames
 from .keys import Keys, keys_with, pseudonyms
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, check_cost
+from .mistakes import check_asked
 from .quotas import Penalty, Quota
 from .stores import check_policy
 from .strategies import quotas_of, strategy
@@ -76,6 +90,26 @@ _SWITCHES = {
     },
 }
 
+#: What kind of value a setting has.
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(_SWITCHES, switch),
+    "limit_unmatched": switch,
+    "shadow": switch_or_function,
+    "storage_uri": text,
+    "storage_options": options,
+    "strategy": text,
+    "on_store_error": text,
+    "key_secret": secret,
+    "partition_secret": secret,
+    "request_identifier": asked,
+    "default_limits_exempt_when": asked,
+    "default_limits_deduct_when": told,
+    "application_limits_exempt_when": asked,
+    "application_limits_deduct_when": told,
+    "on_breach": told,
+    "on_meta_breach": told,
+}
+
 _HEADER_VARIABLES = {
     HeaderNames.LIMIT: ConfigVars.HEADER_LIMIT,
     HeaderNames.REMAINING: ConfigVars.HEADER_REMAINING,
@@ -95,6 +129,8 @@ class Settings:
     strategy: str
     storage_uri: str | None
     storage_options: Mapping[str, Any]
+    #: The arguments or the variables that gave them, for messages.
+    storage_given: str
     default_limits: tuple[Limit, ...]
     application_limits: tuple[Limit, ...]
     meta_limits: tuple[Limit, ...]
@@ -133,17 +169,10 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
 
     Raises `ConfigurationError`; for a limit it names where it was given and its text.
     """
-
-    for name, variable in _SWITCHES.items():
-        _check_switch(name, given.get(name))
-        _check_switch(variable, config.get(variable))
-
-    def chosen(name: str, default: Any = None) -> Any:
-        own = given.get(name)
-        if own is not None and own not in ("", [], (), {}):
-            return own
-        value = config.get(VARIABLES[name])
-        return default if value is None else value
+    variables = {**VARIABLES, **_SWITCHES, "storage_options": ConfigVars.STORAGE_OPTIONS}
+    chosen = Given(given, config, variables)
+    for name, kind in _KINDS.items():
+        chosen.check(name, kind)
 
     def group(name: str, kind: type[Limit]) -> tuple[Limit, ...]:
         shares = {
@@ -152,42 +181,57 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
             "exempt_when": chosen(f"{name}_exempt_when"),
             "deduct_when": chosen(f"{name}_deduct_when"),
         }
-        if not callable(shares["cost"]):
-            check_cost(shares["cost"])
+        if callable(shares["cost"]):
+            check_asked(shares["cost"], chosen.origin(f"{name}_cost"))
+        else:
+            with chosen.naming(f"{name}_cost"):
+                check_cost(shares["cost"])
         limits = [
             limit if limit.finalized else replace(limit, finalized=True, **shares)
             for limit in _limits(chosen(name), kind, finalized=False)
         ]
-        return _checked(limits, name, strategy_name)
+        return _checked(limits, chosen.origin(name), strategy_name)
 
     def listed(name: str, kind: type[Limit]) -> tuple[Limit, ...]:
-        return _checked(_limits(chosen(name), kind), name, strategy_name)
+        return _checked(_limits(chosen(name), kind), chosen.origin(name), strategy_name)
 
     strategy_name = chosen("strategy", "fixed-window")
-    strategy(strategy_name)
+    with chosen.naming("strategy"):
+        strategy(strategy_name)
     retry_after = chosen("retry_after")
     if retry_after not in (None, "delta-seconds", "http-date"):
         raise ConfigurationError(
-            f"retry_after={retry_after!r} is neither 'delta-seconds' nor 'http-date'"
+            f"{chosen.origin('retry_after')}={retry_after!r} is neither 'delta-seconds' nor "
+            "'http-date'"
         )
-    names = given.get("header_name_mapping") or {}
     fallback = listed("in_memory_fallback", Limit)
-    x_ratelimit, draft = _header_fields(chosen("header_fields", "x-ratelimit"))
-    secret = chosen("partition_secret")
+    with chosen.naming("header_fields"):
+        x_ratelimit, draft = _header_fields(chosen("header_fields", "x-ratelimit"))
+    partition_secret = chosen("partition_secret")
+    with chosen.naming("partition_secret"):
+        pseudonym = None if partition_secret is None else pseudonyms(partition_secret)
+    with chosen.naming("key_secret"):
+        keys = keys_with(chosen("key_secret"))
     swallow = bool(chosen("swallow_errors", False))
+    with chosen.naming("on_store_error"):
+        policy = _policy(given, config, bool(fallback), swallow)
     key_func = chosen("key_func", given["default_key_func"])
     if not callable(key_func):
-        raise ConfigurationError(f"key_func={key_func!r} is no function; write get_remote_address")
+        raise ConfigurationError(
+            f"{chosen.origin('key_func')}={key_func!r} is no function; write get_remote_address"
+        )
+    check_asked(key_func, chosen.origin("key_func"))
     return Settings(
         key_func=key_func,
         key_prefix=str(chosen("key_prefix", "")),
-        keys=keys_with(chosen("key_secret")),
+        keys=keys,
         strategy=strategy_name,
         storage_uri=chosen("storage_uri"),
         storage_options={
             **(given.get("storage_options") or {}),
-            **config.get(ConfigVars.STORAGE_OPTIONS, {}),
+            **(config.get(ConfigVars.STORAGE_OPTIONS) or {}),
         },
+        storage_given=f"{chosen.origin('storage_uri')}, {chosen.origin('storage_options')}",
         default_limits=group("default_limits", Limit),
         application_limits=group("application_limits", ApplicationLimit),
         meta_limits=listed("meta_limits", MetaLimit),
@@ -197,17 +241,14 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
         headers_enabled=bool(chosen("headers_enabled", chosen("header_fields") is not None)),
         x_ratelimit=x_ratelimit,
         draft=draft,
-        pseudonym=None if secret is None else pseudonyms(secret),
-        header_names={
-            header: names.get(header) or config.get(variable) or header.value
-            for header, variable in _HEADER_VARIABLES.items()
-        },
+        pseudonym=pseudonym,
+        header_names=_header_names(given.get("header_name_mapping") or {}, config),
         retry_after=retry_after,
         retry_jitter=_share("retry_jitter", given.get("retry_jitter", 0)),
         swallow_errors=swallow,
         fail_on_first_breach=bool(chosen("fail_on_first_breach", True)),
         request_identifier=chosen("request_identifier"),
-        on_store_error=_policy(given, config, bool(fallback), swallow),
+        on_store_error=policy,
         limit_unmatched=bool(given.get("limit_unmatched")),
         shadow=chosen("shadow", False),
         problem_details=bool(chosen("problem_details", False)),
@@ -216,12 +257,23 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
     )
 
 
-def _check_switch(name: str, value: Any) -> None:
-    """Raise `ConfigurationError` for "False": a text, as the environment has it, would be on."""
-    if isinstance(value, str) and value:
+def _header_names(
+    mapping: Mapping[HeaderNames, str], config: Mapping[str, Any]
+) -> dict[HeaderNames, str]:
+    """What each field is called."""
+    if not isinstance(mapping, Mapping) or not all(one in _HEADER_VARIABLES for one in mapping):
         raise ConfigurationError(
-            f"{name}={value!r} is text; write True or False, and in the environment true or false"
+            f"header_name_mapping={mapping!r}: write {{HeaderNames.LIMIT: 'X-Limit'}}"
         )
+    found = {}
+    for header, variable in _HEADER_VARIABLES.items():
+        own = mapping.get(header)
+        name = own or config.get(variable) or header.value
+        if not isinstance(name, str) or not re.fullmatch(TOKEN, name):
+            place = "header_name_mapping" if own else variable
+            raise ConfigurationError(f"{place}: {name!r} is no header's name; write 'X-Limit'")
+        found[header] = name
+    return found
 
 
 def _remembered_ms(seconds: Any) -> int:
@@ -240,7 +292,9 @@ def _share(name: str, value: Any) -> float:
 
 def _header_fields(value: Any) -> tuple[bool, Draft | None]:
     """Whether ``X-RateLimit-*`` is among the named fields, and which draft is."""
-    given = [value] if isinstance(value, str) else list(value)
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
+        raise ConfigurationError(f"header_fields={value!r}: write ['x-ratelimit', 'draft-10']")
     drafts = [name for name in given if name in DRAFTS]
     if len(drafts) > 1:
         raise ConfigurationError(
@@ -252,6 +306,19 @@ def _header_fields(value: Any) -> tuple[bool, Draft | None]:
             known = ", ".join(["x-ratelimit", *DRAFTS])
             raise ConfigurationError(f"header_fields={value!r}: {name!r} is none of {known}")
     return "x-ratelimit" in given, DRAFTS[drafts[0]] if drafts else None
+
+
+def check_rule(limit: Limit, where: str, strategy_name: str | None = None) -> None:
+    """As `check_limit`, and that its functions can be asked: for rules that are made once."""
+    check_limit(limit, where, strategy_name)
+    functions = {
+        "limit_provider": limit.limit_provider if callable(limit.limit_provider) else None,
+        "key_func": limit.key_function,
+        "exempt_when": limit.exempt_when,
+    }
+    for name, function in functions.items():
+        if function is not None:
+            check_asked(function, f"{where}: {name}")
 
 
 def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> None:
@@ -296,7 +363,7 @@ def _limits(value: Any, kind: type[Limit], **shared: Any) -> list[Limit]:
 
 def _checked(limits: Sequence[Limit], where: str, strategy_name: str) -> tuple[Limit, ...]:
     for limit in limits:
-        check_limit(limit, where, strategy_name)
+        check_rule(limit, where, strategy_name)
     return tuple(limits)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
+from .clock import Clock, monotonic_ms
 from .quotas import Decision, Hit
 
 Scope = MutableMapping[str, Any]
@@ -23,6 +24,9 @@ REFUSED = "quart_ratelimit.refused"
 #: Request fields that an answer may depend on beside the client: what it may look like, CORS, and
 #: the site, as routes may be bound to a host.
 VARYING = (b"accept", b"accept-encoding", b"accept-language", b"origin", b"host")
+#: Milliseconds for which an answer is given again: so far may its ``Retry-After`` be off, and so
+#: late are other rules seen.
+LONGEST_MS = 1000
 #: Answers remembered at least; twice as many at most.
 REMEMBERED = 10_000
 #: The longest body that is remembered, in bytes.
@@ -44,6 +48,7 @@ class Refused(NamedTuple):
 
 
 class _Answer(NamedTuple):
+    until_ms: int
     hits: Sequence[Hit]
     start: Message
     body: bytes
@@ -52,9 +57,10 @@ class _Answer(NamedTuple):
 class Shield:
     """Stands before an ASGI app; see the module."""
 
-    def __init__(self, app: App, refusal: Refusal) -> None:
+    def __init__(self, app: App, refusal: Refusal, *, now_ms: Clock = monotonic_ms) -> None:
         self._app = app
         self._refusal = refusal
+        self._now_ms = now_ms
         self._fields: tuple[bytes, ...] = VARYING
         # Two generations, so that old answers are forgotten at no cost.
         self._young: dict[_Key, _Answer] = {}
@@ -71,7 +77,7 @@ class Shield:
             key = self._key(scope)
             answer = self._young.get(key) or self._old.get(key)
             if answer is not None:
-                if self._refusal(answer.hits) is not None:
+                if self._now_ms() < answer.until_ms and self._refusal(answer.hits) is not None:
                     self.answered += 1
                     await send(answer.start)
                     await send(
@@ -88,7 +94,8 @@ class Shield:
         if not set(refused.fields) <= set(self._fields):
             self._fields = (*self._fields, *sorted(set(refused.fields) - set(self._fields)))
             self._young, self._old = {}, {}
-        self._young[self._key(scope)] = _Answer(refused.hits, start, body)
+        until = self._now_ms() + LONGEST_MS
+        self._young[self._key(scope)] = _Answer(until, refused.hits, start, body)
         if len(self._young) > REMEMBERED:
             self._old, self._young = self._young, {}
 

@@ -33,29 +33,23 @@ def strategy(name: str | None) -> Callable[..., Quota]:
         raise ConfigurationError(f"{name!r} is not a strategy; write one of {known}") from None
 
 
-@functools.lru_cache(maxsize=1024, typed=True)
 def quotas_of(limit: object, strategy_name: str | None = None) -> Sequence[Quota]:
     """A limit given as text or as a quota. Raises `InvalidLimit`."""
-    if isinstance(limit, Quota):
-        return (limit,)
-    if not isinstance(limit, str):
-        raise InvalidLimit(f"{limit!r} is not a limit; {FORM}")
-    return tuple(parse_many(limit, strategy(strategy_name)))
+    return _quotas(limit, strategy(strategy_name))
 
 
-@functools.lru_cache(maxsize=1024, typed=True)
 def read_limit(
     limit: str | Quota | None,
     requests: int | None = None,
     duration: int | None = None,
     strategy_name: str | None = None,
-) -> list[Quota]:
+) -> Sequence[Quota]:
     """A limit given as text, a quota or the Flask snippet's numbers. Raises `InvalidLimit`."""
     make = aligned_window if strategy_name in (None, "fixed-window") else strategy(strategy_name)
     if limit is not None:
         if requests is not None or duration is not None:
             raise InvalidLimit("give either a limit or requests and duration, not both")
-        return [limit] if isinstance(limit, Quota) else parse_many(limit, make)
+        return _quotas(limit, make)
     if requests is None and duration is None:
         raise InvalidLimit(f"no limit is given; {FORM}, or requests=10, duration=60")
     for name, value in (("requests", requests), ("duration", duration)):
@@ -63,4 +57,22 @@ def read_limit(
             raise InvalidLimit(
                 f"{name}={value!r} is not a positive whole number; write requests=10, duration=60"
             )
-    return [make(requests, duration)]
+    return _made(make, requests, duration)
+
+
+def _quotas(limit: object, make: Callable[..., Quota]) -> Sequence[Quota]:
+    if isinstance(limit, str):
+        return _parsed(limit, make)
+    if isinstance(limit, Quota):
+        return (limit,)
+    raise InvalidLimit(f"{limit!r} is not a limit; {FORM}")
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str, make: Callable[..., Quota]) -> Sequence[Quota]:
+    return tuple(parse_many(text, make))
+
+
+@functools.lru_cache(maxsize=1024)
+def _made(make: Callable[..., Quota], *numbers: int | None) -> Sequence[Quota]:
+    return (make(*numbers),)

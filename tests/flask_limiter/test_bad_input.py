@@ -76,6 +76,39 @@ async def test_a_malformed_dynamic_limit_is_logged_once_and_the_defaults_apply(
     assert record.getMessage().startswith(f"failed to load ratelimit for {where}: '2 per sec'")
 
 
+async def test_what_is_no_text_is_logged_by_its_kind_and_who_answered_with_it(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    def by_plan() -> Any:
+        return [f"1/minute of {next(clients)}"]
+
+    clients = iter(["ann", "bob"])
+    app, limiter = make(default_limits=["1/day"])
+    view(app, "/", limiter.limit(by_plan))
+    assert await ask(app, "/", 2) == [200, 429]
+    (record,) = caplog.records
+    text = record.getMessage()
+    assert ": list is not a limit; write '10/minute'" in text
+    assert "by_plan answered with it" in text
+    assert "ann" not in text
+
+
+async def test_an_empty_list_is_no_limit_either(make: Make) -> None:
+    app, limiter = make(default_limits=["1/day"])
+    nothing: Any = list
+    view(app, "/", limiter.limit(nothing))
+    assert await ask(app, "/", 2) == [200, 429]
+
+
+async def test_several_limits_in_a_list_are_one_limit_nowhere(make: Make) -> None:
+    _, limiter = make()
+    several: Any = ["1/minute", "5/hour"]
+    with pytest.raises(InvalidLimit, match=r"\['1/minute', '5/hour'\] is not a limit"):
+        limiter.limit(several)
+    with pytest.raises(InvalidLimit, match=r"\['1/minute', '5/hour'\] is not a limit"):
+        await limiter.hit(several, "ann")
+
+
 async def test_a_malformed_dynamic_default_is_logged_and_left_out(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

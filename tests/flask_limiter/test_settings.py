@@ -30,11 +30,11 @@ from quart_ratelimit.stores import MemoryStore, RedisStore
 from .conftest import Clock, Make, ask, view
 
 
-def function() -> str:
+def function(_: object = None) -> str:
     return "someone"
 
 
-def other() -> str:
+def other(_: object = None) -> str:
     return "somebody else"
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple
 
 try:
     from quart_schema import OpenAPIProvider
@@ -21,6 +21,7 @@ from ..gate import blueprint_path
 from ..limiter import EXTENSION, Limiter
 from ..marks import Limited, limited_by, owns
 from ..quotas import FixedWindow, Quota
+from ..settings import Settings
 from .schemas import bodies, described, fields, retry_after
 
 
@@ -47,8 +48,10 @@ class LimitedProvider(OpenAPIProvider):
                 responses = {
                     status: dict(response) for status, response in operation["responses"].items()
                 }
-                for limiter in _limiters(app):
-                    _document(responses, app, limiter, rule.endpoint, method.upper())
+                said = [
+                    _says(app, limiter, rule.endpoint, method.upper()) for limiter in _limiters(app)
+                ]
+                _document(responses, [each for each in said if each.quotas])
                 operation["responses"] = responses
         return paths, components
 
@@ -59,31 +62,57 @@ def _limiters(app: Any) -> list[Limiter]:
     return sorted(app.extensions.get("limiter", ()), key=lambda limiter: limiter is not first)
 
 
-def _document(
-    responses: dict[Any, Any], app: Any, limiter: Limiter, endpoint: str, method: str
-) -> None:
-    """Add what this limiter says of one operation."""
+class _Said(NamedTuple):
+    """What one limiter says of one operation."""
+
+    quotas: Sequence[Quota]
+    #: The schemas of a refusal's body, by its type; none are known if the app answers by itself.
+    bodies: dict[str, Any]
+    #: Whether it answers with 503 while its store is away.
+    closes: bool
+    settings: Settings
+
+
+def _says(app: Any, limiter: Limiter, endpoint: str, method: str) -> _Said:
     binding = limiter.binding_for(app)
     assert binding is not None
     view, settings = app.view_functions[endpoint], binding.settings
     rules = _rules(app, limiter, endpoint, method)
     own = owns(view) if app.extensions.get(EXTENSION) is limiter else ()
     quotas = rules + [quota for one in own for quota in one.quotas]
-    if not quotas:
+    content = {} if _handled(app, endpoint) else bodies(bool(rules), own, settings)
+    closes = settings.on_store_error == "closed" and not binding.in_memory
+    return _Said(quotas, content, closes, settings)
+
+
+def _document(responses: dict[Any, Any], said: Sequence[_Said]) -> None:
+    """Add what limiters say of one operation; where two differ, the first one's stands."""
+    if not said:
         return
+    quotas = [quota for each in said for quota in each.quotas]
     refusals: dict[int, Any] = {429: {"description": described(quotas)}}
-    if not _handled(app, endpoint):
-        refusals[429]["content"] = bodies(bool(rules), own, settings)
-    if settings.on_store_error == "closed" and not binding.in_memory:
+    content = _first_stands(each.bodies for each in said)
+    if content:
+        refusals[429]["content"] = content
+    if any(each.closes for each in said):
         refusals[503] = {"description": "Nothing can decide on the limits at the moment."}
+    waits = _first_stands(retry_after(each.settings) for each in said)
     for status, refusal in refusals.items():
         if status not in responses and str(status) not in responses:
-            responses[status] = {**refusal, "headers": retry_after(settings)}
-    told = fields(quotas[0], settings)
+            responses[status] = {**refusal, "headers": waits}
+    told = _first_stands(fields(each.quotas[0], each.settings) for each in said)
     for response in responses.values():
         headers = {**told, **response.get("headers", {})}
         if headers:
             response["headers"] = headers
+
+
+def _first_stands(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """All of them in one."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        found = {**part, **found}
+    return found
 
 
 def _rules(app: Any, limiter: Limiter, endpoint: str, method: str) -> list[Quota]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import ConfigurationError
 from .cluster import ClusterStore
 from .guard import POLICIES, Breaker, GuardedStore, check_policy
 from .memory import MemoryStore
@@ -26,10 +27,12 @@ __all__ = [
 ]
 
 
-def store_from_uri(uri: str, **options: Any) -> Store:
+def store_from_uri(uri: str, /, **options: Any) -> Store:
     """The store that a URI names. Opens nothing. Raises `ConfigurationError`."""
     if uri == "memory://" or uri.startswith("memory://?"):
         return MemoryStore()
+    for name in options.keys() & {"self", "source"}:
+        raise ConfigurationError(f"{name!r} is no option of a store: the URI says where it is")
     if uri.partition("://")[0].endswith("+cluster"):
         return ClusterStore(uri, **options)
     return RedisStore(uri, **options)

@@ -6,6 +6,7 @@ The reasons are in `findings.CODES`.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -32,6 +33,37 @@ def checked_client(client: object) -> redis.asyncio.Redis:
     if isinstance(client, redis.asyncio.RedisCluster):
         raise ConfigurationError(f"{name} is a cluster's; write ClusterStore(lambda: client)")
     raise ConfigurationError(f"{name} is no redis.asyncio.Redis")
+
+
+def check_own(prefix: object, deadline: object) -> None:
+    """Raise `ConfigurationError` for a prefix or a deadline, in seconds, that no store can have."""
+    if not isinstance(prefix, str):
+        raise ConfigurationError(f"prefix={prefix!r} is no text; write prefix='rate_limit'")
+    if not isinstance(deadline, (int, float)) or not 0 < deadline < math.inf:
+        raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
+
+
+def checked_connections(count: int) -> int:
+    """The count. Raises `ConfigurationError` unless it is a whole number above 0."""
+    if not isinstance(count, int) or count < 1:
+        raise ConfigurationError(f"max_connections={count!r} is not a whole number above 0, e.g. 4")
+    return count
+
+
+def check_options(open_client: Callable[[], Any], uri: str) -> None:
+    """Raise `ConfigurationError` for options of which redis-py makes no client or no connection.
+
+    Both are made, and nothing is opened. ``uri`` is shown: it bears no password.
+    """
+    try:
+        pool = getattr(open_client(), "connection_pool", None)
+        if pool is not None:  # a cluster's client has none
+            pool.make_connection()
+    except Exception as error:  # redis-py has no one kind for them
+        raise ConfigurationError(
+            f"storage_options, or what stands behind ? in {uri!r}: {error}; write deadline, "
+            "max_connections, prefix, or an option of redis-py's connections"
+        ) from error
 
 
 def opener_of(pool: object) -> Callable[[], redis.asyncio.Redis]:

@@ -26,6 +26,7 @@ from ..errors import ConfigurationError, StoreOverloaded, StoreTimeout
 from ..quotas import Decision, Hit
 from ..signals import batch_sent
 from . import plan, wire
+from .checks import check_options, check_own
 from .redis import (
     CLOCK_TRUSTED_MS,
     SCAN_COUNT,
@@ -62,8 +63,7 @@ class ClusterStore:
         deadline: float = 0.05,
         **options: Any,
     ) -> None:
-        if deadline <= 0:
-            raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
+        check_own(prefix, deadline)
         self._prefix = prefix
         self._deadline = deadline
         self._open = source if callable(source) else _opener(source, options)
@@ -96,7 +96,7 @@ class ClusterStore:
         link = self._linked()
         keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, link.now_ms())}" for hit in hits}
         try:
-            return sum([int(await link.client.unlink(key)) for key in keys])
+            return sum([int(await link.client.unlink(wire.encoded(key))) for key in keys])
         except (RedisError, OSError) as error:
             raise store_error(error) from error
 
@@ -155,7 +155,7 @@ class ClusterStore:
             raise StoreOverloaded("too many hits wait for the cluster already") from error
 
     def _slot(self, hit: Hit, now_ms: int) -> int:
-        return key_slot(f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}".encode())
+        return key_slot(wire.encoded(f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}"))
 
     def _linked(self) -> _Link:
         link = self._link
@@ -215,7 +215,8 @@ class _Link:
             await self.client.script_load(plan.script())
             self._prepared = True
         if not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS:
-            self._clock_asked_ms = monotonic_ms()
+            if self._clock_offset_ms:  # the others go on with what is known, if it is
+                self._clock_asked_ms = monotonic_ms()
             node = self.client.get_random_primary_node()
             seconds, micros = await self.client.execute_command("TIME", target_nodes=node)
             asked = self._clock_asked_ms = monotonic_ms()
@@ -235,7 +236,8 @@ class _Link:
         return answers
 
     async def _run(self, batch: plan.Script) -> Any:
-        command: list[Any] = batch.command()
+        keys = [wire.encoded(key) for key in batch.keys]
+        command: list[Any] = ["EVALSHA", plan.sha(), len(keys), *keys, *batch.arguments()]
         try:
             return await self.client.execute_command(*command)
         except NoScriptError:
@@ -246,11 +248,11 @@ class _Link:
             if "TTL exhausted" not in str(error):
                 raise
             # Every node that was asked sent us on, so nothing ran.
-            return await self._ask(next(iter(batch.keys)), command)
+            return await self._ask(keys[0], command)
 
-    async def _ask(self, key: str, command: Sequence[Any]) -> Any:
+    async def _ask(self, key: bytes, command: Sequence[Any]) -> Any:
         """Follow an ASK: redis-py may send ASKING on one connection, the command on another."""
-        slot = key_slot(key.encode())
+        slot = key_slot(key)
         node: ClusterNode = self.client.nodes_manager.get_node_from_slot(slot)
         try:
             return await node.execute_command(*command)
@@ -301,4 +303,5 @@ def _opener(uri: str, options: dict[str, Any]) -> Opener:
     def open_client() -> RedisCluster:
         return RedisCluster.from_url(url, **settings)
 
+    check_options(open_client, redacted(uri))
     return open_client

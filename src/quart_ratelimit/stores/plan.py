@@ -145,10 +145,6 @@ class Script:
         requests = ",".join([f"[{','.join(items)}]" for items in self._items])
         return [now_ms, f'{{"specs":[{specs}],"requests":[{requests}]}}']
 
-    def command(self, now_ms: int = 0) -> list[str | int]:
-        """The whole ``EVALSHA``."""
-        return ["EVALSHA", sha(), len(self.keys), *self.keys, *self.arguments(now_ms)]
-
     def read(self, reply: object) -> list[list[Decision]]:
         """Each request's decisions, in order.
 

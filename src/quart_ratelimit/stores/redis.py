@@ -50,7 +50,10 @@ from ..quotas.fixed_window import KEPT_LONGER, is_counted
 from ..signals import batch_sent
 from . import plan, wire
 from .checks import (
+    check_options,
+    check_own,
     checked_client,
+    checked_connections,
     client_findings,
     deadline_findings,
     opener_of,
@@ -104,11 +107,10 @@ class RedisStore:
         max_connections: int = 4,
         **options: Any,
     ) -> None:
-        if deadline <= 0:
-            raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
+        check_own(prefix, deadline)
         self._prefix = prefix
         self._deadline = deadline
-        self._max_connections = max_connections
+        self._max_connections = checked_connections(max_connections)
         if isinstance(source, str) and "connection_pool" not in options:
             self._open = _opener(source, max_connections, options)
         elif callable(source):
@@ -148,7 +150,7 @@ class RedisStore:
             await link.prepare()
             now = link.now_ms()
             keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
-            return int(await link.client.unlink(*keys)) if keys else 0
+            return int(await link.client.unlink(*map(wire.encoded, keys))) if keys else 0
 
         return await self._within(self._deadline, unlink())
 
@@ -326,7 +328,8 @@ class _Link:
 
     async def _decide(self, requests: list[Sequence[Hit]]) -> _Answers:
         batch = plan.Script(requests, prefix=self._prefix, now_ms=self.now_ms())
-        sent = wire.command(*batch.command())
+        keys, arguments = batch.keys, batch.arguments()
+        sent = wire.command("EVALSHA", plan.sha(), len(keys), *keys, *arguments)
         (reply,) = await self.wire.exchange(sent, 1)
         if isinstance(reply, NoScriptError):
             # Redis restarted or was flushed. Nothing ran for those hits, so sending them again
@@ -399,14 +402,6 @@ def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
         )
     url = f"{_SCHEMES[scheme]}://{rest}"
     check_url(url, uri)
-    try:
-        # Makes a connection and opens none.
-        redis.asyncio.BlockingConnectionPool.from_url(url, **settings).make_connection()  # type: ignore[no-untyped-call]
-    except TypeError as error:
-        raise ConfigurationError(
-            f"storage_options, or what stands behind ? in {redacted(uri)!r}: {error}; write "
-            "deadline, max_connections, prefix, or an option of redis-py's connections"
-        ) from error
 
     def open_client() -> redis.asyncio.Redis:
         pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
@@ -414,6 +409,7 @@ def _opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
         client.auto_close_connection_pool = True
         return client
 
+    check_options(open_client, redacted(uri))
     return open_client
 
 
@@ -445,6 +441,7 @@ def _sentinel_opener(uri: str, settings: dict[str, Any]) -> Opener:
         client: redis.asyncio.Redis = sentinel.master_for(service)
         return client
 
+    check_options(open_client, redacted(uri))
     return open_client
 
 

@@ -25,16 +25,21 @@ _COUNT = (
 _CAN_READ = "can_read" if hasattr(redis.asyncio.Connection, "can_read") else "can_read_destructive"
 
 
+def encoded(text: str) -> bytes:
+    """UTF-8, also of a lone surrogate: what one key holds harms no other of its batch."""
+    return text.encode("utf-8", "surrogatepass")
+
+
 def count(key: str, by: int, seconds: int) -> bytes:
     """``INCRBY key by``, then ``EXPIRE key seconds NX``."""
-    name, units, period = key.encode(), b"%d" % by, b"%d" % seconds
+    name, units, period = key.encode("utf-8", "surrogatepass"), b"%d" % by, b"%d" % seconds
     size = len(name)
     return _COUNT % (size, name, len(units), units, size, name, len(period), period)
 
 
 def command(*parts: str | int) -> bytes:
     """Any command with its arguments."""
-    texts = [str(part).encode() for part in parts]
+    texts = [encoded(str(part)) for part in parts]
     return b"*%d\r\n" % len(texts) + b"".join([b"$%d\r\n%b\r\n" % (len(t), t) for t in texts])
 
 
