@@ -94,7 +94,7 @@ class Batcher(Generic[T, R]):
         self._max_waiting = waiting // size
         self._waiting: deque[_Batch[T, R]] = deque()
         self._sent: set[_Batch[T, R]] = set()
-        self._launcher: asyncio.Task[None] | None = None
+        self._launching = False
 
     def join(self, item: T) -> asyncio.Future[R]:
         """The answer to this item. Cancel it to leave: the batch and its neighbours are unharmed.
@@ -135,35 +135,20 @@ class Batcher(Generic[T, R]):
             self._launch_soon(loop)
 
     def _launch_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._launcher is None:
-            # It runs in the next turn of the loop: all that arrives in this one goes along.
-            self._launcher = loop.create_task(self._launch_first())
-
-    async def _launch_first(self) -> None:
-        task, self._launcher = self._launcher, None
-        batch = self._next()
-        if batch is not None:
-            batch.task = task  # one more would be one more turn of the loop
-            self._launch()
-            await self._run(batch)
+        if not self._launching:
+            self._launching = True
+            loop.call_soon(self._launch)  # all that arrives in this turn of the loop goes along
 
     def _launch(self) -> None:
-        while (batch := self._next()) is not None:
-            self._start(batch)
-
-    def _next(self) -> _Batch[T, R] | None:
-        """The next share of what waits; less than one waits for a send to end."""
-        free = self._in_flight - len(self._sent)
-        if not self._waiting or free <= 0:
-            return None
-        batch = self._waiting[0]
-        count = len(batch.items)
-        if self._sent and count < self._share:
-            return None
-        share = max(self._share, -(-count // free))
-        batch = batch.split(share) if share < count else self._waiting.popleft()
-        self._sent.add(batch)
-        return batch
+        """Send what waits, in as many shares as may be; less than one waits for a send to end."""
+        self._launching = False
+        while self._waiting and (free := self._in_flight - len(self._sent)) > 0:
+            batch = self._waiting[0]
+            count = len(batch.items)
+            if self._sent and count < self._share:
+                return
+            share = max(self._share, -(-count // free))
+            self._start(batch.split(share) if share < count else self._waiting.popleft())
 
     def _tick(self) -> None:
         """Give up what is past its deadline, and send on what waits behind a slow send."""
