@@ -3,13 +3,13 @@
 -- key    string "index:newest:...:oldest": the running segment's number, units of each segment up
 --        to the oldest that has any
 -- spec   {name, amount, period_ms, segments}
+-- A state's counts are as in the key: what is not there is 0.
 local part = {}
 
 function part.load(key, now, spec)
   local index = math.floor(now / (spec[3] / spec[4]))
   local value = redis.call('GET', key)
   local state = {index = index, counts = {}}
-  for i = 1, spec[4] + 1 do state.counts[i] = 0 end
   if not value then return state end
   local i = 0
   for number in string.gmatch(value, '%d+') do
@@ -25,7 +25,7 @@ end
 
 local function until_new(index, counts, spec, now) -- until the newest unit counts no more
   for i, count in ipairs(counts) do
-    if count > 0 then return (index + #counts + 1 - i) * spec[3] / spec[4] - now end
+    if count > 0 then return (index + spec[4] + 2 - i) * spec[3] / spec[4] - now end
   end
   return 0
 end
@@ -39,15 +39,16 @@ function part.advance(before, now, spec, hit)
   local amount, kept, length, cost = spec[2], spec[4] + 1, spec[3] / spec[4], hit.cost
   local index = math.floor(now / length)
   local shift = math.min(kept, math.max(0, index - before.index))
-  local counts, used = {}, 0
-  for i = 1, kept do
+  local counts, used, size = {}, 0, 1
+  if shift < kept then size = math.max(1, math.min(kept, #before.counts + shift)) end
+  for i = 1, size do
     local count = i > shift and before.counts[i - shift] or 0
     counts[i], used = count, used + count
   end
   local units = math.max(cost, 1)
   if cost < 0 then
     local i = index - math.floor(hit.at / length) + 1
-    if i >= 1 and i <= kept then
+    if counts[i] then
       local left = math.max(0, counts[i] + cost)
       counts[i], used = left, used - counts[i] + left
     end
@@ -59,7 +60,7 @@ function part.advance(before, now, spec, hit)
     local age, newer = -1, units
     while newer <= amount do
       age = age + 1
-      newer = newer + counts[age + 1]
+      newer = newer + (counts[age + 1] or 0)
     end
     local retry = (index + kept - age) * length - now
     return decide(index, counts, used, spec, now, false, retry)

@@ -39,8 +39,13 @@ def count(key: str, by: int, seconds: int) -> bytes:
 
 def command(*parts: str | int) -> bytes:
     """Any command with its arguments."""
-    texts = [encoded(str(part)) for part in parts]
-    return b"*%d\r\n" % len(texts) + b"".join([b"$%d\r\n%b\r\n" % (len(t), t) for t in texts])
+    texts = list(map(str, parts))
+    packed = f"*{len(texts)}\r\n" + "".join([f"${len(t)}\r\n{t}\r\n" for t in texts])
+    if packed.isascii():
+        return packed.encode()
+    # A length is in bytes.
+    raw = [encoded(text) for text in texts]
+    return b"*%d\r\n" % len(raw) + b"".join([b"$%d\r\n%b\r\n" % (len(r), r) for r in raw])
 
 
 class Wire:
@@ -62,14 +67,24 @@ class Wire:
         Raises what redis-py raises when the connection fails; then none, some or all was carried
         out.
         """
-        connection = await self._take()
+        connection, self._kept = self._kept, None
+        if connection is None or not await _is_fresh(connection):
+            connection = await self._another(connection)
+        answers: list[Any] = []
         try:
             await connection.send_packed_command(packed, check_health=False)
-            answers = [await _read(connection) for _ in range(replies)]
+            for _ in range(replies):
+                try:
+                    answers.append(await connection.read_response())
+                except ResponseError as error:
+                    answers.append(error)
         except BaseException:
             await asyncio.shield(self._discard(connection))
             raise
-        await self._put_back(connection)
+        if self._kept is None and self._keeps:
+            self._kept = connection
+        else:
+            await self._pool.release(connection)
         return answers
 
     async def aclose(self) -> None:
@@ -78,21 +93,10 @@ class Wire:
         if connection is not None:
             await self._discard(connection)
 
-    async def _take(self) -> Any:
-        connection, self._kept = self._kept, None
-        if connection is None:
-            return await self._pool.get_connection()
-        if await _is_fresh(connection):
-            return connection
-        # Closed meanwhile, or there is a reply that nobody asked for.
-        await self._discard(connection)
+    async def _another(self, connection: Any) -> Any:
+        if connection is not None:  # closed meanwhile, or with a reply that nobody asked for
+            await self._discard(connection)
         return await self._pool.get_connection()
-
-    async def _put_back(self, connection: Any) -> None:
-        if self._kept is None and self._keeps:
-            self._kept = connection
-        else:
-            await self._pool.release(connection)
 
     async def _discard(self, connection: Any) -> None:
         try:
@@ -126,10 +130,3 @@ async def _is_fresh(connection: Any) -> bool:
         return not await getattr(connection, _CAN_READ)()
     except (RedisError, OSError):
         return False
-
-
-async def _read(connection: Any) -> Any:
-    try:
-        return await connection.read_response()
-    except ResponseError as error:
-        return error
