@@ -15,9 +15,9 @@ from typing import Any
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
-from quart import Quart, abort, request
+from quart import Quart, Response, abort, request
 
-from quart_ratelimit import Limiter
+from quart_ratelimit import Limiter, rate_limit
 
 #: Never refused, and always refused but for the first second's few.
 MUCH, LITTLE = 100_000_000, 1
@@ -47,6 +47,34 @@ def ours(text: str = f"{MUCH}/day", *, uri: str = "", **options: Any) -> Callabl
         return app
 
     return make
+
+
+def by_the_clock(amount: int) -> Callable[[str], Any]:
+    """The Flask snippet's decorator, with its window by the clock."""
+
+    def make(redis_url: str) -> Any:
+        app = quart_app()
+        Limiter(app=app, storage_uri=redis_url, storage_options={"deadline": 1})
+        view = rate_limit(requests=amount, duration=PERIOD)(app.view_functions["index"])
+        app.view_functions["index"] = view
+        return app
+
+    return make
+
+
+def with_fields(_: str) -> Any:
+    """No limiter, but as many response fields as ours writes."""
+    app = quart_app()
+
+    @app.after_request
+    async def add(response: Response) -> Response:
+        response.headers.add("X-RateLimit-Limit", str(MUCH))
+        response.headers.add("X-RateLimit-Remaining", str(MUCH))
+        response.headers.add("X-RateLimit-Reset", "1800000000")
+        response.headers.add("Retry-After", str(PERIOD))
+        return response
+
+    return app
 
 
 def shielded(redis_url: str) -> Any:
@@ -142,10 +170,14 @@ class Case:
 
 PLAIN = "ours, fixed window"
 HEADERS = "ours, fixed window, headers on"
+CLOCK = "ours, @rate_limit"
 REFUSING = "ours, refusing"
+CLOCK_REFUSING = "ours, @rate_limit, refusing"
 SHIELD = "ours, refusing, shield"
 CASES: dict[str, Case] = {
     "no limiter": Case(lambda _: quart_app()),
+    "no limiter, four fields by hand": Case(with_fields),
+    CLOCK: Case(by_the_clock(MUCH)),
     PLAIN: Case(ours()),
     HEADERS: Case(ours(headers_enabled=True)),
     "ours, GCRA, headers on": Case(ours(strategy="gcra", headers_enabled=True)),
@@ -160,6 +192,7 @@ CASES: dict[str, Case] = {
         ours(f"{LITTLE}/day", remember_refusals=0), refuses=True
     ),
     REFUSING: Case(ours(f"{LITTLE}/day"), refuses=True),
+    CLOCK_REFUSING: Case(by_the_clock(LITTLE), refuses=True),
     SHIELD: Case(shielded, refuses=True),
     "quart-rate-limiter, refusing": Case(quart_rate_limiter(LITTLE), refuses=True),
     "a bare ASGI app that answers 429": Case(lambda _: bare, refuses=True),

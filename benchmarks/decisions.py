@@ -116,6 +116,9 @@ async def run(cases: Sequence[Case], rounds: int, seconds: float) -> Results:
             name: await stack.enter_async_context(known[name](server.url))
             for name in dict.fromkeys(name for name, _, _ in cases)
         }
+        # What all contenders import is no app's: the collector would stop the loop to walk it.
+        gc.collect()
+        gc.freeze()
         for number, case in measure.shuffled_rounds(cases, rounds):
             name, callers, kind = case
             keys = HOT if kind == "hot" else KEYS
