@@ -246,25 +246,21 @@ class Evaluator:
     async def _refuse_by_meta(self, context: Context, look: Charge) -> None:
         context.limits.append(look.told)
         callback = look.limit.on_breach or self._settings.on_meta_breach
-        response = await self._notify(callback, look.told, "on_meta_breach")
+        response = None
+        if callback is not None:
+            response = await self._notify(callback, look.told, "on_meta_breach")
         await self._raise(context, look.limit, response, retry_after(look.decision))
 
     async def _refuse(self, context: Context, failed: list[Charge], wait: int | None) -> None:
         response = None
         for charge in failed:
-            quota, scope = charge.limit.limit, charge.args[-1]
-            facts = {
-                "ratelimit_event": "limit_refused",
-                "ratelimit_limit": limit_name(quota),
-                "ratelimit_scope": scope,
-                "ratelimit_by": charge.decision.by,
-            }
-            _log.info(
-                "ratelimit %s (%s) exceeded at endpoint: %s", quota, SOMEBODY, scope, extra=facts
-            )
+            if _log.isEnabledFor(logging.INFO):
+                _log_refusal(charge)
             for callback in dict.fromkeys([self._settings.on_breach, charge.limit.on_breach]):
-                response = await self._notify(callback, charge.told, "on_breach") or response
-        await self._charge_metas(context, failed)
+                if callback is not None:
+                    response = await self._notify(callback, charge.told, "on_breach") or response
+        if context.looks or context.general_looks:
+            await self._charge_metas(context, failed)
         await self._raise(context, failed[0].limit, response, wait)
 
     async def _charge_metas(self, context: Context, failed: Sequence[Charge]) -> None:
@@ -301,11 +297,7 @@ class Evaluator:
         )
         raise context.refusal
 
-    async def _notify(
-        self, callback: Asked[Any] | None, told: RequestLimit, name: str
-    ) -> Response | None:
-        if callback is None:
-            return None
+    async def _notify(self, callback: Asked[Any], told: RequestLimit, name: str) -> Response | None:
         try:
             response = await ask(callback, told)
         except Exception as error:
@@ -350,6 +342,17 @@ def _reserve(context: Context, charges: Iterable[Charge]) -> None:
         if charge.limit.deduct_when and charge.decision.allowed and charge.hit.cost
     ]
     context.reserved = [*context.reserved, *kept]
+
+
+def _log_refusal(charge: Charge) -> None:
+    quota, scope = charge.limit.limit, charge.args[-1]
+    facts = {
+        "ratelimit_event": "limit_refused",
+        "ratelimit_limit": limit_name(quota),
+        "ratelimit_scope": scope,
+        "ratelimit_by": charge.decision.by,
+    }
+    _log.info("ratelimit %s (%s) exceeded at endpoint: %s", quota, SOMEBODY, scope, extra=facts)
 
 
 def _refuse_if_closed(*groups: Iterable[Charge]) -> None:
