@@ -21,20 +21,19 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterError, NoScriptError, RedisError
 
 from ..batch import Batcher, DeadlinePassed, QueueFull, within
-from ..clock import monotonic_ms
 from ..errors import ConfigurationError, StoreOverloaded, StoreTimeout
 from ..quotas import Decision, Hit
 from ..signals import batch_sent
 from . import plan, wire
 from .checks import check_options, check_own
 from .redis import (
-    CLOCK_TRUSTED_MS,
     SCAN_COUNT,
     START_DEADLINE,
     check_url,
     redacted,
     store_error,
 )
+from .server_clock import ServerClock
 
 #: What opens a client: called in the event loop that will use it.
 Opener = Callable[[], RedisCluster]
@@ -85,7 +84,7 @@ class ClusterStore:
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """Carry out all hits or none; see `Store.hit`."""
         link = self._linked()
-        now = link.now_ms()
+        now = link.clock.now_ms()
         slots = [self._slot(hit, now) for hit in hits]
         if len(set(slots)) == 1:
             return await self._join(link, slots[0], hits)
@@ -94,7 +93,8 @@ class ClusterStore:
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
         link = self._linked()
-        keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, link.now_ms())}" for hit in hits}
+        now = link.clock.now_ms()
+        keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
         try:
             return sum([int(await link.client.unlink(wire.encoded(key))) for key in keys])
         except (RedisError, OSError) as error:
@@ -170,22 +170,18 @@ class _Link:
 
     def __init__(self, client: RedisCluster, prefix: str, deadline: float) -> None:
         self.client = client
+        #: The time of one node.
+        self.clock = ServerClock()
         self._prefix = prefix
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._prepared = False
-        self._clock_offset_ms = 0
-        self._clock_asked_ms = -CLOCK_TRUSTED_MS
         self._batchers: dict[int, Batcher[Sequence[Hit], list[Decision]]] = {}
 
     def is_mine(self) -> bool:
         """Whether it was opened by this very event loop and process: no other may use it."""
         return self._loop is asyncio.get_running_loop() and self._pid == os.getpid()
-
-    def now_ms(self) -> int:
-        """The clock of one node, so that workers with skewed clocks share their windows."""
-        return monotonic_ms() + self._clock_offset_ms
 
     async def join(self, slot: int, hits: Sequence[Hit]) -> list[Decision]:
         """Decide in the slot's next batch: a node that hangs holds up its own slots alone."""
@@ -214,20 +210,17 @@ class _Link:
             await self.client.initialize()
             await self.client.script_load(plan.script())
             self._prepared = True
-        if not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS:
-            if self._clock_offset_ms:  # the others go on with what is known, if it is
-                self._clock_asked_ms = monotonic_ms()
+        if self.clock.is_stale():
+            self.clock.hold()
             node = self.client.get_random_primary_node()
-            seconds, micros = await self.client.execute_command("TIME", target_nodes=node)
-            asked = self._clock_asked_ms = monotonic_ms()
-            self._clock_offset_ms = int(seconds) * 1000 + int(micros) // 1000 - asked
+            self.clock.set_by(await self.client.execute_command("TIME", target_nodes=node))
 
     async def _send(self, requests: list[Sequence[Hit]]) -> Sequence[list[Decision] | Exception]:
         if batch_sent.receivers:
             batch_sent.tell(self, size=len(requests))
         try:
             await self.prepare()
-            batch = plan.Script(requests, prefix=self._prefix, now_ms=self.now_ms())
+            batch = plan.Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
             answers = batch.read(await self._run(batch))
         except asyncio.CancelledError:
             raise

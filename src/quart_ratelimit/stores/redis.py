@@ -36,7 +36,6 @@ else:
     _NO_MAINTENANCE = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
 
 from ..batch import Batcher, DeadlinePassed, QueueFull, within
-from ..clock import monotonic_ms
 from ..errors import (
     ConfigurationError,
     StoreError,
@@ -59,11 +58,10 @@ from .checks import (
     opener_of,
     server_findings,
 )
+from .server_clock import ServerClock
 
 T = TypeVar("T")
 
-#: How long Redis' clock is trusted before it is asked again.
-CLOCK_TRUSTED_MS = 1000
 #: Seconds that `RedisStore.start` may take: it opens every connection.
 START_DEADLINE = 1.0
 #: Keys asked for at a time by `RedisStore.clear`.
@@ -148,7 +146,7 @@ class RedisStore:
 
         async def unlink() -> int:
             await link.prepare()
-            now = link.now_ms()
+            now = link.clock.now_ms()
             keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
             return int(await link.client.unlink(*map(wire.encoded, keys))) if keys else 0
 
@@ -206,6 +204,7 @@ class _Link:
     ) -> None:
         self.client = client
         self.wire = wire.Wire(client.connection_pool)
+        self.clock = ServerClock()
         beside = max(1, in_flight // 2)
         self._counters: _Batcher = Batcher(
             partial(self._answers, self._count), deadline=deadline, in_flight=beside
@@ -223,8 +222,6 @@ class _Link:
         self._prepared = False
         #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
         self._counts = True
-        self._clock_offset_ms = 0
-        self._clock_asked_ms = -CLOCK_TRUSTED_MS
 
     def is_mine(self) -> bool:
         """Whether it was opened by this very event loop and process: no other may use it."""
@@ -243,10 +240,6 @@ class _Link:
         """Their decisions, in the batch that goes out next. Raises as `Batcher.join` does."""
         counted = self._counts and is_counted(hits)
         return (self._counters if counted else self._scripts).join(hits)
-
-    def now_ms(self) -> int:
-        """Redis' clock, so that workers with skewed clocks share their windows."""
-        return monotonic_ms() + self._clock_offset_ms
 
     async def open(self) -> None:
         """Prepare, and open every connection: none is left to be opened under load."""
@@ -271,13 +264,9 @@ class _Link:
                 if "wrong number of arguments" not in str(error):
                     raise
                 self._counts = False
-        self._set_clock(_time(await self.client.time()))
+        self.clock.set_by(await self.client.time())
         await self.client.script_load(plan.script())
         self._prepared = True
-
-    def _set_clock(self, now_ms: int) -> None:
-        self._clock_asked_ms = monotonic_ms()
-        self._clock_offset_ms = now_ms - self._clock_asked_ms
 
     async def _answers(self, ask: _Ask, requests: list[Sequence[Hit]]) -> _Answers:
         if batch_sent.receivers:
@@ -305,7 +294,7 @@ class _Link:
     async def _count(self, requests: list[Sequence[Hit]]) -> _Answers:
         if not self._counts:  # it was found just now
             return await self._decide(requests)
-        batch = plan.Counters(requests, prefix=self._prefix, now_ms=self.now_ms())
+        batch = plan.Counters(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
         packed = [wire.command("GET", key) for key in batch.looks]
         if batch.keys:
             # INCRBY and its EXPIRE stay together, also when the connection breaks between them.
@@ -315,19 +304,19 @@ class _Link:
                 for key, (quota, callers) in batch.keys.items()
             ]
             packed.append(wire.EXEC)
-        ask_clock = not 0 <= monotonic_ms() - self._clock_asked_ms < CLOCK_TRUSTED_MS
+        ask_clock = self.clock.is_stale()
         if ask_clock:
             packed.append(wire.TIME)
         looks, counts = len(batch.looks), 2 * len(batch.keys)
         commands = looks + (counts + 2 if counts else 0) + ask_clock
         replies = await self.wire.exchange(b"".join(packed), commands)
         if ask_clock:
-            self._set_clock(_time(replies.pop()))
+            self.clock.set_by(replies.pop())
         totals = _executed(replies[looks:])[::2] if counts else ()
         return batch.read(replies[:looks], totals)
 
     async def _decide(self, requests: list[Sequence[Hit]]) -> _Answers:
-        batch = plan.Script(requests, prefix=self._prefix, now_ms=self.now_ms())
+        batch = plan.Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
         keys, arguments = batch.keys, batch.arguments()
         sent = wire.command("EVALSHA", plan.sha(), len(keys), *keys, *arguments)
         (reply,) = await self.wire.exchange(sent, 1)
@@ -337,14 +326,8 @@ class _Link:
             await self.client.script_load(plan.script())
             (reply,) = await self.wire.exchange(sent, 1)
         answers = batch.read(reply)
-        self._set_clock(batch.at_ms)
+        self.clock.set(batch.at_ms)
         return answers
-
-
-def _time(reply: Any) -> int:
-    """What TIME replied, in ms."""
-    seconds, micros = map(int, reply)
-    return seconds * 1000 + micros // 1000
 
 
 def _executed(replies: list[Any]) -> list[Any]:
