@@ -180,6 +180,9 @@ CASES: dict[str, Case] = {
     CLOCK: Case(by_the_clock(MUCH)),
     PLAIN: Case(ours()),
     HEADERS: Case(ours(headers_enabled=True)),
+    "ours, fixed window, fields of draft-10": Case(
+        ours(headers_enabled=True, header_fields="draft-10")
+    ),
     "ours, GCRA, headers on": Case(ours(strategy="gcra", headers_enabled=True)),
     "ours, three limits, headers on": Case(
         ours(f"{MUCH}/day; {MUCH}/hour; {MUCH}/minute", headers_enabled=True)

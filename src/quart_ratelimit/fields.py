@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from .errors import ConfigurationError
 from .keys import join_key
@@ -27,6 +28,8 @@ Draft = Callable[[Sequence[RequestLimit], RequestLimit, Pseudonym | None], list[
 LARGEST = 999_999_999_999_999
 #: The longest name that may be given to a limit.
 LONGEST_NAME = 64
+#: Limits whose names and policies are kept as text.
+REMEMBERED = 1024
 
 
 def draft_6(
@@ -58,12 +61,11 @@ def draft_10(
     """``RateLimit-Policy`` and ``RateLimit`` of all limits, by name; as in drafts 8 and 9."""
     policies, states = [], []
     for name, told in zip(names(limits), limits, strict=True):
-        quoted = quote(name)
+        quoted, policy = _policy_of(name, told.limit)
         wait = seconds_until_more(told)
         state = f"{quoted};r={_integer(told.remaining)}"
         if wait is not None:
             state += f";t={wait}"
-        policy = quoted + _policy(told.limit)
         if pseudonym is not None:
             key = f";pk=:{b64encode(bytes.fromhex(pseudonym(told.request_args[-2]))).decode()}:"
             policy, state = policy + key, state + key
@@ -94,6 +96,7 @@ def names(limits: Iterable[RequestLimit]) -> list[str]:
     return list(found)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def derived_name(start: str, quota: Quota) -> str:
     """A name in printable ASCII that tells this quota from others: ``index:10/minute``."""
     if isinstance(quota, Concurrency):
@@ -133,7 +136,14 @@ def _reset(told: RequestLimit) -> int:
 
 
 def _seconds(ms: int) -> int:
-    return _integer(max(0, -(-ms // 1000)))
+    return _integer(-(-ms // 1000)) if ms > 0 else 0
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _policy_of(name: str, quota: Quota) -> tuple[str, str]:
+    """The name as a string, and the quota by that name: in every response the same."""
+    quoted = quote(name)
+    return quoted, quoted + _policy(quota)
 
 
 def _policy(quota: Quota) -> str:
@@ -147,4 +157,4 @@ def _unnamed(limits: Iterable[RequestLimit]) -> str:
 
 
 def _integer(number: int) -> int:
-    return min(number, LARGEST)
+    return number if number < LARGEST else LARGEST

@@ -137,4 +137,4 @@ class RequestLimit:
     @property
     def remaining(self) -> int:
         """Units left after this request."""
-        return self.window.remaining
+        return self.window_ms()[1]
