@@ -65,6 +65,19 @@ class _Refusal(HTTPException):
     #: The body in JSON, for a client that takes it; see `quart_ratelimit.problems`.
     problem: bytes | None = None
 
+    def forget_frames(self) -> None:
+        """Drop the traceback, now that this is an answer.
+
+        Its frames know the error as it knows them: all that a refused request was would stay until
+        the garbage collector comes, which a flood would make dear.
+        """
+        self.__traceback__ = None
+
+    def get_response(self, environ: Any = None, scope: Any = None) -> Any:
+        """werkzeug's."""
+        self.forget_frames()
+        return super().get_response(environ, scope)
+
     def get_body(self, environ: Any = None, scope: Any = None) -> Any:
         """The problem, or werkzeug's page."""
         return super().get_body(environ, scope) if self.problem is None else self.problem

@@ -140,8 +140,10 @@ class Gate:
         self._finish(context, response, headers=headers)
 
     def _finish(self, context: Context, response: Response, *, headers: bool) -> None:
-        if context.refusal is not None and response.status_code == 429:
-            response.headers.setdefault("Cache-Control", "no-store")
+        if context.refusal is not None:
+            context.refusal.forget_frames()
+            if response.status_code == 429:
+                response.headers.setdefault("Cache-Control", "no-store")
         if headers and self._settings.headers_enabled:
             self._tell(context, response)
 
