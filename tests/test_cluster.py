@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from quart_ratelimit import ConfigurationError, FixedWindow, Hit, StoreError
+from quart_ratelimit.errors import StoreTimeout
 from quart_ratelimit.keys import slot_key
 from quart_ratelimit.stores import ClusterStore, store_from_uri
 
@@ -56,6 +57,33 @@ async def test_the_first_hits_of_all_slots_count_by_the_clusters_clock(
     looks = [(await store.hit([hit._replace(cost=0)]))[0] for hit in hits]
     await store.aclose()
     assert {look.remaining for look in looks} == {8}
+
+
+async def test_a_store_that_was_never_asked_resets_the_present_window(
+    redis_cluster: Cluster, store: ClusterStore
+) -> None:
+    hit = Hit(FixedWindow(9, 86_400, aligned=True), "ann")
+    await store.hit([hit])
+    other = ClusterStore(redis_cluster.url, deadline=5)
+    assert await other.reset([hit]) == 1
+    await other.aclose()
+
+
+async def test_a_node_that_hangs_holds_up_no_reset_past_its_deadline(
+    redis_cluster: Cluster,
+) -> None:
+    store = ClusterStore(redis_cluster.url)
+    await store.start()
+    hit = Hit(QUOTA, "{ann}")
+    node = redis_cluster.owner(hit.key)
+    node.freeze()
+    try:
+        with pytest.raises(StoreTimeout, match=r"0\.05 s"):
+            await asyncio.wait_for(store.reset([hit]), 0.5)
+    finally:
+        node.thaw()
+    assert await store.reset([hit]) == 0
+    await store.aclose()
 
 
 async def test_a_flushed_node_gets_its_script_back(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from redis.asyncio import RedisCluster
@@ -34,6 +34,8 @@ from .redis import (
     store_error,
 )
 from .server_clock import ServerClock
+
+T = TypeVar("T")
 
 #: What opens a client: called in the event loop that will use it.
 Opener = Callable[[], RedisCluster]
@@ -70,10 +72,7 @@ class ClusterStore:
 
     async def start(self) -> None:
         """Find the nodes and load the script. Raises `StoreError`."""
-        try:
-            await within(max(START_DEADLINE, self._deadline), self._linked().prepare())
-        except Exception as error:
-            raise store_error(error) from error
+        await self._within(max(START_DEADLINE, self._deadline), self._linked().prepare())
 
     async def aclose(self) -> None:
         """Close the connections. A later hit opens them again."""
@@ -93,12 +92,16 @@ class ClusterStore:
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
         link = self._linked()
-        now = link.clock.now_ms()
-        keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
-        try:
+        if not link.prepared:
+            await self.start()
+
+        async def unlink() -> int:
+            await link.prepare()
+            now = link.clock.now_ms()
+            keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
             return sum([int(await link.client.unlink(wire.encoded(key))) for key in keys])
-        except (RedisError, OSError) as error:
-            raise store_error(error) from error
+
+        return await self._within(self._deadline, unlink())
 
     async def clear(self) -> int:
         """Forget every key under this store's prefix, by SCAN of each node."""
@@ -154,6 +157,14 @@ class ClusterStore:
         except QueueFull as error:
             raise StoreOverloaded("too many hits wait for the cluster already") from error
 
+    async def _within(self, deadline: float, call: Awaitable[T]) -> T:
+        try:
+            return await within(deadline, call)
+        except DeadlinePassed as error:
+            raise StoreTimeout(f"the cluster did not answer within {deadline} s") from error
+        except Exception as error:
+            raise store_error(error) from error
+
     def _slot(self, hit: Hit, now_ms: int) -> int:
         return key_slot(wire.encoded(f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}"))
 
@@ -176,7 +187,8 @@ class _Link:
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self._prepared = False
+        #: Whether its nodes are known and have the script.
+        self.prepared = False
         self._batchers: dict[int, Batcher[Sequence[Hit], list[Decision]]] = {}
 
     def is_mine(self) -> bool:
@@ -206,10 +218,10 @@ class _Link:
 
     async def prepare(self) -> None:
         """Find the nodes, load the script on each, and read the clock."""
-        if not self._prepared:
+        if not self.prepared:
             await self.client.initialize()
             await self.client.script_load(plan.script())
-            self._prepared = True
+            self.prepared = True
         if self.clock.is_stale():
             self.clock.hold()
             node = self.client.get_random_primary_node()
