@@ -187,6 +187,20 @@ async def test_a_loop_that_stops_for_a_moment_adds_no_more_than_that_to_the_dead
     await store.aclose()
 
 
+async def test_who_forgets_everything_is_told_after_a_second_that_redis_hangs(
+    start_redis: Start,
+) -> None:
+    server = start_redis()
+    store = RedisStore(server.url, deadline=DEADLINE)
+    await store.hit([Hit(QUOTA, "ann")])
+    server.freeze()
+    with pytest.raises(StoreTimeout, match=r"1\.0 s"):
+        await asyncio.wait_for(store.clear(), 5)
+    server.thaw()
+    assert await store.clear() == 1
+    await store.aclose()
+
+
 async def test_an_open_breaker_lets_one_of_200_callers_probe_in_each_pause() -> None:  # T-27
     """Counted where the probes arrive."""
     arrived: list[float] = []

@@ -18,7 +18,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterError, NoScriptError, RedisError
+from redis.exceptions import AskError, ClusterError, NoScriptError
 
 from ..batch import Batcher, DeadlinePassed, QueueFull, within
 from ..errors import ConfigurationError, StoreOverloaded, StoreTimeout
@@ -104,14 +104,12 @@ class ClusterStore:
         return await self._within(self._deadline, unlink())
 
     async def clear(self) -> int:
-        """Forget every key under this store's prefix, by SCAN of each node."""
-        client = self._linked().client
+        """Forget every key under this store's prefix, by SCAN of each node. Raises `StoreError`."""
+        client, patience = self._linked().client, max(START_DEADLINE, self._deadline)
+        found = client.scan_iter(match=plan.pattern(self._prefix), count=SCAN_COUNT)
         count = 0
-        try:
-            async for key in client.scan_iter(match=plan.pattern(self._prefix), count=SCAN_COUNT):
-                count += int(await client.unlink(key))
-        except (RedisError, OSError) as error:
-            raise store_error(error) from error
+        while (key := await self._within(patience, anext(found, None))) is not None:
+            count += int(await self._within(patience, client.unlink(key)))
         return count
 
     async def _hit_apart(

@@ -22,7 +22,6 @@ from redis.exceptions import (
     NoPermissionError,
     NoScriptError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
 )
 
@@ -62,7 +61,8 @@ from .server_clock import ServerClock
 
 T = TypeVar("T")
 
-#: Seconds that `RedisStore.start` may take: it opens every connection.
+#: Seconds that `RedisStore.start`, which opens every connection, and each step of
+#: `RedisStore.clear` may take.
 START_DEADLINE = 1.0
 #: Keys asked for at a time by `RedisStore.clear`.
 SCAN_COUNT = 500
@@ -153,18 +153,15 @@ class RedisStore:
         return await self._within(self._deadline, unlink())
 
     async def clear(self) -> int:
-        """Forget every key under this store's prefix, by SCAN; how many there were."""
-        client = self._linked().client
+        """Forget every key under this store's prefix, by SCAN; how many. Raises `StoreError`."""
+        client, patience = self._linked().client, max(START_DEADLINE, self._deadline)
         pattern = plan.pattern(self._prefix)
-        count = 0
-        try:
-            cursor = None
-            while cursor != 0:
-                cursor, keys = await client.scan(cursor or 0, match=pattern, count=SCAN_COUNT)
-                if keys:
-                    count += int(await client.unlink(*keys))
-        except (RedisError, OSError) as error:
-            raise store_error(error) from error
+        cursor, count = None, 0
+        while cursor != 0:
+            scan = client.scan(cursor or 0, match=pattern, count=SCAN_COUNT)
+            cursor, keys = await self._within(patience, scan)
+            if keys:
+                count += int(await self._within(patience, client.unlink(*keys)))
         return count
 
     def findings(self) -> list[Finding]:
