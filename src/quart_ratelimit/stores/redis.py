@@ -320,8 +320,10 @@ class _Link:
         if isinstance(reply, NoScriptError):
             # Redis restarted or was flushed. Nothing ran for those hits, so sending them again
             # charges nobody twice.
-            await self.client.script_load(plan.script())
-            (reply,) = await self.wire.exchange(sent, 1)
+            load = wire.command("SCRIPT", "LOAD", plan.script())
+            loaded, reply = await self.wire.exchange(load + sent, 2)
+            if isinstance(loaded, Exception):
+                raise loaded
         answers = batch.read(reply)
         self.clock.set(batch.at_ms)
         return answers
