@@ -108,7 +108,11 @@ class Context:
         if breached:
             return breached[-1]
         ordered = sorted(self.limits, key=_place)
-        return next((told for told in ordered if not told.shared), ordered[0] if ordered else None)
+        if not ordered:
+            return None
+        tightest = next((told for told in ordered if not told.shared), ordered[0])
+        # A counter may be charged twice: what remains is what the last charge left.
+        return next(told for told in reversed(ordered) if _same(told, tightest))
 
     @property
     def told(self) -> Sequence[RequestLimit]:
@@ -127,13 +131,18 @@ class Context:
         Of more than `MOST_TOLD` only a refusal is added, in the place of the last.
         """
         for place, known in enumerate(self.limits):
-            if known.limit == told.limit and known.request_args == told.request_args:
+            if _same(known, told):
                 self.limits[place] = told
                 return
         if len(self.limits) < MOST_TOLD:
             self.limits.append(told)
         elif told.breached:
             self.limits[-1] = told
+
+
+def _same(one: RequestLimit, other: RequestLimit) -> bool:
+    """Whether both tell of one counter."""
+    return one is other or (one.request_args == other.request_args and one.limit == other.limit)
 
 
 def _place(told: RequestLimit) -> tuple[bool, int]:

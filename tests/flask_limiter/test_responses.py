@@ -175,6 +175,14 @@ async def test_a_view_slower_than_the_window_is_told_that_it_is_over(make: Make)
     assert int(found["X-RateLimit-Reset"]) <= time.time() + 1
 
 
+async def test_what_remains_of_a_counter_that_is_charged_twice_is_what_both_leave(
+    make: Make,
+) -> None:
+    app, limiter = make(headers_enabled=True)
+    view(app, "/", limiter.limit("5/minute"), limiter.limit("5/minute", cost=2))
+    assert (await headers(app, "/"))["X-RateLimit-Remaining"] == "2"
+
+
 # What was decided
 
 
