@@ -29,6 +29,17 @@ def redis_url(redis_server: RedisServer) -> str:
 
 
 @pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[int, str], None]:
+    """Prints how many cases of a kind were tried, where pytest holds back what is printed."""
+
+    def show(count: int, kind: str) -> None:
+        with capsys.disabled():
+            print(f" {count:,} {kind}", end="")
+
+    return show
+
+
+@pytest.fixture
 async def proxy(redis_server: RedisServer, redis_url: str) -> AsyncIterator[Proxy]:
     """Before the session's server, empty."""
     async with Proxy(redis_server.port) as proxy:

@@ -1,5 +1,6 @@
 """Whatever is set: an app is built and answers, or the setting is named as it is built."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,19 +12,17 @@ from .fuzz import configs as fuzz
 
 
 def test_random_settings_build_an_app_that_answers_or_are_named(
-    capsys: pytest.CaptureFixture[str],
+    tell: Callable[[int, str], None],
 ) -> None:
     counts = fuzz.run(2_000, seed=21)
     assert set(counts) == {"built", "built on Redis", "refused", "switched off"}
     assert min(counts.values()) > 10
-    with capsys.disabled():
-        print(f" {counts.total():,} settings", end="")
+    tell(counts.total(), "settings")
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_random_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    with capsys.disabled():
-        print(f" {fuzz.run(100_000, seed=22).total():,} settings", end="")
+def test_a_hundred_thousand_random_settings(tell: Callable[[int, str], None]) -> None:
+    tell(fuzz.run(100_000, seed=22).total(), "settings")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Who the client is, by what trusted proxies say; the app's side of it is in test_spoofing."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -248,8 +248,7 @@ def test_random_headers_never_name_another_than_the_proxies_vouch_for() -> None:
 
 
 @pytest.mark.slow
-def test_half_a_million_random_headers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_half_a_million_random_headers(tell: Callable[[int, str], None]) -> None:
     counts = headers.run(500_000, seed=8)
     assert counts.total() == 500_000
-    with capsys.disabled():
-        print(f" {counts.total():,} headers.", end="")
+    tell(counts.total(), "headers")

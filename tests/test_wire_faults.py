@@ -183,18 +183,16 @@ async def test_a_request_of_two_limits_that_is_cancelled_is_charged_whole_or_not
 
 
 def test_of_changed_replies_none_admits_who_it_must_not_and_the_next_is_right(  # T-13
-    capsys: pytest.CaptureFixture[str],
+    tell: Callable[[int, str], None],
 ) -> None:
     counts = fuzz.run(400, seed=21)
     assert counts["surplus: exact"] > 20
     assert counts["replaced: error"] > 20
-    with capsys.disabled():
-        print(f" {counts.total():,} replies", end="")
+    tell(counts.total(), "replies")
 
 
 @pytest.mark.slow
 def test_of_20_000_changed_replies_none_admits_who_it_must_not(  # T-13
-    capsys: pytest.CaptureFixture[str],
+    tell: Callable[[int, str], None],
 ) -> None:
-    with capsys.disabled():
-        print(f" {fuzz.run(20_000, seed=22).total():,} replies", end="")
+    tell(fuzz.run(20_000, seed=22).total(), "replies")
