@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -222,7 +223,7 @@ class _Link:
             self.prepared = True
         if self.clock.is_stale():
             self.clock.hold()
-            node = self.client.get_random_primary_node()
+            node = random.choice(self.client.get_primaries())  # noqa: S311  # no secret
             self.clock.set_by(await self.client.execute_command("TIME", target_nodes=node))
 
     async def _send(self, requests: list[Sequence[Hit]]) -> Sequence[list[Decision] | Exception]:
@@ -270,7 +271,8 @@ class _Link:
             await connection.read_response()
             return await connection.read_response()
         finally:
-            target.release(connection)
+            # redis-py 5 has no method for it.
+            getattr(target, "release", target._free.append)(connection)
 
 
 def _with_wary_connections(client: RedisCluster) -> RedisCluster:
@@ -278,7 +280,7 @@ def _with_wary_connections(client: RedisCluster) -> RedisCluster:
     settings = client.get_connection_kwargs()  # also those of the nodes that it will find
     kind = wire.wary(settings["connection_class"])
     settings["connection_class"] = kind
-    for node in [*client.startup_nodes, *client.get_nodes()]:
+    for node in [*client.nodes_manager.startup_nodes.values(), *client.get_nodes()]:
         node.connection_class = kind
     return client
 

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -24,15 +25,6 @@ from redis.exceptions import (
     ReadOnlyError,
     ResponseError,
 )
-
-try:
-    from redis.maint_notifications import MaintNotificationsConfig
-except ImportError:  # redis-py before 6.5 has none
-    _NO_MAINTENANCE: dict[str, Any] = {}
-else:
-    # They switch off the check for a stray reply at checkout, which would shift every later
-    # reply of that connection by one.
-    _NO_MAINTENANCE = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
 
 from ..batch import Batcher, DeadlinePassed, QueueFull, within
 from ..errors import (
@@ -58,6 +50,14 @@ from .checks import (
     server_findings,
 )
 from .server_clock import ServerClock
+
+_NO_MAINTENANCE: dict[str, Any] = {}
+if "maint_notifications_config" in signature(redis.asyncio.Redis).parameters:  # redis-py 8.0
+    from redis.maint_notifications import MaintNotificationsConfig
+
+    # They switch off the check for a stray reply at checkout, which would shift every later
+    # reply of that connection by one.
+    _NO_MAINTENANCE["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
 
 T = TypeVar("T")
 
@@ -248,19 +248,18 @@ class _Link:
         if self._prepared:
             return
         probe = f"{self._prefix}:probe"
-        async with self.client.pipeline(transaction=True) as pipe:
+        async with self.client.pipeline(transaction=False) as pipe:
             pipe.set(probe, 0, px=1000)
             pipe.expire(probe, 1, nx=True)
             pipe.delete(probe)
-            try:
-                await pipe.execute()
-                self._counts = True
-            except (NoPermissionError, ReadOnlyError):
-                raise
-            except ResponseError as error:
-                if "wrong number of arguments" not in str(error):
-                    raise
-                self._counts = False
+            replies = await pipe.execute(raise_on_error=False)
+        known = True
+        for reply in replies:
+            if isinstance(reply, ResponseError) and "wrong number of arguments" in str(reply):
+                known = False
+            elif isinstance(reply, Exception):
+                raise reply
+        self._counts = known
         self.clock.set_by(await self.client.time())
         await self.client.script_load(plan.script())
         self._prepared = True

@@ -23,6 +23,10 @@ _COUNT = (
 
 #: Whether there is something to read, or the connection is closed: its name changed in redis-py 8.
 _CAN_READ = "can_read" if hasattr(redis.asyncio.Connection, "can_read") else "can_read_destructive"
+#: What opens a connection, whoever asks: redis-py 6 has parted it from `connect`.
+_CONNECT = "connect"
+if hasattr(redis.asyncio.Connection, "connect_check_health"):
+    _CONNECT = "connect_check_health"
 
 
 def encoded(text: str) -> bytes:
@@ -112,15 +116,22 @@ def wary(kind: Any) -> Any:
     asked for, which would be taken for the next one's and shift all that follow.
     """
 
+    async def connect(self: Any, *args: Any, **kwargs: Any) -> None:
+        self.is_connecting = True  # several replies may be on their way
+        try:
+            await getattr(kind, _CONNECT)(self, *args, **kwargs)
+        finally:
+            self.is_connecting = False
+
     async def send_packed_command(self: Any, packed: Any, check_health: bool = True) -> None:
-        # Without a health check it is connecting, and several replies may be on their way.
-        if check_health and self.is_connected and not await _is_fresh(self):
+        if self.is_connected and not self.is_connecting and not await _is_fresh(self):
             await self.disconnect(nowait=True)
         await kind.send_packed_command(self, packed, check_health)
 
     if getattr(kind, "is_wary", False):
         return kind
-    own = {"is_wary": True, "send_packed_command": send_packed_command}
+    own: dict[str, Any] = {"is_wary": True, "is_connecting": False}
+    own |= {_CONNECT: connect, "send_packed_command": send_packed_command}
     return type(kind.__name__, (kind,), own)
 
 
