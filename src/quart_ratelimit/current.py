@@ -1,48 +1,61 @@
-"""The app and the request at hand, in one look: Quart's proxies look anew for each attribute."""
+"""The app and the request at hand, in one look.
+
+Quart's proxies look anew for each attribute, and each look is five calls: what asks at every
+request asks the context variables behind them.
+"""
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
-from quart import Quart, Request, Websocket
+from quart import Quart, Request, Websocket, globals
 from quart.globals import app_ctx
 
-try:
-    from quart.globals import request_ctx, websocket_ctx
-except ImportError:  # Quart 0.23 has one context for all
-    request_ctx = websocket_ctx = app_ctx  # type: ignore[assignment]
+#: Quart's own. Before 0.23 requests and websockets have contexts beside the app's.
+_app: ContextVar[Any] = globals._cv_app
+_request: ContextVar[Any] | None = getattr(globals, "_cv_request", None)
+_websocket: ContextVar[Any] | None = getattr(globals, "_cv_websocket", None)
 
 #: What lasts as long as a request, for attributes of ours.
-request_context: Any = request_ctx
-
-# What is behind a proxy, by werkzeug's own name for it.
-_app_context: Any = getattr(app_ctx, "_get_current_object")  # noqa: B009  # typed as its object
-_request_context: Any = getattr(request_ctx, "_get_current_object")  # noqa: B009
-_websocket_context: Any = getattr(websocket_ctx, "_get_current_object")  # noqa: B009
+request_context: Any = getattr(globals, "request_ctx", app_ctx)
 
 
 def app_at_hand() -> Quart | None:
     """The app of the current context; None outside of one."""
-    try:
-        app: Quart = _app_context().app
-    except RuntimeError:
+    context = _app.get(None)
+    if context is None:
         return None
+    app: Quart = context.app
     return app
 
 
 def request_at_hand() -> Request | Websocket | None:
     """The current request, or the handshake of the current websocket; None outside of both."""
-    try:
-        request: Request = _request_context().request
-    except RuntimeError:
+    if _request is None:
+        return _of_app_context("request") or websocket_at_hand()
+    context = _request.get(None)
+    if context is None:
         return websocket_at_hand()
+    request: Request = context.request_websocket
     return request
 
 
 def websocket_at_hand() -> Websocket | None:
     """The current websocket; None outside of one."""
+    if _websocket is None:
+        other: Websocket | None = _of_app_context("websocket")
+        return other
+    context = _websocket.get(None)
+    if context is None:
+        return None
+    websocket: Websocket = context.request_websocket
+    return websocket
+
+
+def _of_app_context(name: str) -> Any:
+    """What Quart 0.23's one context holds by that name; None if it is no such context."""
     try:
-        websocket: Websocket = _websocket_context().websocket
+        return getattr(_app.get(None), name, None)
     except RuntimeError:
         return None
-    return websocket
