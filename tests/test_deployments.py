@@ -134,7 +134,7 @@ def with_user(server: RedisServer, *rights: str) -> RedisStore:
 @since_7
 @pytest.mark.parametrize(
     "lacking",
-    ["-incrby", "-expire", "-evalsha", "-script|load", "-time", "-set"],
+    ["-incrby", "-expire", "-evalsha", "-script|load", "-time", "-set", "-multi"],
 )
 async def test_a_right_that_is_lacking_is_named_as_misconfiguration_and_leaves_no_key(  # T-14
     start_redis: Start, lacking: str

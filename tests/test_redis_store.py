@@ -239,8 +239,11 @@ async def test_cancelled_callers_harm_nobody_and_leave_no_immortal_key(
         assert 0 < await client.pttl(key) <= 60_000 + 1000 * KEPT_LONGER
 
 
-#: What Redis 6.2.14 replies to SET, EXPIRE NX, DEL.
-OLDER = b"+OK\r\n-ERR wrong number of arguments for 'expire' command\r\n:1\r\n"
+#: What Redis 6.2.14 replies to MULTI, SET, EXPIRE NX, DEL, EXEC.
+OLDER = (
+    b"+OK\r\n+QUEUED\r\n-ERR wrong number of arguments for 'expire' command\r\n+QUEUED\r\n"
+    b"-EXECABORT Transaction discarded because of previous errors.\r\n"
+)
 
 
 async def test_an_older_redis_is_served_by_the_script(

@@ -272,7 +272,8 @@ class _Link:
             return await connection.read_response()
         finally:
             # redis-py 5 has no method for it.
-            getattr(target, "release", target._free.append)(connection)
+            release = target.release if hasattr(target, "release") else target._free.append
+            release(connection)
 
 
 def _with_wary_connections(client: RedisCluster) -> RedisCluster:

@@ -248,18 +248,26 @@ class _Link:
         if self._prepared:
             return
         probe = f"{self._prefix}:probe"
-        async with self.client.pipeline(transaction=False) as pipe:
-            pipe.set(probe, 0, px=1000)
-            pipe.expire(probe, 1, nx=True)
-            pipe.delete(probe)
-            replies = await pipe.execute(raise_on_error=False)
-        known = True
-        for reply in replies:
-            if isinstance(reply, ResponseError) and "wrong number of arguments" in str(reply):
-                known = False
-            elif isinstance(reply, Exception):
-                raise reply
-        self._counts = known
+        packed = [
+            wire.MULTI,
+            wire.command("SET", probe, 0, "PX", 1000),
+            wire.command("EXPIRE", probe, 1, "NX"),
+            wire.command("DEL", probe),
+            wire.EXEC,
+        ]
+        # By hand as well, as redis-py 6 loses the text of an error in a pipeline.
+        replies = await self.wire.exchange(b"".join(packed), len(packed))
+        try:
+            for reply in _executed(replies):
+                if isinstance(reply, Exception):
+                    raise reply
+            self._counts = True
+        except (NoPermissionError, ReadOnlyError):
+            raise
+        except ResponseError as error:
+            if "wrong number of arguments" not in str(error):
+                raise
+            self._counts = False
         self.clock.set_by(await self.client.time())
         await self.client.script_load(plan.script())
         self._prepared = True
