@@ -63,6 +63,8 @@ class Gate:
         self._names = field_names(settings.header_names)
         self._identifier = settings.request_identifier
         self._views_checked = False
+        #: The marks' version as of which nothing applies before any view.
+        self._version_of_nothing = -1
         #: Whether a shield listens for refusals.
         self.shielded = False
 
@@ -71,13 +73,24 @@ class Gate:
 
         None: there is nothing to await, as nothing applies before this view.
         """
+        if self._version_of_nothing == self._marks.version:
+            return None
         if not self._views_checked:
             self.check_views()
+        if self._has_nothing_before():
+            self._version_of_nothing = self._marks.version
+            return None
         request = request_at_hand()
         route = self._route(request)
         if self._denials:
             return self._unless_denied(request, route)
         return None if route.free_before else self._before(request, route)
+
+    def _has_nothing_before(self) -> bool:
+        """Whether functions alone are limited: no request is looked at before its view."""
+        settings = self._settings
+        general = (settings.application_limits, settings.default_limits, settings.meta_limits)
+        return not (any(general) or self._marks.blueprints or self._denials)
 
     async def _unless_denied(self, request: Any, route: Route) -> None:
         for function in self._denials:
@@ -92,22 +105,31 @@ class Gate:
         if not context.free:
             await self._check(context, None, context.memo)
 
-    async def call(self, limited: Limited) -> None:
-        """Charge what binds a function that is called, or a block that is entered."""
+    def call(self, limited: Limited) -> Awaitable[None] | None:
+        """Charge what binds a function that is called, or a block that is entered.
+
+        None: there is nothing to await, as nothing applies.
+        """
         request = request_at_hand()
-        context = context_of(request, self._extension)
-        context = context or self._begin(request) or await self.context()
+        context = context_of(request, self._extension) or self._begin(request)
+        return self._call(limited) if context is None else self._called(context, limited)
+
+    async def _call(self, limited: Limited) -> None:
+        called = self._called(await self.context(), limited)
+        if called is not None:
+            await called
+
+    def _called(self, context: Context, limited: Limited) -> Awaitable[None] | None:
         if context.free:
-            return
-        memo = context.memo
-        if limited is not context.route.limited:
-            # It may be called several times, for different things: its functions are asked anew.
-            memo = Memo()
-            self._resolver.hint(context.route.endpoint, limited)
-            if context.open_ended:
-                context.limits.clear()
-                context.looks = ()
-        await self._check(context, limited, memo)
+            return None
+        if limited is context.route.limited:
+            return self._check(context, limited, context.memo)
+        # It may be called several times, for different things: its functions are asked anew.
+        self._resolver.hint(context.route.endpoint, limited)
+        if context.open_ended:
+            context.limits.clear()
+            context.looks = ()
+        return self._check(context, limited, Memo())
 
     async def know_request(self) -> None:
         """See that the request, if there is one, is known to `teller`: it may ask user functions.
@@ -144,7 +166,7 @@ class Gate:
             context.refusal.forget_frames()
             if response.status_code == 429:
                 response.headers.setdefault("Cache-Control", "no-store")
-        if headers and self._settings.headers_enabled:
+        if headers:
             self._tell(context, response)
 
     def _tell(self, context: Context, response: Response) -> None:
@@ -180,10 +202,11 @@ class Gate:
 
     def _begin(self, request: Any) -> Context | None:
         """A context for the request; None if the user's functions are to be asked for it."""
-        if self._identifier is not None or self._filters or not request or not request.endpoint:
+        if self._identifier is not None or self._filters or request is None:
             return None
         route = self._route(request)
-        return self._noted(request, Context(route.endpoint, route))
+        endpoint = route.endpoint
+        return self._noted(request, Context(endpoint, route)) if endpoint else None
 
     async def _begin_asking(self, request: Any, route: Route) -> Context:
         identity = route.endpoint

@@ -58,19 +58,24 @@ def write(headers: Headers, limit: RequestLimit, names: FieldNames, style: str |
     """
     there = _retry_after(headers)
     reset_ms, remaining = limit.window_ms()
-    reset_at = reset_ms // 1000 + 1
-    headers.add(names.limit, str(limit.limit.amount))
-    headers.add(names.remaining, str(remaining))
-    headers.add(names.reset, str(reset_at))
     now_ms = wall_ms()
+    reset_s, reset_part = divmod(reset_ms, 1000)
     asked = 0.0 if there is None else _asked_wait(there, now_ms / 1000)
     if style == "http-date":
-        value = http_date(max(reset_at, math.ceil(now_ms / 1000 + asked)))
+        value = http_date(max(reset_s + 1, math.ceil(now_ms / 1000 + asked)))
     else:
-        wait = max(reset_at + (-now_ms // 1000), -((now_ms - reset_ms) // 1000))
-        value = str(max(wait, math.ceil(asked)))
+        now_s, now_part = divmod(now_ms, 1000)
+        # The longer of: until the field's second has come, and until the window ends, rounded up.
+        wait = reset_s - now_s + (reset_part > now_part or not now_part)
+        if wait < asked:
+            wait = math.ceil(asked)
+        value = str(wait)
+    add = headers.add
+    add(names.limit, str(limit.limit.amount))
+    add(names.remaining, str(remaining))
+    add(names.reset, str(reset_s + 1))
     if there is None and names.retry_after == "Retry-After":
-        headers.add(names.retry_after, value)  # costs a third of what `set` does
+        add(names.retry_after, value)  # costs a third of what `set` does
     else:
         headers.set(names.retry_after, value)
 

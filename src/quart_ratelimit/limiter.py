@@ -277,6 +277,7 @@ class Limiter(Charging):
         """Answer requests with 403, and count nothing, for which this function answers true."""
         check_asked(fn, "limiter.deny")
         self._denials.append(fn)
+        self._marks.version += 1
         return fn
 
     def _check_provider(self, given: Any) -> None:
@@ -366,7 +367,8 @@ class Limiter(Charging):
 
         async def after_request(response: R) -> R:
             binding = latest[-1]
-            settling = binding.gate.after_request(response, headers=self.is_on(binding))
+            headers = binding.settings.headers_enabled and self.is_on(binding)
+            settling = binding.gate.after_request(response, headers=headers)
             if settling is not None:
                 await settling
             return response

@@ -10,7 +10,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from .answers import Answers
 from .callables import Memo
@@ -23,7 +23,7 @@ from .limits_file import FileLimit
 from .marks import Limited, Marks
 from .mistakes import name_of
 from .notation import FORM
-from .quotas import Quota
+from .quotas import Hit, Quota
 from .runtime import RuntimeLimit
 from .settings import Settings
 from .strategies import quotas_of
@@ -47,8 +47,30 @@ class Rules(NamedTuple):
     #: Request fields, in lower case, that decide with the connection on all of it; None: functions
     #: that may ask for anything else decide, too.
     fields: tuple[bytes, ...] | None = None
-    #: The only limit and its full scope, if nothing but its key is to be asked for: the usual case.
-    lone: tuple[RuntimeLimit, str] | None = None
+    #: The only limit, if nothing but its key is to be asked for: the usual case.
+    lone: Lone | None = None
+
+
+class Lone:
+    """A limit that applies alone, of a known cost and scope: it asks but for whom a hit counts."""
+
+    __slots__ = ("_before", "_slot_key", "key_func", "limit", "scope")
+
+    def __init__(self, limit: RuntimeLimit, scope: str, settings: Settings) -> None:
+        self.limit = limit
+        self.key_func = limit.key_func
+        #: What is counted together, see `RuntimeLimit.full_scope`.
+        self.scope = scope
+        self._before = [settings.key_prefix] if settings.key_prefix else []
+        self._slot_key = settings.keys.slot
+
+    def args(self, who: str) -> list[str]:
+        """The key's parts, see `RequestLimit.request_args`."""
+        return [*self._before, who, self.scope]
+
+    def hits(self, who: str) -> tuple[Hit]:
+        """What one request charges."""
+        return (Hit(self.limit.limit, self._slot_key(*self.args(who)), cast(int, self.limit.cost)),)
 
 
 class Resolver:
@@ -124,7 +146,7 @@ class Resolver:
             explicit += await self._of_blueprints(context, memo)
         return await self._with_defaults(context, explicit, memo)
 
-    def _lone(self, rules: Rules, context: Context) -> tuple[RuntimeLimit, str] | None:
+    def _lone(self, rules: Rules, context: Context) -> Lone | None:
         if len(rules.limits) != 1 or rules.metas or rules.general or rules.shadows:
             return None
         (limit,) = rules.limits
@@ -132,7 +154,8 @@ class Resolver:
             return None
         if self._settings.request_identifier or context.identity != context.route.endpoint:
             return None  # a function says what the request is called
-        return limit, limit.full_scope(limit.scope, context.identity, context.route.method)
+        scope = limit.full_scope(limit.scope, context.identity, context.route.method)
+        return Lone(limit, scope, self._settings) if scope else None
 
     async def for_fallback(self, context: Context) -> Rules:
         """What replaces all limits while the store is away."""

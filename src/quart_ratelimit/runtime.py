@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .clock import monotonic_ms, wall_ms
+from .clock import wall_ms
 from .limits import Asked, Limit
 from .quotas import Decision, Quota
 
@@ -59,8 +60,8 @@ class RequestLimit:
     """
 
     __slots__ = (
-        "_at_ms",
-        "_ticks_ms",
+        "_at",
+        "_ticks",
         "breached",
         "decision",
         "extension",
@@ -76,7 +77,6 @@ class RequestLimit:
         request_args: list[str],
         breached: bool,
         shared: bool,
-        *,
         decision: Decision | None = None,
     ) -> None:
         self.extension = extension
@@ -88,13 +88,14 @@ class RequestLimit:
         self.shared = shared
         if decision is None:  # not `or`: a refusal is false
             decision = Decision(not breached, 0 if breached else limit.amount, 0, 0)
-        self.decide(decision)
+        # As `decide` does, without a call for each limit of each request.
+        self.decision = decision
+        self._at, self._ticks = time.time(), time.monotonic()
 
     def decide(self, decision: Decision) -> None:
         """Take over a decision; its times count from now."""
         self.decision = decision
-        self._at_ms = wall_ms()
-        self._ticks_ms = monotonic_ms()
+        self._at, self._ticks = time.time(), time.monotonic()
 
     @property
     def key(self) -> str:
@@ -112,7 +113,7 @@ class RequestLimit:
     @property
     def age_ms(self) -> int:
         """Time since the decision."""
-        return monotonic_ms() - self._ticks_ms
+        return int((time.monotonic() - self._ticks) * 1000)
 
     @property
     def window(self) -> WindowStats:
@@ -122,12 +123,11 @@ class RequestLimit:
 
     def window_ms(self) -> tuple[int, int]:
         """As `window`, its end in milliseconds."""
-        decision = self.decision
-        wait = 0 if decision.allowed else decision.retry_ms or 0
-        wait = wait or decision.reset_ms
-        if monotonic_ms() - self._ticks_ms >= wait:
-            return wall_ms(), self.limit.capacity if wait else decision.remaining
-        return self._at_ms + wait, decision.remaining
+        allowed, remaining, reset_ms, retry_ms, _, _ = self.decision
+        wait = reset_ms if allowed else retry_ms or reset_ms
+        if (time.monotonic() - self._ticks) * 1000 >= wait:
+            return wall_ms(), self.limit.capacity if wait else remaining
+        return int(self._at * 1000) + wait, remaining
 
     @property
     def reset_at(self) -> int:
