@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +26,9 @@ from .stores import Store
 KeyFunction = Callable[[], "str | Awaitable[str]"]
 
 
+_numbers = itertools.count(1)
+
+
 class Bound:
     """The part of `Limiter` that knows its bindings."""
 
@@ -35,8 +39,9 @@ class Bound:
         self._marks = Marks()
         self._filters: list[Asked[bool]] = []
         self._denials: list[Asked[bool]] = []
-        #: Each app's latest binding, in a list that its hooks look into.
-        self._rooms: weakref.WeakKeyDictionary[Quart, list[Binding]] = weakref.WeakKeyDictionary()
+        #: Where each app that is limited keeps the limiter's latest binding: in its ``extensions``.
+        self._room = f"quart_ratelimit/{next(_numbers)}"
+        self._limited_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
         self._known_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
         self._latest: Binding | None = None
         self.logger = logging.getLogger("quart_ratelimit")
@@ -49,7 +54,7 @@ class Bound:
     def _off_here(self) -> bool:
         """Whether the app at hand was switched off as the limiter was bound to it."""
         app = app_at_hand()
-        return app is not None and app in self._known_apps and app not in self._rooms
+        return app is not None and app in self._known_apps and self.binding_for(app) is None
 
     @property
     def initialized(self) -> bool:
@@ -84,12 +89,12 @@ class Bound:
 
     def binding_for(self, app: Quart) -> Binding | None:
         """The limiter's settings and rooms in that app; None if it is not limited."""
-        latest = self._rooms.get(app)
-        return latest[-1] if latest else None
+        binding: Binding | None = app.extensions.get(self._room)
+        return binding
 
     def _binding(self) -> Binding | None:
         app = app_at_hand()
-        return None if app is None else self.binding_for(app)
+        return None if app is None else app.extensions.get(self._room)
 
     def _nearest(self) -> Binding | None:
         """That of the app at hand; outside of one, the latest."""
@@ -105,6 +110,9 @@ class Bound:
         binding = self._nearest()
         return binding.settings.strategy if binding else self._given["strategy"]
 
+    def _bindings(self) -> list[tuple[Quart, Binding]]:
+        return [(app, app.extensions[self._room]) for app in self._limited_apps]
+
     def _bind(self, settings: Settings, config: Mapping[str, Any]) -> Binding:
         return bind(
             self,
@@ -119,10 +127,10 @@ class Bound:
     def _rebind(self, known: Mapping[Quart, Binding]) -> None:
         """Give each app its known binding, or else a new one."""
         latest = self._latest
-        for app, (binding,) in list(self._rooms.items()):
+        for app, binding in self._bindings():
             new = known.get(app)
             if new is None:
                 new = self._bind(binding.settings, binding.config)
-            self._rooms[app][:] = [new]
+            app.extensions[self._room] = new
             if binding is latest:
                 self._latest = new

@@ -45,7 +45,7 @@ class Charging(Bound):
         """
         own, self._store = (self._store, self._turns), store
         self._turns = self._turns if turns is None else turns
-        before = {app: binding for app, (binding,) in self._rooms.items()}
+        before = dict(self._bindings())
         self._rebind({})
         try:
             yield

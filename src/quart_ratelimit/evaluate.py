@@ -76,7 +76,12 @@ class Evaluator:
         (decision,) = await self._store.hit(hits)
         allowed, limit = decision.allowed, lone.limit
         told = RequestLimit(
-            self._extension, limit.limit, lone.args(who), not allowed, limit.shared, decision
+            self._extension,
+            limit.limit,
+            lone.args(who),
+            not allowed,
+            limit.shared,
+            decision=decision,
         )
         if limit_decided.receivers:
             tell_decided(self._extension, hits, (decision,), (lone.scope,))

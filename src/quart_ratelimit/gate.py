@@ -144,7 +144,7 @@ class Gate:
         context, told = known_context(self._extension), self._settings.headers_enabled
         return Teller(refuse, self._extension, context, args, told, self._describe)
 
-    def after_request(self, response: Response, *, headers: bool) -> Awaitable[None] | None:
+    def after_request(self, response: Response) -> Awaitable[None] | None:
         """Settle what the response decides on, then write the headers.
 
         None: it is done, and there is nothing to await.
@@ -153,20 +153,20 @@ class Gate:
         if context is None:
             return None
         if context.reserved:
-            return self._settle(context, response, headers=headers)
-        self._finish(context, response, headers=headers)
+            return self._settle(context, response)
+        self._finish(context, response)
         return None
 
-    async def _settle(self, context: Context, response: Response, *, headers: bool) -> None:
+    async def _settle(self, context: Context, response: Response) -> None:
         await self._evaluator.settle(context, response)
-        self._finish(context, response, headers=headers)
+        self._finish(context, response)
 
-    def _finish(self, context: Context, response: Response, *, headers: bool) -> None:
+    def _finish(self, context: Context, response: Response) -> None:
         if context.refusal is not None:
             context.refusal.forget_frames()
             if response.status_code == 429:
                 response.headers.setdefault("Cache-Control", "no-store")
-        if headers:
+        if self._settings.headers_enabled:
             self._tell(context, response)
 
     def _tell(self, context: Context, response: Response) -> None:

@@ -13,6 +13,7 @@ from quart import Blueprint, Quart, current_app
 from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
+from .binding import Binding
 from .bound import KeyFunction
 from .charging import Charging
 from .checkup import startup_findings
@@ -132,12 +133,12 @@ class Limiter(Charging):
         self._in_memory_fallback = settings.in_memory_fallback
         self._in_memory_fallback_enabled = settings.on_store_error in ("raise", "local")
         self._latest = binding = self._bind(settings, app.config)
-        if app not in self._rooms:
-            self._rooms[app] = [binding]
+        app.extensions[self._room] = binding
+        if app not in self._limited_apps:
+            self._limited_apps.add(app)
             self._watch(app)
             app.before_serving(functools.partial(self._start, app))
             app.after_serving(functools.partial(self._close, app))
-        self._rooms[app][:] = [binding]
         app.extensions.setdefault("limiter", set()).add(self)
 
     def shield(self, app: Quart) -> Shield:
@@ -356,19 +357,18 @@ class Limiter(Charging):
 
     def _watch(self, app: Quart) -> None:
         """Have the app ask the gate of its latest binding, before each view and after it."""
-        latest = self._rooms[app]
+        extensions, room = app.extensions, self._room
 
         async def before_request() -> None:
-            binding = latest[-1]
+            binding: Binding = extensions[room]
             if self.is_on(binding):
                 checking = binding.gate.before_request()
                 if checking is not None:
                     await checking
 
         async def after_request(response: R) -> R:
-            binding = latest[-1]
-            headers = binding.settings.headers_enabled and self.is_on(binding)
-            settling = binding.gate.after_request(response, headers=headers)
+            binding: Binding = extensions[room]
+            settling = binding.gate.after_request(response)
             if settling is not None:
                 await settling
             return response
@@ -408,7 +408,7 @@ class Limiter(Charging):
 
     def _refusal(self, app: Quart, hits: Sequence[Hit]) -> Sequence[Decision] | None:
         """What is refused for certain, for a shield; nothing while the limiter is off."""
-        binding = self._rooms[app][-1]
+        binding: Binding = app.extensions[self._room]
         refusal = getattr(binding.store, "refusal", None)
         if refusal is None or not self.is_on(binding):
             return None
@@ -418,7 +418,7 @@ class Limiter(Charging):
         return decisions
 
     async def _start(self, app: Quart) -> None:
-        binding = self._rooms[app][-1]
+        binding: Binding = app.extensions[self._room]
         binding.gate.check_views()
         if binding.settings.doctor:
             for finding in startup_findings(app, binding):
@@ -426,4 +426,4 @@ class Limiter(Charging):
         await binding.store.start()
 
     async def _close(self, app: Quart) -> None:
-        await self._rooms[app][-1].store.aclose()
+        await app.extensions[self._room].store.aclose()

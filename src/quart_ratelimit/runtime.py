@@ -77,6 +77,7 @@ class RequestLimit:
         request_args: list[str],
         breached: bool,
         shared: bool,
+        *,
         decision: Decision | None = None,
     ) -> None:
         self.extension = extension
