@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from operator import methodcaller
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +20,9 @@ R = TypeVar("R")
 TICKS = 20
 #: Ticks that a batch waits behind others before it goes out beside them.
 OVERTAKES = 2
+
+
+_has_left = methodcaller("done")
 
 
 class DeadlinePassed(Exception):
@@ -49,7 +53,7 @@ class _Batch(Generic[T, R]):
         return first
 
     def forget_those_who_left(self) -> None:
-        if any(caller.done() for caller in self.callers):
+        if any(map(_has_left, self.callers)):
             pairs = zip(self.items, self.callers, strict=True)
             stay = [(item, caller) for item, caller in pairs if not caller.done()]
             self.items = [item for item, _ in stay]
@@ -103,14 +107,16 @@ class Batcher(Generic[T, R]):
         """
         loop = asyncio.get_running_loop()
         caller: asyncio.Future[R] = loop.create_future()
-        if not self._waiting or len(self._waiting[-1].items) >= self._size:
-            if len(self._waiting) > self._max_waiting:
+        waiting = self._waiting
+        if not waiting or len(waiting[-1].items) >= self._size:
+            if len(waiting) > self._max_waiting:
                 raise QueueFull
             self._open(loop)
-        batch = self._waiting[-1]
-        batch.items.append(item)
+        batch = waiting[-1]
+        items = batch.items
+        items.append(item)
         batch.callers.append(caller)
-        if len(batch.items) == self._share and len(self._sent) < self._in_flight:
+        if len(items) == self._share and len(self._sent) < self._in_flight:
             self._launch_soon(loop)
         return caller
 

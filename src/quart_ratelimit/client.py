@@ -59,11 +59,10 @@ def client_address(
         if trusting:
             who = client_by(proxies, connection)
         else:
-            peer = peer_of(connection)
-            who = canonical(peer, ipv6_prefix=ipv6_prefix)
+            who = canonical(connection.remote_addr, ipv6_prefix=ipv6_prefix)
             if looks:
                 looks -= 1
-                finding = proxy_finding(peer, connection.headers)
+                finding = proxy_finding(peer_of(connection), connection.headers)
                 if finding is not None:
                     looks = 0
                     _log.warning("%s", finding)

@@ -112,14 +112,8 @@ class Gate:
         """
         request = request_at_hand()
         context = context_of(request, self._extension) or self._begin(request)
-        return self._call(limited) if context is None else self._called(context, limited)
-
-    async def _call(self, limited: Limited) -> None:
-        called = self._called(await self.context(), limited)
-        if called is not None:
-            await called
-
-    def _called(self, context: Context, limited: Limited) -> Awaitable[None] | None:
+        if context is None:
+            return self._begin_and_call(limited)
         if context.free:
             return None
         if limited is context.route.limited:
@@ -130,6 +124,12 @@ class Gate:
             context.limits.clear()
             context.looks = ()
         return self._check(context, limited, Memo())
+
+    async def _begin_and_call(self, limited: Limited) -> None:
+        await self.context()
+        called = self.call(limited)
+        if called is not None:
+            await called
 
     async def know_request(self) -> None:
         """See that the request, if there is one, is known to `teller`: it may ask user functions.

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib import resources
+from itertools import islice
 from typing import cast
 
 from .. import quotas
@@ -63,12 +64,18 @@ class Counters:
         self.keys: dict[str, tuple[FixedWindow, list[int]]] = {}
         #: key -> the requests that look at it.
         self.looks: dict[str, list[int]] = {}
-        for index, ((quota, key, cost, *_),) in enumerate(requests):
-            name = f"{prefix}:{quota.state_key(key, now_ms)}"
-            if cost:
-                self.keys.setdefault(name, (cast(FixedWindow, quota), []))[1].append(index)
-            else:
-                self.looks.setdefault(name, []).append(index)
+        known: dict[int, list[int]] = {}
+        for index, hits in enumerate(requests):
+            callers = known.get(id(hits))  # those of one client may share them
+            if callers is None:
+                ((quota, key, cost, *_),) = hits
+                name = f"{prefix}:{quota.state_key(key, now_ms)}"
+                if cost:
+                    callers = self.keys.setdefault(name, (cast(FixedWindow, quota), []))[1]
+                else:
+                    callers = self.looks.setdefault(name, [])
+                known[id(hits)] = callers
+            callers.append(index)
 
     def read(self, looks: Sequence[object], totals: Sequence[object]) -> Answers:
         """Each request's decisions: by the replies to ``GET`` and to ``INCRBY``, in their order.
@@ -103,7 +110,7 @@ class Counters:
 
 
 #: The hits of a single request with a single hit, which is plain.
-_LONE = [["[1,1]"]]
+_LONE = ["[[1,1]]"]
 
 
 class Script:
@@ -116,7 +123,16 @@ class Script:
         self.keys: dict[str, int] = {}
         self._specs: list[Quota] = []
         self._spec_index: dict[str, int] = {}
-        self._items = [[self._item(hit) for hit in hits] for hits in requests]
+        #: For each request its hits as JSON, and how many they are.
+        self._requests: list[str] = []
+        self._widths: list[int] = []
+        known: dict[int, str] = {}
+        for hits in requests:  # those of one client may share them
+            text = known.get(id(hits))
+            if text is None:
+                text = known[id(hits)] = f"[{','.join(map(self._item, hits))}]"
+            self._requests.append(text)
+            self._widths.append(len(hits))
         #: When it was decided, once the reply was read: Redis' own time.
         self.at_ms = now_ms
 
@@ -138,12 +154,11 @@ class Script:
 
     def arguments(self, now_ms: int = 0) -> list[str | int]:
         """The script's ARGV. ``now_ms`` is for tests: 0 is Redis' own clock."""
-        if self._items == _LONE:
+        if self._requests == _LONE:
             return [now_ms, *self._specs[0].spec()]
         # Written by hand, as an encoder for each batch would cost more than the batch's hits.
         specs = ",".join(map(_spec, self._specs))
-        requests = ",".join([f"[{','.join(items)}]" for items in self._items])
-        return [now_ms, f'{{"specs":[{specs}],"requests":[{requests}]}}']
+        return [now_ms, f'{{"specs":[{specs}],"requests":[{",".join(self._requests)}]}}']
 
     def read(self, reply: object) -> list[list[Decision]]:
         """Each request's decisions, in order.
@@ -152,23 +167,21 @@ class Script:
         """
         if isinstance(reply, Exception):
             raise reply
-        hits = sum(map(len, self._items))
+        hits = sum(self._widths)
         if not isinstance(reply, list) or len(reply) != 1 + hits * REPLY_WIDTH:
             raise ValueError("the script's reply has another shape than its plan")
         if set(map(type, reply)) != {int}:
             raise ValueError("the script's reply holds something else than integers")
-        at = self.at_ms = reply[0]
-        position = 1
-        answers = []
-        for items in self._items:
-            decisions = []
-            for _ in items:
-                allowed, remaining, reset, retry = reply[position : position + REPLY_WIDTH]
-                wait = None if retry < 0 else retry
-                decisions.append(decided((allowed == 1, remaining, reset, wait, at, "store")))
-                position += REPLY_WIDTH
-            answers.append(decisions)
-        return answers
+        numbers = iter(reply)
+        at = self.at_ms = next(numbers)
+        decisions = [
+            decided((allowed == 1, remaining, reset, None if retry < 0 else retry, at, "store"))
+            for allowed, remaining, reset, retry in zip(*[numbers] * REPLY_WIDTH, strict=True)
+        ]
+        if set(self._widths) == {1}:  # nearly always
+            return [[decision] for decision in decisions]
+        each = iter(decisions)
+        return [list(islice(each, width)) for width in self._widths]
 
 
 @lru_cache(maxsize=1024)
