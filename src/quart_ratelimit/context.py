@@ -83,6 +83,10 @@ class Context:
     refusal: RateLimitExceeded | None = None
     #: The hits that the store was asked last.
     asked: Sequence[Hit] = ()
+    #: The key function of the view's lone limit and its answer: nearly always all that was asked.
+    client: tuple[Callable[..., Any], Any] | None = None
+    #: What `memo` is, once it was needed.
+    answers: Memo | None = None
     with_defaults: bool = False
     with_blueprints: bool = False
     with_fallback: bool = False
@@ -91,9 +95,16 @@ class Context:
         #: What the endpoint is called in keys: the endpoint, or what ``request_identifier`` says.
         self.identity = identity
         self.route = route
-        #: Asked once for this request and its view; a helper's limits are asked at each call.
-        self.memo = Memo()
         self.limits: list[RequestLimit] = []
+
+    @property
+    def memo(self) -> Memo:
+        """Asked once for this request and its view; a helper's limits are asked at each call."""
+        if self.answers is None:
+            self.answers = Memo()
+            if self.client is not None:
+                self.answers.note(*self.client)
+        return self.answers
 
     @property
     def current_limit(self) -> RequestLimit | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 import random
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from werkzeug.sansio.response import Response
 
@@ -52,22 +53,27 @@ class Evaluator:
         self._hits = functools.lru_cache(KNOWN)(Lone.hits)
         self._shadow_log = ShadowLog()
 
-    def check(self, context: Context, rules: Rules, memo: Memo) -> Awaitable[None]:
-        """Charge all limits of a stage, or refuse.
+    def check(self, context: Context, rules: Rules, memo: Memo | None = None) -> Awaitable[None]:
+        """Charge all limits of a stage, or refuse; ``memo`` instead of the request's.
 
         Raises `RateLimitExceeded`, `LimiterUnavailable` under the policy "closed", `StoreError`.
         """
         if rules.lone is not None:
             return self._check_lone(context, rules.lone, memo)
         if rules.shadows:
-            return self._check_with_shadows(context, rules, memo)
-        return self._check_all(context, rules, memo)
+            return self._check_with_shadows(context, rules, memo or context.memo)
+        return self._check_all(context, rules, memo or context.memo)
 
-    async def _check_lone(self, context: Context, lone: Lone, memo: Memo) -> None:
+    async def _check_lone(self, context: Context, lone: Lone, memo: Memo | None) -> None:
         """As `_check_all`, for the usual case, at half the cost."""
-        who = memo.text(lone.key_func)
+        if memo is None and context.client is None and context.answers is None:
+            who = lone.key_func()
+            if type(who) is not str and inspect.isawaitable(who):
+                who = await who
+            context.client = (lone.key_func, who)
+        else:
+            who = await (memo or context.memo).ask(lone.key_func)
         if type(who) is not str:
-            who = await cast("Awaitable[Any]", who)
             who = "" if who is None else client_text(who)
         if not who:
             _log_skipped(lone.limit)
@@ -118,7 +124,7 @@ class Evaluator:
         """As `check`; then each rule in shadow is tried on what has passed."""
         in_force, shadows = await divided(rules.shadows, memo)
         limits = sorted((*rules.limits, *in_force), key=lambda one: one.limit)
-        await self.check(context, rules._replace(limits=limits, shadows=()), memo)
+        await self._check_all(context, rules._replace(limits=limits, shadows=()), memo)
         together = by_rule(shadows)
         if not self._settings.fail_on_first_breach:
             together = [[limit] for limit in shadows]

@@ -103,7 +103,7 @@ class Gate:
         context = context_of(request, self._extension)
         context = context or await self._begin_asking(request, route)
         if not context.free:
-            await self._check(context, None, context.memo)
+            await self._check(context, None)
 
     def call(self, limited: Limited) -> Awaitable[None] | None:
         """Charge what binds a function that is called, or a block that is entered.
@@ -117,7 +117,7 @@ class Gate:
         if context.free:
             return None
         if limited is context.route.limited:
-            return self._check(context, limited, context.memo)
+            return self._check(context, limited)
         # It may be called several times, for different things: its functions are asked anew.
         self._resolver.hint(context.route.endpoint, limited)
         if context.open_ended:
@@ -149,7 +149,7 @@ class Gate:
 
         None: it is done, and there is nothing to await.
         """
-        context = known_context(self._extension)
+        context = context_of(request_at_hand(), self._extension)
         if context is None:
             return None
         if context.reserved:
@@ -279,12 +279,17 @@ class Gate:
             return UNMATCHED
         return identity
 
-    async def _check(self, context: Context, limited: Limited | None, memo: Memo) -> None:
-        """Charge what applies to a limited function that is called; None: before the view."""
+    async def _check(
+        self, context: Context, limited: Limited | None, memo: Memo | None = None
+    ) -> None:
+        """Charge what applies to a limited function that is called; None: before the view.
+
+        ``memo`` instead of the request's.
+        """
         try:
             rules = self._resolver.known(context, limited)
             if rules is None:
-                rules = await self._resolver.find(context, limited, memo)
+                rules = await self._resolver.find(context, limited, memo or context.memo)
             try:
                 await self._evaluator.check(context, rules, memo)
             except RateLimitExceeded:

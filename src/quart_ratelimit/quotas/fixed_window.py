@@ -116,5 +116,8 @@ def is_counted(hits: Sequence[Hit]) -> bool:
     """
     if len(hits) != 1:
         return False
-    quota, _, cost, _, forced, *_ = hits[0]
-    return type(quota) is FixedWindow and quota.aligned and 0 <= cost <= 1 and not forced
+    hit = hits[0]
+    quota = hit.quota
+    if type(quota) is not FixedWindow or not quota.aligned:
+        return False
+    return 0 <= hit.cost <= 1 and not hit.forced

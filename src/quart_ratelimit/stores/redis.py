@@ -134,7 +134,9 @@ class RedisStore:
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """Carry out all hits or none, in the batch that goes out next; see `Store.hit`."""
         try:
-            return await self._linked().join(hits)
+            link = self._linked()
+            counted = link.counts and is_counted(hits)
+            return await (link.counters if counted else link.scripts).join(hits)
         except DeadlinePassed as error:
             raise StoreTimeout(f"Redis did not answer within {self._deadline} s") from error
         except QueueFull as error:
@@ -203,10 +205,10 @@ class _Link:
         self.wire = wire.Wire(client.connection_pool)
         self.clock = ServerClock()
         beside = max(1, in_flight // 2)
-        self._counters: _Batcher = Batcher(
+        self.counters: _Batcher = Batcher(
             partial(self._answers, self._count), deadline=deadline, in_flight=beside
         )
-        self._scripts: _Batcher = Batcher(
+        self.scripts: _Batcher = Batcher(
             partial(self._answers, self._decide),
             deadline=deadline,
             in_flight=max(1, in_flight - beside),
@@ -218,25 +220,20 @@ class _Link:
         self.pid = os.getpid()
         self._prepared = False
         #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
-        self._counts = True
+        self.counts = True
 
     def is_mine(self) -> bool:
         """Whether it was opened by this very event loop and process: no other may use it."""
         return self.loop is asyncio.get_running_loop() and self.pid == os.getpid()
 
     async def aclose(self) -> None:
-        await self._counters.aclose()
-        await self._scripts.aclose()
+        await self.counters.aclose()
+        await self.scripts.aclose()
         await self.wire.aclose()
         await self.client.aclose()
         manager = getattr(self.client.connection_pool, "sentinel_manager", None)
         for sentinel in manager.sentinels if manager else ():
             await sentinel.aclose()
-
-    def join(self, hits: Sequence[Hit]) -> asyncio.Future[list[Decision]]:
-        """Their decisions, in the batch that goes out next. Raises as `Batcher.join` does."""
-        counted = self._counts and is_counted(hits)
-        return (self._counters if counted else self._scripts).join(hits)
 
     async def open(self) -> None:
         """Prepare, and open every connection: none is left to be opened under load."""
@@ -261,13 +258,13 @@ class _Link:
             for reply in _executed(replies):
                 if isinstance(reply, Exception):
                     raise reply
-            self._counts = True
+            self.counts = True
         except (NoPermissionError, ReadOnlyError):
             raise
         except ResponseError as error:
             if "wrong number of arguments" not in str(error):
                 raise
-            self._counts = False
+            self.counts = False
         self.clock.set_by(await self.client.time())
         await self.client.script_load(plan.script())
         self._prepared = True
@@ -296,7 +293,7 @@ class _Link:
             await self.client.connection_pool.disconnect(inuse_connections=False)
 
     async def _count(self, requests: list[Sequence[Hit]]) -> _Answers:
-        if not self._counts:  # it was found just now
+        if not self.counts:  # it was found just now
             return await self._decide(requests)
         batch = plan.Counters(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
         packed = [wire.command("GET", key) for key in batch.looks]
