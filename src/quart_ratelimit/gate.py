@@ -218,7 +218,11 @@ class Gate:
         return context
 
     def _noted(self, request: Any, context: Context) -> Context:
-        vars(request).setdefault(_CONTEXTS, {})[self._extension] = context
+        contexts = getattr(request, _CONTEXTS, None)
+        if contexts is None:  # `vars` would make a dictionary of the request, and it slower
+            contexts = {}
+            setattr(request, _CONTEXTS, contexts)
+        contexts[self._extension] = context
         if isinstance(request, Websocket):
             context.open_ended = True
         if not context.identity or context.route.static:
