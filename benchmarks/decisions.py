@@ -66,11 +66,17 @@ async def sample(
     callers: int,
     seconds: float,
     others: int = 0,
+    live: Sequence[str] = (),
 ) -> Sample:
-    """Ask for so long, beside so many other keys; what is under way then counts, too."""
+    """Ask for so long, beside so many other keys; what is under way then counts, too.
+
+    The keys that are ``live`` were hit before.
+    """
     server.ask("FLUSHALL")
     if others:
         server.ask("DEBUG", "POPULATE", others, "other")
+    for start in range(0, len(live), callers):
+        await asyncio.gather(*[ask(key) for key in live[start : start + callers]])
     # Connections are opened before, by as many callers.
     first = [ask(keys[number % len(keys)]) for number in range(callers)]
     await asyncio.gather(*first, return_exceptions=True)

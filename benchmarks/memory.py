@@ -23,8 +23,9 @@ from pathlib import Path
 from . import measure
 
 AMOUNT, PERIOD = 1000, 86_400
-#: Decisions between two looks of the ticker: so few that they are no stall themselves.
-BATCH = 20
+#: Decisions between two looks of the ticker: so few that they are no stall themselves, and so many
+#: that its turn of the event loop is a small part of their time.
+BATCH = 100
 
 Ask = Callable[[str], Awaitable[object]]
 

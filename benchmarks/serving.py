@@ -1,10 +1,11 @@
 """HTTP, ours beside its peers: ``python -m benchmarks.serving [--quick] [--write]``.
 
 Hypercorn with one worker serves each case in a process of its own, on one redis-server; ``wrk``
-drives it over 64 connections, or without ``wrk`` this module in a process apart. Each round starts
+drives it over 64 connections, or without ``wrk`` `load` in a process apart. Each round starts
 each process anew: by the places that it is given in memory alone, one process is 10 us a request
-dearer than another. CPU a request is the process's own, by /proc. A new case is one more entry in
-`apps`.
+dearer than another. Each case is compared with the route without a limiter right before it and
+right after it: a machine that others use is slower in one minute than in the next. CPU a request is
+the process's own, by /proc. A new case is one more entry in `apps`.
 """
 
 from __future__ import annotations
@@ -48,13 +49,28 @@ class Sample:
     sent: float
     #: Requests answered otherwise than the case should answer.
     wrong: int
+    #: Requests a second, and their CPU, of the route without a limiter beside it.
+    base_rate: float
+    base_cpu: float
+
+    @property
+    def more(self) -> float:
+        """CPU a request beyond that of the route without a limiter, in us."""
+        return self.cpu - self.base_cpu
+
+    @property
+    def part(self) -> float:
+        """Its throughput as a part of that of the route without a limiter."""
+        return self.rate / self.base_rate
 
 
 Results = dict[str, list[Sample]]
+#: A port, and the process that serves there.
+Served = tuple[int, int]
 
 
 @contextmanager
-def serving(case: str, redis_url: str) -> Iterator[tuple[int, int]]:
+def serving(case: str, redis_url: str) -> Iterator[Served]:
     """Serve a case; its port and its process."""
     port = free_port()
     process = subprocess.Popen(
@@ -103,27 +119,54 @@ def run(cases: list[str], rounds: int, seconds: float, connections: int) -> Resu
     with ExitStack() as stack:
         server = RedisServer()
         stack.callback(server.stop)
+        last = -1
         for number, case in measure.shuffled_rounds(cases, rounds):
-            with serving(case, server.url) as (port, pid):
-                drive(port, 1, connections)  # warm
+            if number != last:
+                last, base = number, stack.enter_context(ExitStack())
+                beside = base.enter_context(serving(BASE, server.url))
+                drive(beside[0], 1, connections)  # warm
+            with serving(case, server.url) as served:
+                drive(served[0], 1, connections)
                 time.sleep(0.3)  # what is left under way comes to its end
-                results[case].append(sample(case, server, port, pid, seconds, connections))
+                results[case].append(sample(case, server, served, beside, seconds, connections))
             print(f"round {number + 1} of {rounds}: {case}", file=sys.stderr)
     return results
 
 
 def sample(
-    case: str, server: RedisServer, port: int, pid: int, seconds: float, connections: int
+    case: str,
+    server: RedisServer,
+    served: Served,
+    beside: Served,
+    seconds: float,
+    connections: int,
 ) -> Sample:
-    """Load one case that is served by that process, and look what it and Redis did."""
-    before, asked = measure.cpu_of(pid), commands(server)
+    """Load one case, before and after it the route beside it, and look what it and Redis did."""
+    base = [load_of(beside, seconds / 2, connections)]
+    asked = commands(server)
     with watching(server) if case in FLOODS else nullcontext([]) as sent:
-        count, elapsed, other = drive(port, seconds, connections)
-    cpu, done = measure.cpu_of(pid) - before, commands(server) - asked
+        count, elapsed, other, cpu = load_of(served, seconds, connections)
+    done = commands(server) - asked
+    base.append(load_of(beside, seconds / 2, connections))
+    base_count, base_elapsed, _, base_cpu = map(sum, zip(*base, strict=True))
     wrong = count - other if apps.CASES[case].refuses else other
     return Sample(
-        count / elapsed, cpu / max(1, count) * 1e6, done / elapsed, len(sent) / elapsed, wrong
+        count / elapsed,
+        cpu / max(1, count) * 1e6,
+        done / elapsed,
+        len(sent) / elapsed,
+        wrong,
+        base_count / base_elapsed,
+        base_cpu / base_count * 1e6,
     )
+
+
+def load_of(served: Served, seconds: float, connections: int) -> tuple[int, float, int, float]:
+    """Load one process: as `drive`, and the CPU that it used, in seconds."""
+    port, pid = served
+    before = measure.cpu_of(pid)
+    count, elapsed, other = drive(port, seconds, connections)
+    return count, elapsed, other, measure.cpu_of(pid) - before
 
 
 def commands(server: RedisServer) -> int:
@@ -165,16 +208,13 @@ def figures(results: Results) -> str:
         if case not in results:
             continue
         samples = results[case]
-        base = results.get(BASE, samples)
-        more = [one.cpu - other.cpu for one, other in zip(samples, base, strict=True)]
-        part = [one.rate / other.rate for one, other in zip(samples, base, strict=True)]
         rows.append(
             [
                 case,
                 measure.spread([one.rate for one in samples]),
                 measure.spread([one.cpu for one in samples]),
-                measure.spread(more),
-                measure.spread(part),
+                measure.spread([one.more for one in samples]),
+                measure.spread([one.part for one in samples]),
                 measure.figure(measure.median([one.commands for one in samples])),
                 str(sum(one.wrong for one in samples)),
             ]
@@ -186,25 +226,22 @@ def figures(results: Results) -> str:
 
 def targets(results: Results) -> str:
     """What was aimed at, and whether it is reached."""
-
-    def pairs(case: str, other: str) -> list[tuple[Sample, Sample]]:
-        return list(zip(results[case], results[other], strict=True))
-
     rows = []
     for case in (apps.HEADERS, apps.PLAIN, apps.CLOCK):
-        more = [one.cpu - other.cpu for one, other in pairs(case, BASE)]
+        more = [one.more for one in results[case]]
         rows.append(measure.verdict(f"{case}: ≤ 25 µs more CPU", more, lambda x: x <= 25))
-        share = [one.cpu / other.cpu - 1 for one, other in pairs(case, BASE)]
+        share = [one.more / one.base_cpu for one in results[case]]
         rows.append(
             measure.verdict(
                 f"{case}: 25 of 300 µs, ≤ 0.083 of the CPU", share, lambda x: x <= 0.083
             )
         )
-        part = [one.rate / other.rate for one, other in pairs(case, BASE)]
+        part = [one.part for one in results[case]]
         rows.append(measure.verdict(f"{case}: ≥ 0.9 of the throughput", part, lambda x: x >= 0.9))
-    shield = [one.rate / other.rate for one, other in pairs(apps.SHIELD, BASE)]
+    shield = [one.part for one in results[apps.SHIELD]]
     rows.append(measure.verdict(f"shield / {BASE}: ≥ 2", shield, lambda x: x >= 2))
-    bare = [one.rate / other.rate for one, other in pairs(apps.SHIELD, BARE)]
+    both = zip(results[apps.SHIELD], results[BARE], strict=True)
+    bare = [one.part / other.part for one, other in both]
     rows.append(measure.verdict(f"shield / {BARE}: ≥ 0.8", bare, lambda x: x >= 0.8))
     for case in FLOODS:
         asked = [one.sent for one in results[case]]

@@ -17,8 +17,10 @@ from .quota import MAX_EXACT, Decision, Hit, Quota, decided
 #: that had expired by then would start anew, and admit the whole amount once more.
 KEPT_LONGER = 2
 
-#: When the window ends (ms since the epoch), and the units used in it.
-Window = tuple[int, int]
+#: When the window ends (ms since the epoch), and the units used in it, in these lower bits: one
+#: number costs a store in memory a seventh less a hit than two, and no more than a few bytes.
+Window = int
+USED_BITS = 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,12 @@ class FixedWindow(Quota):
 
     def resume(self, decision: Decision, now_ms: int) -> Window:
         """The window that the decision told of."""
-        return (now_ms + decision.reset_ms, self.amount - decision.remaining)
+        return _window(now_ms + decision.reset_ms, self.amount - decision.remaining)
 
     def heal(self, state: Window, now_ms: int) -> Window:
         """No window ends later than a period from now."""
-        end, used = state
         latest = now_ms + self.period_ms
-        return state if end <= latest else (latest, used)
+        return state if state >> USED_BITS <= latest else _window(latest, state & MAX_EXACT)
 
     def more_ms(self, decision: Decision) -> int | None:
         """Until the window ends: before that nothing comes back."""
@@ -66,25 +67,27 @@ class FixedWindow(Quota):
 
     def advance(self, state: Window | None, now_ms: int, hit: Hit) -> tuple[Window, Decision]:
         """Decide by the count of the current window."""
-        end, used = state or (0, 0)
+        end = used = 0
+        if state:
+            end, used = state >> USED_BITS, state & MAX_EXACT
         if now_ms >= end or not used:
             end, used = self._end(now_ms), 0
         cost = hit.cost
         left = self.amount - used
         if 0 < cost <= left:  # nearly every hit
             decision = decided((True, left - cost, end - now_ms, 0, now_ms, "store"))
-            return (end, used + cost), decision
+            return (end << USED_BITS) + used + cost, decision
         if cost < 0:
             if hit.at_ms >= end - self.period_ms:
                 # INCRBY counts refused hits as well; they have nothing to give back.
                 used = max(0, (min(used, self.amount) if self.aligned else used) + cost)
-            return (end, used), self._decide(True, used, end, now_ms, 0)
+            return _window(end, used), self._decide(True, used, end, now_ms, 0)
         units = cost or 1
         if units <= left or hit.forced:
             used = min(used + cost, MAX_EXACT)
-            return (end, used), self._decide(True, used, end, now_ms, 0)
+            return _window(end, used), self._decide(True, used, end, now_ms, 0)
         retry = end - now_ms if units <= self.amount else None
-        return (end, used), self._decide(False, used, end, now_ms, retry)
+        return _window(end, used), self._decide(False, used, end, now_ms, retry)
 
     def ranked(self, total: int, now_ms: int) -> Decision:
         """The answer to a hit of 1 that an aligned window's counter raised to ``total``."""
@@ -107,6 +110,10 @@ class FixedWindow(Quota):
         if self.aligned:
             return (now_ms // self.period_ms + 1) * self.period_ms
         return now_ms + self.period_ms
+
+
+def _window(end: int, used: int) -> Window:
+    return (end << USED_BITS) + used
 
 
 def is_counted(hits: Sequence[Hit]) -> bool:

@@ -7,6 +7,7 @@ store is away for one call.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import Struct
 
 from ..clock import Clock, wall_ms
 from ..quotas import Decision, Hit
@@ -16,34 +17,50 @@ from .memory import MemoryStore
 REMEMBERED = 20_000
 
 
+#: When a key was decided, how long until it is as good as never hit (both in ms), and what remained.
+_NOTE = Struct("3q")
+
+
 class Recall:
-    """The last decision of each of the keys hit last."""
+    """The last decision of each of the keys hit last.
+
+    Kept as text and bytes, which the garbage collector passes by: a key that was not hit lately
+    costs no more than one that was.
+    """
 
     def __init__(self, *, size: int = REMEMBERED, now_ms: Clock = wall_ms) -> None:
         self._size = size
         self._now_ms = now_ms
-        #: (quota's tag, key) -> when it was decided (ms), and how; two generations, so that old
-        #: keys are forgotten at no cost.
-        self._young: dict[tuple[str, str], tuple[int, Decision]] = {}
-        self._old: dict[tuple[str, str], tuple[int, Decision]] = {}
+        # Two generations, so that old keys are forgotten at no cost.
+        self._young: dict[str, bytes] = {}
+        self._old: dict[str, bytes] = {}
 
     def note(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> None:
         """Remember what the store said."""
-        now, young = self._now_ms(), self._young
+        now, young, pack = self._now_ms(), self._young, _NOTE.pack
         if len(hits) == 1:  # nearly always, and a third of the loop's cost
-            hit = hits[0]
-            young[hit.quota.tag, hit.key] = (now, decisions[0])
+            hit, decision = hits[0], decisions[0]
+            name = f"{hit.quota.tag}\n{hit.key}"  # as `_name` does
+            young[name] = pack(now, decision.reset_ms, decision.remaining)
         else:
             for hit, decision in zip(hits, decisions, strict=True):
-                young[hit.quota.tag, hit.key] = (now, decision)
+                young[_name(hit)] = pack(now, decision.reset_ms, decision.remaining)
         if len(young) > self._size:
             self._old, self._young = young, {}
 
     def hand_over(self, hits: Sequence[Hit], store: MemoryStore) -> None:
         """Let another store go on from there, where it does not count already."""
         for hit in hits:
-            name = (hit.quota.tag, hit.key)
-            known = self._young.pop(name, None) or self._old.pop(name, None)
-            if known is not None and known[1].reset_ms:
-                at, decision = known
-                store.adopt(hit, hit.quota.resume(decision, at), at)
+            name = _name(hit)
+            note = self._young.pop(name, None) or self._old.pop(name, None)
+            if note is None:
+                continue
+            at, reset, remaining = _NOTE.unpack(note)
+            if reset:
+                state = hit.quota.resume(Decision(remaining > 0, remaining, reset, 0), at)
+                store.adopt(hit, state, at)
+
+
+def _name(hit: Hit) -> str:
+    # No tag has a line break in it, so no other hit has this name.
+    return f"{hit.quota.tag}\n{hit.key}"
