@@ -229,7 +229,7 @@ async def test_other_connections_pass() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         passed.append(scope["type"])
 
-    shield = Shield(app, MemoryStore().refusal)
+    shield = Shield(app, MemoryStore().refuses)
     for kind in ("lifespan", "websocket"):
         await shield({"type": kind}, None, None)  # type: ignore[arg-type]
     assert passed == ["lifespan", "websocket"]

@@ -27,7 +27,7 @@ from .headers import HeaderNames
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
 from .marks import ATTRIBUTE, Limited, check_function, limited_by, note_wrapped
 from .mistakes import bare, check_asked, takes
-from .quotas import Decision, Hit
+from .quotas import Hit
 from .runtime import RequestLimit
 from .settings import check_limit, check_rule, read_settings
 from .shield import Shield
@@ -150,12 +150,12 @@ class Limiter(Charging):
         binding = self.binding_for(app)
         if binding is None:
             raise ConfigurationError("write limiter.init_app(app) before limiter.shield(app)")
-        if not hasattr(binding.store, "refusal"):
+        if not hasattr(binding.store, "refuses"):
             raise ConfigurationError(
                 "a shield needs the memory of refusals: leave out remember_refusals=0 and store="
             )
         binding.gate.shielded = True
-        shield = Shield(app.asgi_app, functools.partial(self._refusal, app))
+        shield = Shield(app.asgi_app, functools.partial(self._refuses, app))
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield
 
@@ -406,16 +406,18 @@ class Limiter(Charging):
             )
         return None
 
-    def _refusal(self, app: Quart, hits: Sequence[Hit]) -> Sequence[Decision] | None:
-        """What is refused for certain, for a shield; nothing while the limiter is off."""
+    def _refuses(self, app: Quart, hits: Sequence[Hit]) -> bool:
+        """Whether these are refused for certain, for a shield; nothing is while it is off."""
         binding: Binding = app.extensions[self._room]
-        refusal = getattr(binding.store, "refusal", None)
-        if refusal is None or not self.is_on(binding):
-            return None
-        decisions: Sequence[Decision] | None = refusal(hits)
-        if limit_decided.receivers and decisions is not None:
+        store: Any = binding.store
+        if not hasattr(store, "refuses") or not self.is_on(binding):
+            return False
+        if not limit_decided.receivers:
+            return bool(store.refuses(hits))
+        decisions = store.refusal(hits)
+        if decisions is not None:
             tell_decided(self, hits, decisions)
-        return decisions
+        return decisions is not None
 
     async def _start(self, app: Quart) -> None:
         binding: Binding = app.extensions[self._room]

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from .clock import Clock, monotonic_ms
-from .quotas import Decision, Hit
+from .quotas import Hit
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -35,8 +35,8 @@ LONGEST_BODY = 16_384
 _Key = tuple[Any, ...]
 
 
-#: What is refused for certain, without asking anyone; None: the app must be asked.
-Refusal = Callable[[Sequence[Hit]], Sequence[Decision] | None]
+#: Whether hits are refused for certain, without asking anyone; else the app must be asked.
+Refuses = Callable[[Sequence[Hit]], bool]
 
 
 class Refused(NamedTuple):
@@ -57,9 +57,9 @@ class _Answer(NamedTuple):
 class Shield:
     """Stands before an ASGI app; see the module."""
 
-    def __init__(self, app: App, refusal: Refusal, *, now_ms: Clock = monotonic_ms) -> None:
+    def __init__(self, app: App, refuses: Refuses, *, now_ms: Clock = monotonic_ms) -> None:
         self._app = app
-        self._refusal = refusal
+        self._refuses = refuses
         self._now_ms = now_ms
         self._fields: tuple[bytes, ...] = VARYING
         # Two generations, so that old answers are forgotten at no cost.
@@ -77,7 +77,7 @@ class Shield:
             key = self._key(scope)
             answer = self._young.get(key) or self._old.get(key)
             if answer is not None:
-                if self._now_ms() < answer.until_ms and self._refusal(answer.hits) is not None:
+                if self._now_ms() < answer.until_ms and self._refuses(answer.hits):
                     self.answered += 1
                     await send(answer.start)
                     await send(

@@ -55,6 +55,10 @@ class MemoryStore:
         decisions = self.decide(looks, self._now_ms())
         return None if all(decisions) else decisions
 
+    def refuses(self, hits: Sequence[Hit]) -> bool:
+        """Whether `refusal` would find one."""
+        return self.refusal(hits) is not None
+
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were."""
         tables = self._tables

@@ -17,7 +17,7 @@ from .memory import MemoryStore
 REMEMBERED = 20_000
 
 
-#: When a key was decided, how long until it is as good as never hit (both in ms), and what remained.
+#: When a key was decided, how long until it is as good as never hit (both ms), what remained.
 _NOTE = Struct("3q")
 
 
