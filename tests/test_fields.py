@@ -1,14 +1,17 @@
 """The IETF's fields, read back by an independent parser of RFC 9651."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import http_sf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.datastructures import Headers
 
 from quart_ratelimit import ConfigurationError
 from quart_ratelimit.fields import DRAFTS, LARGEST, draft_6, draft_7, draft_10
+from quart_ratelimit.headers import FieldNames, write
 from quart_ratelimit.quotas import GCRA, Concurrency, Decision, FixedWindow, Quota
 from quart_ratelimit.runtime import RequestLimit
 
@@ -197,3 +200,29 @@ def test_a_name_that_no_field_can_hold_is_found_when_the_view_is_limited(
 
 def test_drafts_8_to_10_are_the_same() -> None:
     assert DRAFTS["draft-8"] is DRAFTS["draft-9"] is DRAFTS["draft-10"]
+
+
+class OtherHeaders:
+    """What another Werkzeug may keep lines in."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.lines)
+
+    def add(self, name: str, value: str) -> None:
+        self.lines.append((name, value))
+
+
+def test_fields_are_the_same_whatever_werkzeug_keeps_them_in() -> None:
+    told = RequestLimit(
+        None, FixedWindow(5, 60), ["a", "b"], False, False, decision=Decision(True, 4, 60_000, 0)
+    )
+    names = FieldNames("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-Reset", "Retry-After")
+    own, other = Headers(), OtherHeaders()
+    write(own, told, names, "http-date")
+    write(cast(Headers, other), told, names, "http-date")
+    assert list(own) == other.lines
+    assert [name for name, _ in own] == list(names)
+    assert own["X-RateLimit-Remaining"] == "4"

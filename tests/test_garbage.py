@@ -8,12 +8,14 @@ from quart import Quart
 
 from quart_ratelimit import Limiter, rate_limit
 from quart_ratelimit.errors import StoreError
-from quart_ratelimit.quotas import Decision
+from quart_ratelimit.quotas import Decision, FixedWindow, Hit
 from quart_ratelimit.stores import GuardedStore, MemoryStore
+from quart_ratelimit.stores.recall import Recall
 
 from .asgi import ask
 
 REQUESTS = 50
+QUOTA = FixedWindow(10, 60)
 
 
 class Away(MemoryStore):
@@ -83,3 +85,23 @@ async def test_nor_does_one_that_nothing_could_decide() -> None:
     limiter = Limiter(app=app, store=GuardedStore(Away(), policy="closed"), doctor=False)
     app.add_url_rule("/", "index", limiter.limit("1/hour")(lambda: ""))
     assert await garbage_of(app, 503) < await of_an_unlimited_request() + 1
+
+
+async def test_what_redis_last_said_is_no_work_for_the_collector() -> None:
+    recall = Recall()
+    for number in range(1000):
+        recall.note([Hit(QUOTA, f"client-{number}")], [Decision(True, 9, 60_000, 0)])
+        recall.note([Hit(QUOTA, "a"), Hit(QUOTA, "b")], [Decision(True, 9, 60_000, 0)] * 2)
+    notes = vars(recall)["_young"]
+    assert len(notes) == 1002
+    assert not any(map(gc.is_tracked, [*notes, *notes.values()]))
+
+
+async def test_what_a_memory_store_keeps_of_windows_is_no_work_for_the_collector() -> None:
+    store = MemoryStore()
+    for number in range(1000):
+        await store.hit([Hit(QUOTA, f"client-{number}")])
+    shards = [shard for table in vars(store)["_tables"].values() for shard in table.shards]
+    kept = [state for shard in shards for state in shard.values()]
+    assert len(kept) == 1000
+    assert not any(map(gc.is_tracked, kept))

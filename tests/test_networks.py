@@ -130,3 +130,18 @@ async def test_the_shield_goes_on_refusing_strangers_and_never_those_that_are_al
     assert await ask(app, OFFICE, 5) == [200] * 5
     assert await ask(app, ABUSER, 2) == [403] * 2
     assert shield.answered == 2
+
+
+async def test_a_list_that_is_added_while_the_app_runs_counts_at_once() -> None:
+    app, limiter = Quart(__name__), Limiter(storage_uri="memory://")
+    limiter.init_app(app)
+
+    @app.get("/")
+    @limiter.limit("5/minute")
+    async def index() -> str:
+        return "hello"
+
+    assert await ask(app, ABUSER) == [200]  # nothing applied before views until now
+    limiter.deny(client_in(ABUSER))
+    assert await ask(app, ABUSER) == [403]
+    assert await ask(app, STRANGER) == [200]

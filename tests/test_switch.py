@@ -182,3 +182,17 @@ async def test_a_request_that_is_under_way_is_settled(
     assert await ask(app, "/") == [200]
     switch(app, limiter, True)
     assert await ask(app, "/") == [200]  # it was given back
+
+
+async def test_what_was_charged_is_told_though_it_is_switched_off_meanwhile(switch: Switch) -> None:
+    app, limiter = site(headers_enabled=True)
+
+    @app.get("/")
+    @limiter.limit("5/minute")
+    async def index() -> str:
+        switch(app, limiter, False)
+        return "hello"
+
+    client = app.test_client()
+    assert (await client.get("/")).headers["X-RateLimit-Remaining"] == "4"
+    assert "X-RateLimit-Remaining" not in (await client.get("/")).headers

@@ -166,11 +166,8 @@ class Gate:
             context.refusal.forget_frames()
             if response.status_code == 429:
                 response.headers.setdefault("Cache-Control", "no-store")
-        if self._settings.headers_enabled:
-            self._tell(context, response)
-
-    def _tell(self, context: Context, response: Response) -> None:
-        settings, current = self._settings, context.current_limit
+        settings = self._settings
+        current = context.current_limit if settings.headers_enabled else None
         if current is None:
             return
         if settings.x_ratelimit:

@@ -70,14 +70,29 @@ def write(headers: Headers, limit: RequestLimit, names: FieldNames, style: str |
         if wait < asked:
             wait = math.ceil(asked)
         value = str(wait)
-    add = headers.add
-    add(names.limit, str(limit.limit.amount))
-    add(names.remaining, str(remaining))
-    add(names.reset, str(reset_s + 1))
-    if there is None and names.retry_after == "Retry-After":
-        add(names.retry_after, value)  # costs a third of what `set` does
+    limit_name, remaining_name, reset_name, wait_name = names
+    fields = [
+        (limit_name, str(limit.limit.amount)),
+        (remaining_name, str(remaining)),
+        (reset_name, str(reset_s + 1)),
+    ]
+    if there is None and wait_name == "Retry-After":
+        fields.append((wait_name, value))
     else:
-        headers.set(names.retry_after, value)
+        headers.set(wait_name, value)
+    _add(headers, fields)
+
+
+def _add(headers: Headers, fields: list[tuple[str, str]]) -> None:
+    """As `Headers.add` for each, but that looks for a line break in each number, for as long again
+    as all of `write` takes.
+    """
+    lines: list[tuple[str, str]] | None = getattr(headers, "_list", None)
+    if lines is not None:
+        lines += fields
+        return
+    for name, value in fields:  # another Werkzeug
+        headers.add(name, value)
 
 
 def at_least(headers: Headers, wait: int, style: str | None) -> None:
@@ -92,7 +107,7 @@ def at_least(headers: Headers, wait: int, style: str | None) -> None:
 def _retry_after(headers: Headers) -> str | None:
     # `headers.get` makes and catches an error when there is none.
     for name, value in headers:
-        if name.lower() == "retry-after":
+        if len(name) == 11 and name.lower() == "retry-after":
             return value
     return None
 

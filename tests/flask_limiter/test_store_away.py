@@ -94,6 +94,23 @@ async def test_the_fallback_limits_count_once_a_request(build: Build, store: Fra
     assert await ask(app, "/", 3) == [200, 200, 429]
 
 
+async def test_a_fallback_asks_the_key_function_no_second_time(
+    build: Build, store: Fragile
+) -> None:
+    asked = []
+
+    async def who() -> str:
+        asked.append("who")
+        return "ann"
+
+    app, limiter = build(key_func=who, in_memory_fallback=["1/minute"])
+    view(app, "/own", limiter.limit("3 per minute"))
+    assert await ask(app, "/own") == [200]
+    store.error = StoreError("away")
+    assert await ask(app, "/own", 2) == [200, 429]
+    assert len(asked) == 3
+
+
 async def test_a_fallback_may_be_a_limit_object(build: Build, store: Fragile) -> None:
     fallback = Limit("1/minute", deduct_when=lambda response: response.status_code == 400)
     app, _ = build(default_limits=["5/minute"], in_memory_fallback=[fallback])
