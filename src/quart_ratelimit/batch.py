@@ -21,7 +21,7 @@ TICKS = 20
 #: Ticks that a batch waits behind others before it goes out beside them.
 OVERTAKES = 2
 
-
+#: Whether a caller was cancelled.
 _has_left = methodcaller("done")
 
 

@@ -25,7 +25,7 @@ from .stores import Store
 #: Whom a request counts for.
 KeyFunction = Callable[[], "str | Awaitable[str]"]
 
-
+#: Tells limiters apart.
 _numbers = itertools.count(1)
 
 
@@ -94,7 +94,7 @@ class Bound:
 
     def _binding(self) -> Binding | None:
         app = app_at_hand()
-        return None if app is None else app.extensions.get(self._room)
+        return None if app is None else self.binding_for(app)
 
     def _nearest(self) -> Binding | None:
         """That of the app at hand; outside of one, the latest."""

@@ -44,5 +44,5 @@ class Memo:
     async def _settle(self, function: Callable[..., Any], answer: Any) -> Any:
         if type(answer) not in _PLAIN and inspect.isawaitable(answer):
             answer = await answer
-        self._answers[id(function)] = (function, answer)
+        self.note(function, answer)
         return answer

@@ -149,7 +149,7 @@ class Gate:
 
         None: it is done, and there is nothing to await.
         """
-        context = context_of(request_at_hand(), self._extension)
+        context = known_context(self._extension)
         if context is None:
             return None
         if context.reserved:

@@ -84,9 +84,7 @@ def write(headers: Headers, limit: RequestLimit, names: FieldNames, style: str |
 
 
 def _add(headers: Headers, fields: list[tuple[str, str]]) -> None:
-    """As `Headers.add` for each, but that looks for a line break in each number, for as long again
-    as all of `write` takes.
-    """
+    # `Headers.add` looks for a line break in each number, which is most of its time.
     lines: list[tuple[str, str]] | None = getattr(headers, "_list", None)
     if lines is not None:
         lines += fields

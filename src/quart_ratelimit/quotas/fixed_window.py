@@ -17,8 +17,8 @@ from .quota import MAX_EXACT, Decision, Hit, Quota, decided
 #: that had expired by then would start anew, and admit the whole amount once more.
 KEPT_LONGER = 2
 
-#: When the window ends (ms since the epoch), and the units used in it, in these lower bits: one
-#: number costs a store in memory a seventh less a hit than two, and no more than a few bytes.
+#: When the window ends (ms since the epoch), and the units used in it, in these lower bits: a store
+#: in memory keeps one number as it is, but two as marshalled bytes.
 Window = int
 USED_BITS = 53
 

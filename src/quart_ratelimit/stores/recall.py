@@ -16,7 +16,6 @@ from .memory import MemoryStore
 #: Keys remembered at least; twice as many at most.
 REMEMBERED = 20_000
 
-
 #: When a key was decided, how long until it is as good as never hit (both ms), what remained.
 _NOTE = Struct("3q")
 
@@ -40,8 +39,7 @@ class Recall:
         now, young, pack = self._now_ms(), self._young, _NOTE.pack
         if len(hits) == 1:  # nearly always, and a third of the loop's cost
             hit, decision = hits[0], decisions[0]
-            name = f"{hit.quota.tag}\n{hit.key}"  # as `_name` does
-            young[name] = pack(now, decision.reset_ms, decision.remaining)
+            young[_name(hit)] = pack(now, decision.reset_ms, decision.remaining)
         else:
             for hit, decision in zip(hits, decisions, strict=True):
                 young[_name(hit)] = pack(now, decision.reset_ms, decision.remaining)
@@ -62,5 +60,5 @@ class Recall:
 
 
 def _name(hit: Hit) -> str:
-    # No tag has a line break in it, so no other hit has this name.
+    # A limit's name is printable: with a line break between them this is no other hit's.
     return f"{hit.quota.tag}\n{hit.key}"

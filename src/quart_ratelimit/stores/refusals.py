@@ -124,17 +124,6 @@ class RememberingStore:
         """The refusal that such a request was told of last."""
         if not self._young and not self._old:
             return None
-        if len(hits) == 1:  # nearly always
-            hit = hits[0]
-            name = (hit.quota.tag, hit.key)
-            known = self._young.get(name) or self._old.get(name)
-            if known is None:
-                return None
-            if hit.cost < 0:
-                self._drop(name)  # what is given back may make room
-            elif len(known.names) == 1 and _waits_as_long(hit, known.costs[0]):
-                return known
-            return None
         names = [(hit.quota.tag, hit.key) for hit in hits]
         for hit, name in zip(hits, names, strict=True):
             known = self._young.get(name) or self._old.get(name)
