@@ -21,6 +21,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from threading import Thread
 
 from tests.servers import RedisServer, free_port
@@ -119,17 +121,17 @@ def run(cases: list[str], rounds: int, seconds: float, connections: int) -> Resu
     with ExitStack() as stack:
         server = RedisServer()
         stack.callback(server.stop)
-        last = -1
-        for number, case in measure.shuffled_rounds(cases, rounds):
-            if number != last:
-                last, base = number, stack.enter_context(ExitStack())
-                beside = base.enter_context(serving(BASE, server.url))
+        shuffled = measure.shuffled_rounds(cases, rounds)
+        for number, in_round in groupby(shuffled, key=itemgetter(0)):
+            with serving(BASE, server.url) as beside:
                 drive(beside[0], 1, connections)  # warm
-            with serving(case, server.url) as served:
-                drive(served[0], 1, connections)
-                time.sleep(0.3)  # what is left under way comes to its end
-                results[case].append(sample(case, server, served, beside, seconds, connections))
-            print(f"round {number + 1} of {rounds}: {case}", file=sys.stderr)
+                for _, case in in_round:
+                    with serving(case, server.url) as served:
+                        drive(served[0], 1, connections)
+                        time.sleep(0.3)  # what is left under way comes to its end
+                        found = sample(case, server, served, beside, seconds, connections)
+                    results[case].append(found)
+                    print(f"round {number + 1} of {rounds}: {case}", file=sys.stderr)
     return results
 
 
