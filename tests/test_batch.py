@@ -1,7 +1,7 @@
 """The batcher alone: who goes with whom, who waits, and what one caller's fate is to the others."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 import pytest
 
@@ -31,17 +31,65 @@ def batcher(wire: Wire, **options: float) -> Batcher[int, int]:
     return Batcher(wire.send, **settings)  # type: ignore[arg-type]
 
 
+def let_others_come() -> None:
+    """Leave something to run in this turn of the loop: a caller is not alone then."""
+    asyncio.get_running_loop().call_soon(lambda: None)
+
+
+async def ask(b: Batcher[int, int], items: Iterable[int]) -> list[int]:
+    """The answers to callers that ask in one turn of the loop, each in a task of its own."""
+
+    async def one(item: int) -> int:
+        return await b.join(item)
+
+    return await asyncio.gather(*map(one, items))
+
+
 async def test_a_lone_caller_goes_at_once() -> None:
+    """What can be written is written before its `join` returns, if nothing else is to run."""
+    written: list[list[int]] = []
+
+    def send(items: list[int]) -> Awaitable[list[int]]:
+        written.append(list(items))
+        return wire.send(items)
+
     wire = Wire()
-    assert await batcher(wire).join(1) == 2
+    b: Batcher[int, int] = Batcher(send, deadline=5)
+    await asyncio.sleep(0.001)  # what pytest has scheduled has run
+    answer = b.join(1)
+    assert written == [[1]]
+    assert await answer == 2
     assert wire.sent == [[1]]
+
+
+async def test_a_caller_beside_others_waits_for_them() -> None:
+    wire = Wire()
+    b = batcher(wire)
+    later = asyncio.ensure_future(ask(b, [2, 3]))
+    await asyncio.sleep(0)  # its callers are to run in the next turn, as this test is
+    assert await b.join(1) == 2
+    await later
+    assert sorted(wire.sent[0]) == [1, 2, 3]
+    assert len(wire.sent) == 1
 
 
 async def test_all_of_one_turn_go_together_and_get_their_own_answers() -> None:
     wire = Wire()
-    b = batcher(wire)
-    assert await asyncio.gather(*map(b.join, range(100))) == [2 * n for n in range(100)]
+    assert await ask(batcher(wire), range(100)) == [2 * n for n in range(100)]
     assert wire.sent == [list(range(100))]
+
+
+async def test_a_send_that_fails_at_once_fails_its_callers_and_no_others() -> None:
+    def send(items: list[int]) -> Awaitable[list[int]]:
+        if -1 in items:
+            raise ValueError("odd")
+        return Wire().send(items)
+
+    b: Batcher[int, int] = Batcher(send, deadline=5)
+    with pytest.raises(ValueError, match="odd"):
+        await ask(b, [1, -1])
+    assert b.idle
+    assert await b.join(1) == 2
 
 
 async def test_who_comes_while_a_send_is_under_way_goes_with_the_next() -> None:
@@ -61,7 +109,7 @@ async def test_who_comes_while_a_send_is_under_way_goes_with_the_next() -> None:
 async def test_many_are_shared_among_sends_side_by_side() -> None:
     wire = Wire()
     b = batcher(wire, in_flight=4, share=8)
-    assert await asyncio.gather(*map(b.join, range(300))) == [2 * n for n in range(300)]
+    assert await ask(b, range(300)) == [2 * n for n in range(300)]
     assert [len(items) for items in wire.sent] == [75, 75, 75, 75]
     assert [item for items in wire.sent for item in items] == list(range(300))
 
@@ -86,14 +134,14 @@ async def test_what_is_too_much_for_the_free_sends_waits_and_goes_whole() -> Non
     wire = Wire()
     wire.may_answer.clear()
     b = batcher(wire, in_flight=2, share=8)
-    first = [b.join(n) for n in range(16)]
+    first = asyncio.ensure_future(ask(b, range(16)))
     await wire.has_sent(2)
     rest = [b.join(n) for n in range(24)]
     for _ in range(5):
         await asyncio.sleep(0)
     assert [len(items) for items in wire.sent] == [8, 8]
     wire.may_answer.set()
-    await asyncio.gather(*first, *rest)
+    await asyncio.gather(first, *rest)
     assert [len(items) for items in wire.sent[2:]] == [24]
 
 
@@ -127,7 +175,7 @@ async def test_a_slow_send_is_overtaken() -> None:
 async def test_a_batch_has_a_largest_size() -> None:
     wire = Wire()
     b = batcher(wire, size=3)
-    assert await asyncio.gather(*map(b.join, range(7))) == [2 * n for n in range(7)]
+    assert await ask(b, range(7)) == [2 * n for n in range(7)]
     assert [len(items) for items in wire.sent] == [3, 3, 1]
 
 
@@ -142,6 +190,7 @@ async def test_one_item_that_fails_fails_its_own_caller_only() -> None:
 async def test_a_caller_that_leaves_in_time_is_not_sent() -> None:
     wire = Wire()
     b = batcher(wire)
+    let_others_come()
     left, stays = b.join(1), b.join(2)
     left.cancel()
     assert await stays == 4
@@ -152,18 +201,22 @@ async def test_a_caller_that_leaves_late_harms_nobody() -> None:
     wire = Wire()
     wire.may_answer.clear()
     b = batcher(wire)
+    let_others_come()
     left, stays = b.join(1), b.join(2)
     await wire.has_sent(1)
     left.cancel()
     wire.may_answer.set()
     assert await stays == 4
+    assert wire.sent == [[1, 2]]
 
 
 async def test_a_send_past_its_deadline_fails_its_callers_each_with_their_own_error() -> None:
     wire = Wire()
     wire.may_answer.clear()
     b = batcher(wire, deadline=0.01)
+    let_others_come()
     outcomes = await asyncio.gather(b.join(1), b.join(2), return_exceptions=True)
+    assert wire.sent == [[1, 2]]
     assert [type(outcome) for outcome in outcomes] == [DeadlinePassed, DeadlinePassed]
     assert outcomes[0] is not outcomes[1]
 
@@ -178,6 +231,21 @@ async def test_who_waits_behind_a_hung_send_has_a_deadline_too() -> None:
     assert [type(outcome) for outcome in outcomes] == [DeadlinePassed, DeadlinePassed]
     wire.may_answer.set()
     assert await b.join(3) == 6
+
+
+async def test_a_batch_that_is_given_up_as_soon_as_it_is_sent_leaves_its_place() -> None:
+    """One that waited for nearly all its time is sent in the turn of its last tick."""
+    wire = Wire()
+    wire.may_answer.clear()
+    b = batcher(wire)
+    late = b.join(1)
+    (batch,) = b._sent
+    b._expire(batch)
+    with pytest.raises(DeadlinePassed):
+        await late
+    await b.aclose()
+    wire.may_answer.set()
+    assert await b.join(2) == 4
 
 
 async def test_a_full_queue_turns_callers_away_unsent() -> None:

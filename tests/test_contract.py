@@ -35,7 +35,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     await store.start()
     if request.param == "redis-script":
         assert store._link is not None
-        store._link._counts = False
+        store._link.counts = False
     yield store
     await store.aclose()
 

@@ -13,9 +13,10 @@ from quart import Quart
 from quart_ratelimit import ConfigurationError, FixedWindow, Hit, Limiter, rate_limit
 from quart_ratelimit.errors import StoreError, StoreMisconfigured
 from quart_ratelimit.quotas.fixed_window import KEPT_LONGER
-from quart_ratelimit.stores import MemoryStore, RedisStore, RememberingStore, store_from_uri
+from quart_ratelimit.stores import MemoryStore, RedisStore, RememberingStore, store_from_uri, wire
 from quart_ratelimit.stores.redis import SHARE
 
+from .cluster import until
 from .proxy import Proxy, answer
 from .servers import RedisServer, binary, since_7
 from .shifted_clock import ShiftedClock
@@ -49,6 +50,23 @@ async def test_concurrent_callers_get_exactly_the_amount(store: RedisStore) -> N
     answers = await asyncio.gather(*[store.hit([Hit(PER_MINUTE, "ann")]) for _ in range(300)])
     assert sum(decision.allowed for (decision,) in answers) == 10
     assert sorted(d.remaining for (d,) in answers if d.allowed) == list(range(10))
+
+
+@pytest.mark.skipif(not wire.CAN_SAY_AT_ONCE, reason="redis-py before 8 waits for a turn")
+@pytest.mark.parametrize("quota", [PER_MINUTE, PER_HOUR], ids=["pipeline", "script"])
+async def test_a_lone_hit_reaches_redis_before_the_event_loop_turns(
+    store: RedisStore, redis_server: RedisServer, quota: FixedWindow
+) -> None:
+    await store.hit([Hit(quota, "bob")])
+    await asyncio.sleep(0.001)  # nothing else is to run
+    hitting = store.hit([Hit(quota, "ann")])
+    answer = hitting.send(None)  # this very turn goes on
+    until(lambda: any("ann" in key for key in redis_server.ask("KEYS", "*")))
+    answer._asyncio_future_blocking = False
+    await answer
+    with pytest.raises(StopIteration) as told:
+        hitting.send(None)
+    assert told.value.value[0].remaining == 9
 
 
 async def test_clients_do_not_share(store: RedisStore) -> None:

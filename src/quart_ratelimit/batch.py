@@ -73,8 +73,10 @@ class Batcher(Generic[T, R]):
 
     While one is under way a few items wait for its end, and go out beside it when it takes longer
     than a tenth of the deadline. So many as ``share`` are worth a send of their own: the server
-    works on it while this process sees to another. ``send`` answers in order, an exception for an
-    item that failed alone. Belongs to the event loop that it is first used in.
+    works on it while this process sees to another. ``send`` may write as soon as it is called, so
+    that the server works while the rest is made ready; what it returns is awaited for the answers,
+    in order, an exception for an item that failed alone. Belongs to the event loop that it is first
+    used in.
     """
 
     def __init__(
@@ -113,10 +115,10 @@ class Batcher(Generic[T, R]):
                 raise QueueFull
             self._open(loop)
         batch = waiting[-1]
-        items = batch.items
-        items.append(item)
+        batch.items.append(item)
         batch.callers.append(caller)
-        if len(items) == self._share and len(self._sent) < self._in_flight:
+        sent = len(self._sent)
+        if not sent or (len(batch.items) == self._share and sent < self._in_flight):
             self._launch_soon(loop)
         return caller
 
@@ -137,13 +139,16 @@ class Batcher(Generic[T, R]):
         self._waiting.append(_Batch(self._ticks))
         if self._ticker is None:
             self._await_tick(loop, loop.time())
-        if not self._sent:
-            self._launch_soon(loop)
 
     def _launch_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._launching:
+        """Launch at the end of this turn of the loop: all that arrives in it goes along."""
+        if self._launching:
+            return
+        if getattr(loop, "_ready", True):  # asyncio's own loop alone can be asked
             self._launching = True
-            loop.call_soon(self._launch)  # all that arrives in this turn of the loop goes along
+            loop.call_soon(self._launch)
+        else:  # nothing else is to run in this turn
+            self._launch()
 
     def _launch(self) -> None:
         """Send what waits, in as many shares as may be; less than one waits for a send to end."""
@@ -177,18 +182,25 @@ class Batcher(Generic[T, R]):
         self._ticker = loop.call_at(self._due, self._tick)
 
     def _start(self, batch: _Batch[T, R]) -> None:
+        batch.forget_those_who_left()
+        if not batch.items:
+            return
+        try:
+            answers = self._send(batch.items)
+        except Exception as error:
+            batch.fail(error)
+            return
         self._sent.add(batch)
-        batch.task = asyncio.get_running_loop().create_task(self._run(batch))
+        batch.task = asyncio.get_running_loop().create_task(self._run(batch, answers))
 
-    async def _run(self, batch: _Batch[T, R]) -> None:
+    async def _run(self, batch: _Batch[T, R], answers: Awaitable[Sequence[R | Exception]]) -> None:
         try:
             try:
-                batch.forget_those_who_left()
-                answers = await self._send(batch.items) if batch.items else ()
+                answered = await answers
             finally:
                 self._sent.discard(batch)
                 self._launch()  # the server's next work first, then that of these callers
-            self._answer(batch.callers, answers)
+            self._answer(batch.callers, answered)
         except asyncio.CancelledError:
             batch.fail(DeadlinePassed())
             raise
@@ -208,7 +220,8 @@ class Batcher(Generic[T, R]):
     def _expire(self, batch: _Batch[T, R]) -> None:
         batch.fail(DeadlinePassed())
         if batch.task:
-            batch.task.cancel()
+            # Not before its first step: it would leave its place, and what it holds, to nobody.
+            asyncio.get_running_loop().call_soon(batch.task.cancel)
         elif batch in self._waiting:
             self._waiting.remove(batch)
 

@@ -109,10 +109,6 @@ class Counters:
         return [cast(FixedWindow, hit.quota).seen(used, self._now_ms)]
 
 
-#: The hits of a single request with a single hit, which is plain.
-_LONE = ["[[1,1]]"]
-
-
 class Script:
     """What the script is to decide: any requests, each all-or-nothing."""
 
@@ -126,6 +122,17 @@ class Script:
         #: For each request its hits as JSON, and how many they are.
         self._requests: list[str] = []
         self._widths: list[int] = []
+        #: When it was decided, once the reply was read: Redis' own time.
+        self.at_ms = now_ms
+        #: The quota of a single plain hit, which needs none of what follows.
+        self.lone: Quota | None = None
+        if len(requests) == 1 and len(requests[0]) == 1:
+            quota, key, cost, _, forced, lease, _ = requests[0][0]
+            if cost == 1 and not forced and not lease:
+                self.lone = quota
+                self.keys[f"{prefix}:{quota.state_key(key, now_ms)}"] = 1
+                self._widths.append(1)
+                return
         known: dict[int, str] = {}
         for hits in requests:  # those of one client may share them
             text = known.get(id(hits))
@@ -133,8 +140,6 @@ class Script:
                 text = known[id(hits)] = f"[{','.join(map(self._item, hits))}]"
             self._requests.append(text)
             self._widths.append(len(hits))
-        #: When it was decided, once the reply was read: Redis' own time.
-        self.at_ms = now_ms
 
     def _item(self, hit: Hit) -> str:
         """A hit as JSON."""
@@ -154,8 +159,8 @@ class Script:
 
     def arguments(self, now_ms: int = 0) -> list[str | int]:
         """The script's ARGV. ``now_ms`` is for tests: 0 is Redis' own clock."""
-        if self._requests == _LONE:
-            return [now_ms, *self._specs[0].spec()]
+        if self.lone is not None:
+            return [now_ms, *self.lone.spec()]
         # Written by hand, as an encoder for each batch would cost more than the batch's hits.
         specs = ",".join(map(_spec, self._specs))
         return [now_ms, f'{{"specs":[{specs}],"requests":[{",".join(self._requests)}]}}']
@@ -172,6 +177,11 @@ class Script:
             raise ValueError("the script's reply has another shape than its plan")
         if set(map(type, reply)) != {int}:
             raise ValueError("the script's reply holds something else than integers")
+        if hits == 1:
+            at, allowed, remaining, reset, retry = reply
+            self.at_ms = at
+            told = (allowed == 1, remaining, reset, None if retry < 0 else retry, at, "store")
+            return [[decided(told)]]
         numbers = iter(reply)
         at = self.at_ms = next(numbers)
         decisions = [

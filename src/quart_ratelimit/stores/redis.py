@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from inspect import signature
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -269,13 +269,24 @@ class _Link:
         await self.client.script_load(plan.script())
         self._prepared = True
 
-    async def _answers(self, ask: _Ask, requests: list[Sequence[Hit]]) -> _Answers:
+    def _answers(self, ask: _Ask, requests: list[Sequence[Hit]]) -> Awaitable[_Answers]:
+        """Send at once if it can be; then the answers are to be awaited. Raises `StoreError`."""
         if batch_sent.receivers:
             batch_sent.tell(self, size=len(requests))
         try:
-            if not self._prepared:
+            asked = ask(requests) if self._prepared else None
+        except Exception as error:
+            raise store_error(error) from error
+        return self._answered(ask, requests, asked)
+
+    async def _answered(
+        self, ask: _Ask, requests: list[Sequence[Hit]], asked: Awaitable[_Answers] | None
+    ) -> _Answers:
+        try:
+            if asked is None:
                 await self.prepare()
-            answers = await ask(requests)
+                asked = ask(requests)
+            answers = await asked
         except asyncio.CancelledError:
             raise
         except Exception as error:  # redis-py lets AttributeError and its like escape, too
@@ -292,9 +303,9 @@ class _Link:
             await self.wire.aclose()
             await self.client.connection_pool.disconnect(inuse_connections=False)
 
-    async def _count(self, requests: list[Sequence[Hit]]) -> _Answers:
+    def _count(self, requests: list[Sequence[Hit]]) -> Awaitable[_Answers]:
         if not self.counts:  # it was found just now
-            return await self._decide(requests)
+            return self._decide(requests)
         batch = plan.Counters(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
         packed = [wire.command("GET", key) for key in batch.looks]
         if batch.keys:
@@ -310,17 +321,33 @@ class _Link:
             packed.append(wire.TIME)
         looks, counts = len(batch.looks), 2 * len(batch.keys)
         commands = looks + (counts + 2 if counts else 0) + ask_clock
-        replies = await self.wire.exchange(b"".join(packed), commands)
+        return self._counted(batch, self.wire.exchange(b"".join(packed), commands), ask_clock)
+
+    async def _counted(
+        self, batch: plan.Counters, exchange: Awaitable[list[Any]], ask_clock: bool
+    ) -> _Answers:
+        replies = await exchange
         if ask_clock:
             self.clock.set_by(replies.pop())
-        totals = _executed(replies[looks:])[::2] if counts else ()
+        looks = len(batch.looks)
+        totals = _executed(replies[looks:])[::2] if batch.keys else ()
         return batch.read(replies[:looks], totals)
 
-    async def _decide(self, requests: list[Sequence[Hit]]) -> _Answers:
+    def _decide(self, requests: list[Sequence[Hit]]) -> Awaitable[_Answers]:
         batch = plan.Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
-        keys, arguments = batch.keys, batch.arguments()
-        sent = wire.command("EVALSHA", plan.sha(), len(keys), *keys, *arguments)
-        (reply,) = await self.wire.exchange(sent, 1)
+        if batch.lone is None:
+            keys, arguments = batch.keys, batch.arguments()
+            sent = wire.command("EVALSHA", plan.sha(), len(keys), *keys, *arguments)
+        else:
+            (key,) = batch.keys
+            before, after = _around(batch.lone.spec())
+            sent = before + wire.bulk(key) + after
+        return self._decided(batch, sent, self.wire.exchange(sent, 1))
+
+    async def _decided(
+        self, batch: plan.Script, sent: bytes, exchange: Awaitable[list[Any]]
+    ) -> _Answers:
+        (reply,) = await exchange
         if isinstance(reply, NoScriptError):
             # Redis restarted or was flushed. Nothing ran for those hits, so sending them again
             # charges nobody twice.
@@ -331,6 +358,15 @@ class _Link:
         answers = batch.read(reply)
         self.clock.set(batch.at_ms)
         return answers
+
+
+@lru_cache(maxsize=1024)
+def _around(spec: tuple[str | int, ...]) -> tuple[bytes, bytes]:
+    """What is sent before and after the key of a single plain hit."""
+    key = "\0"  # no other argument holds it
+    whole = wire.command("EVALSHA", plan.sha(), 1, key, 0, *spec)
+    before, _, after = whole.partition(wire.bulk(key))
+    return before, after
 
 
 def _executed(replies: list[Any]) -> list[Any]:

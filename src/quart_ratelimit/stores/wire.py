@@ -7,6 +7,8 @@ reference/protocol-spec/, arrays of bulk strings.
 from __future__ import annotations
 
 import asyncio
+import select
+from collections.abc import Coroutine
 from typing import Any
 
 import redis.asyncio
@@ -23,6 +25,8 @@ _COUNT = (
 
 #: Whether there is something to read, or the connection is closed: its name changed in redis-py 8.
 _CAN_READ = "can_read" if hasattr(redis.asyncio.Connection, "can_read") else "can_read_destructive"
+#: Whether that needs no turn of the event loop, and the system can be asked for a single socket.
+CAN_SAY_AT_ONCE = _CAN_READ == "can_read" and hasattr(select, "poll")
 #: What opens a connection, whoever asks: redis-py 6 has parted it from `connect`.
 _CONNECT = "connect"
 if hasattr(redis.asyncio.Connection, "connect_check_health"):
@@ -32,6 +36,12 @@ if hasattr(redis.asyncio.Connection, "connect_check_health"):
 def encoded(text: str) -> bytes:
     """UTF-8, also of a lone surrogate: what one key holds harms no other of its batch."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def bulk(text: str) -> bytes:
+    """One argument of a command."""
+    raw = text.encode("utf-8", "surrogatepass")
+    return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
 
 def count(key: str, by: int, seconds: int) -> bytes:
@@ -65,19 +75,37 @@ class Wire:
         #: A pool of one connection is not robbed of it.
         self._keeps = getattr(pool, "max_connections", 2) > 1
 
-    async def exchange(self, packed: bytes, replies: int) -> list[Any]:
+    def exchange(self, packed: bytes, replies: int) -> Coroutine[Any, Any, list[Any]]:
         """The replies, errors of single commands among them.
 
+        Sent by this very call if the kept connection takes it, else when the replies are awaited.
         Raises what redis-py raises when the connection fails; then none, some or all was carried
         out.
         """
+        connection = self._kept
+        if connection is None or not _takes_at_once(connection):
+            return self._exchange(packed, replies)
+        self._kept = None
+        connection._writer.write(packed)
+        return self._replies(connection, replies)
+
+    async def _exchange(self, packed: bytes, replies: int) -> list[Any]:
+        if self._kept is not None:
+            await asyncio.sleep(0)  # the loop may not have seen yet that Redis has closed it
         connection, self._kept = self._kept, None
         if connection is None or not await _is_fresh(connection):
             connection = await self._another(connection)
-        answers: list[Any] = []
         try:
             await connection.send_packed_command(packed, check_health=False)
-            for _ in range(replies):
+        except BaseException:
+            await asyncio.shield(self._discard(connection))
+            raise
+        return await self._replies(connection, replies)
+
+    async def _replies(self, connection: Any, count: int) -> list[Any]:
+        answers: list[Any] = []
+        try:
+            for _ in range(count):
                 try:
                     answers.append(await connection.read_response())
                 except ResponseError as error:
@@ -133,6 +161,30 @@ def wary(kind: Any) -> Any:
     own: dict[str, Any] = {"is_wary": True, "is_connecting": False}
     own |= {_CONNECT: connect, "send_packed_command": send_packed_command}
     return type(kind.__name__, (kind,), own)
+
+
+def _takes_at_once(connection: Any) -> bool:
+    """Whether it can be sent to without waiting: it is open, and there is nothing to read from it.
+
+    Also nothing that the event loop has not seen yet, as the end of what Redis just closed.
+    """
+    writer = getattr(connection, "_writer", None)
+    if not CAN_SAY_AT_ONCE or not isinstance(writer, asyncio.StreamWriter) or writer.is_closing():
+        return False
+    look = connection.can_read()
+    try:
+        look.send(None)
+    except StopIteration as told:
+        if told.value:
+            return False
+    except (RedisError, OSError):
+        return False
+    else:
+        look.close()
+        return False
+    poll = select.poll()
+    poll.register(writer.get_extra_info("socket"), select.POLLIN)
+    return not poll.poll(0)
 
 
 async def _is_fresh(connection: Any) -> bool:
