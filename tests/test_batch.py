@@ -108,10 +108,17 @@ async def test_who_comes_while_a_send_is_under_way_goes_with_the_next() -> None:
 
 async def test_many_are_shared_among_sends_side_by_side() -> None:
     wire = Wire()
-    b = batcher(wire, in_flight=4, share=8)
+    b = batcher(wire, in_flight=4, share=8, size=512)
     assert await ask(b, range(300)) == [2 * n for n in range(300)]
     assert [len(items) for items in wire.sent] == [75, 75, 75, 75]
     assert [item for items in wire.sent for item in items] == list(range(300))
+
+
+async def test_full_batches_are_not_shared_but_the_last_is() -> None:
+    wire = Wire()
+    b = batcher(wire, in_flight=4, share=8, size=128)
+    assert await ask(b, range(300)) == [2 * n for n in range(300)]
+    assert [len(items) for items in wire.sent] == [128, 128, 22, 22]
 
 
 async def test_a_share_that_is_full_goes_beside_the_send_under_way() -> None:

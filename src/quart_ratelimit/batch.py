@@ -21,6 +21,10 @@ TICKS = 20
 #: Ticks that a batch waits behind others before it goes out beside them.
 OVERTAKES = 2
 
+#: Items that a batch has at most. With more of them the first callers have left the processor's
+#: caches by the time that they are answered: 2,000 waiting callers get a tenth less done.
+SIZE = 128
+
 #: Whether a caller was cancelled.
 _has_left = methodcaller("done")
 
@@ -85,7 +89,7 @@ class Batcher(Generic[T, R]):
         *,
         deadline: float,
         in_flight: int = 4,
-        size: int = 512,
+        size: int = SIZE,
         share: int | None = None,
         waiting: int = 20_000,
     ) -> None:
@@ -158,7 +162,8 @@ class Batcher(Generic[T, R]):
             count = len(batch.items)
             if self._sent and count < self._share:
                 return
-            share = max(self._share, -(-count // free))
+            parts = free if len(self._waiting) == 1 else 1
+            share = max(self._share, -(-count // parts))
             self._start(batch.split(share) if share < count else self._waiting.popleft())
 
     def _tick(self) -> None:
