@@ -16,6 +16,9 @@ from .memory import MemoryStore
 #: Keys remembered at least; twice as many at most.
 REMEMBERED = 20_000
 
+#: Requests that are noted at a time: one by one each would cost three times as much.
+TOGETHER = 64
+
 #: When a key was decided, how long until it is as good as never hit (both ms), what remained.
 _NOTE = Struct("3q")
 
@@ -30,17 +33,22 @@ class Recall:
     def __init__(self, *, size: int = REMEMBERED, now_ms: Clock = wall_ms) -> None:
         self._size = size
         self._now_ms = now_ms
+        #: What was said of late, and when.
+        self._fresh: list[tuple[int, Sequence[Hit], Sequence[Decision]]] = []
         # Two generations, so that old keys are forgotten at no cost.
         self._young: dict[str, bytes] = {}
         self._old: dict[str, bytes] = {}
 
     def note(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> None:
         """Remember what the store said."""
-        now, young, pack = self._now_ms(), self._young, _NOTE.pack
-        if len(hits) == 1:  # nearly always, and a third of the loop's cost
-            hit, decision = hits[0], decisions[0]
-            young[_name(hit)] = pack(now, decision.reset_ms, decision.remaining)
-        else:
+        self._fresh.append((self._now_ms(), hits, decisions))
+        if len(self._fresh) >= TOGETHER:
+            self._keep()
+
+    def _keep(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        young, pack = self._young, _NOTE.pack
+        for now, hits, decisions in fresh:
             for hit, decision in zip(hits, decisions, strict=True):
                 young[_name(hit)] = pack(now, decision.reset_ms, decision.remaining)
         if len(young) > self._size:
@@ -48,6 +56,7 @@ class Recall:
 
     def hand_over(self, hits: Sequence[Hit], store: MemoryStore) -> None:
         """Let another store go on from there, where it does not count already."""
+        self._keep()
         for hit in hits:
             name = _name(hit)
             note = self._young.pop(name, None) or self._old.pop(name, None)
