@@ -57,11 +57,10 @@ class _Batch(Generic[T, R]):
         return first
 
     def forget_those_who_left(self) -> None:
-        if any(map(_has_left, self.callers)):
-            pairs = zip(self.items, self.callers, strict=True)
-            stay = [(item, caller) for item, caller in pairs if not caller.done()]
-            self.items = [item for item, _ in stay]
-            self.callers = [caller for _, caller in stay]
+        pairs = zip(self.items, self.callers, strict=True)
+        stay = [(item, caller) for item, caller in pairs if not caller.done()]
+        self.items = [item for item, _ in stay]
+        self.callers = [caller for _, caller in stay]
 
     def fail(self, error: Exception) -> None:
         for caller in self.callers:
@@ -113,17 +112,26 @@ class Batcher(Generic[T, R]):
         """
         loop = asyncio.get_running_loop()
         caller: asyncio.Future[R] = loop.create_future()
-        waiting = self._waiting
+        waiting, sent = self._waiting, len(self._sent)
         if not waiting or len(waiting[-1].items) >= self._size:
             if len(waiting) > self._max_waiting:
                 raise QueueFull
-            self._open(loop)
+            waiting.append(_Batch(self._ticks))
+            if self._ticker is None:
+                self._await_tick(loop, loop.time())
         batch = waiting[-1]
         batch.items.append(item)
         batch.callers.append(caller)
-        sent = len(self._sent)
-        if not sent or (len(batch.items) == self._share and sent < self._in_flight):
-            self._launch_soon(loop)
+        if not self._launching and (
+            not sent or (len(batch.items) == self._share and sent < self._in_flight)
+        ):
+            # All that arrives in this turn of the loop goes along; asyncio's own loop can be asked
+            # whether more is to come.
+            if getattr(loop, "_ready", True):
+                self._launching = True
+                loop.call_soon(self._launch)
+            else:
+                self._launch()
         return caller
 
     @property
@@ -138,21 +146,6 @@ class Batcher(Generic[T, R]):
             if tasks:
                 await asyncio.wait(tasks)
             await asyncio.sleep(0)
-
-    def _open(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._waiting.append(_Batch(self._ticks))
-        if self._ticker is None:
-            self._await_tick(loop, loop.time())
-
-    def _launch_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Launch at the end of this turn of the loop: all that arrives in it goes along."""
-        if self._launching:
-            return
-        if getattr(loop, "_ready", True):  # asyncio's own loop alone can be asked
-            self._launching = True
-            loop.call_soon(self._launch)
-        else:  # nothing else is to run in this turn
-            self._launch()
 
     def _launch(self) -> None:
         """Send what waits, in as many shares as may be; less than one waits for a send to end."""
@@ -187,9 +180,10 @@ class Batcher(Generic[T, R]):
         self._ticker = loop.call_at(self._due, self._tick)
 
     def _start(self, batch: _Batch[T, R]) -> None:
-        batch.forget_those_who_left()
-        if not batch.items:
-            return
+        if any(map(_has_left, batch.callers)):
+            batch.forget_those_who_left()
+            if not batch.items:
+                return
         try:
             answers = self._send(batch.items)
         except Exception as error:
@@ -204,7 +198,8 @@ class Batcher(Generic[T, R]):
                 answered = await answers
             finally:
                 self._sent.discard(batch)
-                self._launch()  # the server's next work first, then that of these callers
+                if self._waiting:
+                    self._launch()  # the server's next work first, then that of these callers
             self._answer(batch.callers, answered)
         except asyncio.CancelledError:
             batch.fail(DeadlinePassed())
