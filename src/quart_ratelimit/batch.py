@@ -22,7 +22,7 @@ TICKS = 20
 OVERTAKES = 2
 
 #: Items that a batch has at most. With more of them the first callers have left the processor's
-#: caches by the time that they are answered: 2,000 waiting callers get a tenth less done.
+#: caches by the time that they are answered.
 SIZE = 128
 
 #: Whether a caller was cancelled.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from werkzeug.datastructures import Headers
@@ -56,7 +56,9 @@ def write(headers: Headers, limit: RequestLimit, names: FieldNames, style: str |
 
     Two limiters on one app add theirs both.
     """
-    there = _retry_after(headers)
+    # `Headers.add` looks for a line break in each number, which is most of its time.
+    lines: list[tuple[str, str]] | None = getattr(headers, "_list", None)
+    there = _retry_after(headers if lines is None else lines)
     reset_ms, remaining = limit.window_ms()
     now_ms = wall_ms()
     reset_s, reset_part = divmod(reset_ms, 1000)
@@ -80,12 +82,6 @@ def write(headers: Headers, limit: RequestLimit, names: FieldNames, style: str |
         fields.append((wait_name, value))
     else:
         headers.set(wait_name, value)
-    _add(headers, fields)
-
-
-def _add(headers: Headers, fields: list[tuple[str, str]]) -> None:
-    # `Headers.add` looks for a line break in each number, which is most of its time.
-    lines: list[tuple[str, str]] | None = getattr(headers, "_list", None)
     if lines is not None:
         lines += fields
         return
@@ -102,7 +98,7 @@ def at_least(headers: Headers, wait: int, style: str | None) -> None:
         headers.set("Retry-After", http_date(math.ceil(now + wait)) if date else str(wait))
 
 
-def _retry_after(headers: Headers) -> str | None:
+def _retry_after(headers: Iterable[tuple[str, str]]) -> str | None:
     # `headers.get` makes and catches an error when there is none.
     for name, value in headers:
         if len(name) == 11 and name.lower() == "retry-after":

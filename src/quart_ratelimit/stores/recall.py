@@ -16,7 +16,7 @@ from .memory import MemoryStore
 #: Keys remembered at least; twice as many at most.
 REMEMBERED = 20_000
 
-#: Requests that are noted at a time: one by one each would cost three times as much.
+#: Requests that are noted at a time: a loop costs each less than a call.
 TOGETHER = 64
 
 #: When a key was decided, how long until it is as good as never hit (both ms), what remained.

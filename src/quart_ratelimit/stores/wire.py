@@ -186,16 +186,19 @@ def _takes_at_once(connection: Any) -> bool:
     else:
         look.close()
         return False
+    socket = writer.get_extra_info("socket")
+    if socket is None:  # another event loop
+        return False
     poll = select.poll()
-    poll.register(writer.get_extra_info("socket"), select.POLLIN)
+    poll.register(socket, select.POLLIN)
     return not poll.poll(0)
 
 
 def _next_reply(connection: Any) -> Callable[[], Awaitable[Any]]:
     """Reads a reply that has come along with the one before: errors are returned, not raised.
 
-    By redis-py's parser, as its connection takes three times as long to hand one on; but not where
-    the connection itself looks at replies, as Sentinel's do.
+    By redis-py's parser, as all that its connection does for a reply was done for the first; but
+    not where the connection looks at replies itself, as Sentinel's do.
     """
     parser = getattr(connection, "_parser", None)
     if parser is None or type(connection).read_response is not _READ_RESPONSE:
