@@ -76,7 +76,7 @@ class RememberingStore:
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """The store's decisions, or the refusal that it gave a moment ago (by "memory")."""
-        known = self._known(hits) if self._young or self._old else None
+        known = self._known(hits)
         if known is not None:
             now = self._now_ms()
             if now < known.until_ms:
@@ -122,6 +122,8 @@ class RememberingStore:
 
     def _known(self, hits: Sequence[Hit]) -> _Refusal | None:
         """The refusal that such a request was told of last."""
+        if not self._young and not self._old:
+            return None
         names = [(hit.quota.tag, hit.key) for hit in hits]
         for hit, name in zip(hits, names, strict=True):
             known = self._young.get(name) or self._old.get(name)

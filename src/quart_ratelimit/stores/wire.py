@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, cast
+from typing import Any
 
 import redis.asyncio
 from redis.exceptions import RedisError, ResponseError
@@ -27,6 +27,7 @@ _COUNT = (
 _CAN_READ = "can_read" if hasattr(redis.asyncio.Connection, "can_read") else "can_read_destructive"
 #: Whether that needs no turn of the event loop, and the system can be asked for a single socket.
 CAN_SAY_AT_ONCE = _CAN_READ == "can_read" and hasattr(select, "poll")
+#: How a connection reads a reply that does not look at it.
 _READ_RESPONSE = redis.asyncio.Connection.read_response
 #: What opens a connection, whoever asks: redis-py 6 has parted it from `connect`.
 _CONNECT = "connect"
@@ -41,7 +42,7 @@ def encoded(text: str) -> bytes:
 
 def bulk(text: str) -> bytes:
     """One argument of a command."""
-    raw = text.encode("utf-8", "surrogatepass")
+    raw = encoded(text)
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
 
@@ -59,8 +60,7 @@ def command(*parts: str | int) -> bytes:
     if packed.isascii():
         return packed.encode()
     # A length is in bytes.
-    raw = [encoded(text) for text in texts]
-    return b"*%d\r\n" % len(raw) + b"".join([b"$%d\r\n%b\r\n" % (len(r), r) for r in raw])
+    return b"*%d\r\n" % len(texts) + b"".join(map(bulk, texts))
 
 
 class Wire:
@@ -96,17 +96,14 @@ class Wire:
         connection, self._kept = self._kept, None
         if connection is None or not await _is_fresh(connection):
             connection = await self._another(connection)
-        try:
-            await connection.send_packed_command(packed, check_health=False)
-        except BaseException:
-            await asyncio.shield(self._discard(connection))
-            raise
-        return await self._replies(connection, replies)
+        return await self._replies(connection, replies, unsent=packed)
 
-    async def _replies(self, connection: Any, count: int) -> list[Any]:
+    async def _replies(self, connection: Any, count: int, *, unsent: bytes = b"") -> list[Any]:
         answers: list[Any] = []
         read = connection.read_response
         try:
+            if unsent:
+                await connection.send_packed_command(unsent, check_health=False)
             for _ in range(count):
                 try:
                     answers.append(await read())
@@ -175,19 +172,16 @@ def _takes_at_once(connection: Any) -> bool:
     writer = getattr(connection, "_writer", None)
     if not CAN_SAY_AT_ONCE or not isinstance(writer, asyncio.StreamWriter) or writer.is_closing():
         return False
-    look = connection.can_read()
+    look = _is_fresh(connection)
     try:
         look.send(None)
     except StopIteration as told:
-        if told.value:
-            return False
-    except (RedisError, OSError):
-        return False
-    else:
+        fresh = told.value
+    else:  # it would have to wait
         look.close()
         return False
     socket = writer.get_extra_info("socket")
-    if socket is None:  # another event loop
+    if not fresh or socket is None:  # another event loop may have none
         return False
     poll = select.poll()
     poll.register(socket, select.POLLIN)
@@ -200,10 +194,11 @@ def _next_reply(connection: Any) -> Callable[[], Awaitable[Any]]:
     By redis-py's parser, as all that its connection does for a reply was done for the first; but
     not where the connection looks at replies itself, as Sentinel's do.
     """
-    parser = getattr(connection, "_parser", None)
-    if parser is None or type(connection).read_response is not _READ_RESPONSE:
-        return cast(Callable[[], Awaitable[Any]], connection.read_response)
-    return cast(Callable[[], Awaitable[Any]], parser.read_response)
+    reader = connection
+    if type(connection).read_response is _READ_RESPONSE:
+        reader = getattr(connection, "_parser", connection)
+    read: Callable[[], Awaitable[Any]] = reader.read_response
+    return read
 
 
 async def _is_fresh(connection: Any) -> bool:
