@@ -65,10 +65,14 @@ class _Batch(Generic[T, R]):
     def fail(self, error: Exception) -> None:
         for caller in self.callers:
             if not caller.done():
-                # One instance a caller: each raise would lengthen a shared one's traceback.
-                own = type(error)(*error.args)
-                own.__cause__ = error.__cause__
-                caller.set_exception(own)
+                caller.set_exception(_own(error))
+
+
+def _own(error: Exception) -> Exception:
+    """One instance a caller: each raise would lengthen a shared one's traceback."""
+    own = type(error)(*error.args)
+    own.__cause__ = error.__cause__
+    return own
 
 
 class Batcher(Generic[T, R]):
@@ -78,7 +82,8 @@ class Batcher(Generic[T, R]):
     than a tenth of the deadline. So many as ``share`` are worth a send of their own: the server
     works on it while this process sees to another. ``send`` may write as soon as it is called, so
     that the server works while the rest is made ready; what it returns is awaited for the answers,
-    in order, an exception for an item that failed alone. Belongs to the event loop that it is first
+    in order, an exception for an item that failed alone. ``late`` and ``full`` are what callers
+    are told instead of `DeadlinePassed` and `QueueFull`. Belongs to the event loop that it is first
     used in.
     """
 
@@ -91,6 +96,8 @@ class Batcher(Generic[T, R]):
         size: int = SIZE,
         share: int | None = None,
         waiting: int = 20_000,
+        late: Exception | None = None,
+        full: Exception | None = None,
     ) -> None:
         self._send = send
         self._tick_length = deadline / TICKS
@@ -101,6 +108,8 @@ class Batcher(Generic[T, R]):
         self._size = size
         self._share = size if share is None else share
         self._max_waiting = waiting // size
+        self._late = DeadlinePassed() if late is None else late
+        self._full = QueueFull() if full is None else full
         self._waiting: deque[_Batch[T, R]] = deque()
         self._sent: set[_Batch[T, R]] = set()
         self._launching = False
@@ -108,14 +117,14 @@ class Batcher(Generic[T, R]):
     def join(self, item: T) -> asyncio.Future[R]:
         """The answer to this item. Cancel it to leave: the batch and its neighbours are unharmed.
 
-        Raises `DeadlinePassed`, `QueueFull`, or what ``send`` raised.
+        Raises `DeadlinePassed`, `QueueFull` at once, or what ``send`` raised.
         """
         loop = asyncio.get_running_loop()
         caller: asyncio.Future[R] = loop.create_future()
         waiting, sent = self._waiting, len(self._sent)
         if not waiting or len(waiting[-1].items) >= self._size:
             if len(waiting) > self._max_waiting:
-                raise QueueFull
+                raise _own(self._full)
             waiting.append(_Batch(self._ticks))
             if self._ticker is None:
                 self._await_tick(loop, loop.time())
@@ -202,7 +211,7 @@ class Batcher(Generic[T, R]):
                     self._launch()  # the server's next work first, then that of these callers
             self._answer(batch.callers, answered)
         except asyncio.CancelledError:
-            batch.fail(DeadlinePassed())
+            batch.fail(self._late)
             raise
         except Exception as error:
             batch.fail(error)
@@ -218,7 +227,7 @@ class Batcher(Generic[T, R]):
                 caller.set_result(answer)
 
     def _expire(self, batch: _Batch[T, R]) -> None:
-        batch.fail(DeadlinePassed())
+        batch.fail(self._late)
         if batch.task:
             # Not before its first step: it would leave its place, and what it holds, to nobody.
             asyncio.get_running_loop().call_soon(batch.task.cancel)

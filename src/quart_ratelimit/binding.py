@@ -54,6 +54,7 @@ def bind(
     extension: Any,
     settings: Settings,
     *,
+    room: str,
     config: Mapping[str, Any],
     marks: Marks,
     filters: Sequence[Asked[bool]],
@@ -73,6 +74,7 @@ def bind(
     gate = Gate(
         extension,
         settings,
+        room=room,
         marks=marks,
         resolver=resolver,
         evaluator=Evaluator(extension, settings, store, standin),

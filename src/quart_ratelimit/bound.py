@@ -39,7 +39,8 @@ class Bound:
         self._marks = Marks()
         self._filters: list[Asked[bool]] = []
         self._denials: list[Asked[bool]] = []
-        #: Where each app that is limited keeps the limiter's latest binding: in its ``extensions``.
+        #: Where each app that is limited keeps the limiter's latest binding, in its ``extensions``,
+        #: and each request what is known of it, as an attribute.
         self._room = f"quart_ratelimit/{next(_numbers)}"
         self._limited_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
         self._known_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
@@ -117,6 +118,7 @@ class Bound:
         return bind(
             self,
             settings,
+            room=self._room,
             config=config,
             marks=self._marks,
             filters=self._filters,

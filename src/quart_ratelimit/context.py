@@ -51,6 +51,8 @@ class Route:
     exemption: ExemptionScope = ExemptionScope.NONE
     #: The view, if it has limits of its own.
     limited: Limited | None = None
+    #: A websocket: its functions and blocks may be called without end, so only the last is told of.
+    open_ended: bool = False
     #: It serves static files.
     static: bool = field(init=False)
     #: It is known that nothing applies before the view.
@@ -69,10 +71,6 @@ class Context:
 
     # What nearly every request leaves as it is stands in the class: one is made for each request.
 
-    #: Nothing is limited: a static file, no route, or a request filter said so.
-    free: bool = False
-    #: A websocket: its functions and blocks may be called without end, so only the last is told of.
-    open_ended: bool = False
     #: Limits after the first one that refused, which were asked as well: for response fields.
     beyond: Sequence[RequestLimit] = ()
     #: Meta limits that were looked at: those that any breach counts in, and others.
@@ -95,6 +93,8 @@ class Context:
         #: What the endpoint is called in keys: the endpoint, or what ``request_identifier`` says.
         self.identity = identity
         self.route = route
+        #: Nothing is limited: a static file, no route, or a request filter said so.
+        self.free = route.static or not identity
         self.limits: list[RequestLimit] = []
 
     @property

@@ -30,8 +30,6 @@ from .telling import Error, Teller
 #: What requests without a route are called in keys.
 UNMATCHED = "<unmatched>"
 
-_CONTEXTS = "_quart_ratelimit"
-
 _log = logging.getLogger("quart_ratelimit")
 
 
@@ -43,6 +41,7 @@ class Gate:
         extension: Any,
         settings: Settings,
         *,
+        room: str,
         marks: Marks,
         resolver: Resolver,
         evaluator: Evaluator,
@@ -52,9 +51,11 @@ class Gate:
     ) -> None:
         self._extension = extension
         self._settings = settings
+        #: The attribute by which a request bears its context.
+        self._room = room
         self._marks = marks
         self._version = marks.version
-        self._routes: dict[tuple[str, str], Route] = {}
+        self._routes: dict[tuple[str, str, type], Route] = {}
         self._resolver = resolver
         self._evaluator = evaluator
         self._fallback = fallback
@@ -68,13 +69,15 @@ class Gate:
         #: Whether a shield listens for refusals.
         self.shielded = False
 
+    def nothing_before(self) -> bool:
+        """Whether it is known that nothing applies before a view, so `before_request` is idle."""
+        return self._version_of_nothing == self._marks.version
+
     def before_request(self) -> Awaitable[None] | None:
         """Charge what binds the application and views without limits of their own.
 
         None: there is nothing to await, as nothing applies before this view.
         """
-        if self._version_of_nothing == self._marks.version:
-            return None
         if not self._views_checked:
             self.check_views()
         if self._has_nothing_before():
@@ -100,7 +103,7 @@ class Gate:
             await self._before(request, route)
 
     async def _before(self, request: Any, route: Route) -> None:
-        context = context_of(request, self._extension)
+        context = context_of(request, self._room)
         context = context or await self._begin_asking(request, route)
         if not context.free:
             await self._check(context, None)
@@ -111,7 +114,7 @@ class Gate:
         None: there is nothing to await, as nothing applies.
         """
         request = request_at_hand()
-        context = context_of(request, self._extension) or self._begin(request)
+        context: Context | None = getattr(request, self._room, None) or self._begin(request)
         if context is None:
             return self._begin_and_call(limited)
         if context.free:
@@ -120,7 +123,7 @@ class Gate:
             return self._check(context, limited)
         # It may be called several times, for different things: its functions are asked anew.
         self._resolver.hint(context.route.endpoint, limited)
-        if context.open_ended:
+        if context.route.open_ended:
             context.limits.clear()
             context.looks = ()
         return self._check(context, limited, Memo())
@@ -141,7 +144,7 @@ class Gate:
 
     def teller(self, *args: str, refuse: Callable[[Hit, Decision], Error] = refusal) -> Teller:
         """Who is to be told of decisions on limits that belong to no rule, by client and scope."""
-        context, told = known_context(self._extension), self._settings.headers_enabled
+        context, told = known_context(self._room), self._settings.headers_enabled
         return Teller(refuse, self._extension, context, args, told, self._describe)
 
     def after_request(self, response: Response) -> Awaitable[None] | None:
@@ -149,7 +152,7 @@ class Gate:
 
         None: it is done, and there is nothing to await.
         """
-        context = known_context(self._extension)
+        context: Context | None = getattr(request_at_hand(), self._room, None)
         if context is None:
             return None
         if context.reserved:
@@ -187,7 +190,7 @@ class Gate:
     async def context(self) -> Context:
         """What is known of this request; made at the first question."""
         request = request_at_hand()
-        known = context_of(request, self._extension)
+        known = context_of(request, self._room)
         if known is not None:
             return known
         if request is None:
@@ -202,28 +205,20 @@ class Gate:
         if self._identifier is not None or self._filters or request is None:
             return None
         route = self._route(request)
-        endpoint = route.endpoint
-        return self._noted(request, Context(endpoint, route)) if endpoint else None
+        if not route.endpoint:
+            return None
+        context = Context(route.endpoint, route)
+        setattr(request, self._room, context)
+        return context
 
     async def _begin_asking(self, request: Any, route: Route) -> Context:
         identity = route.endpoint
         if self._identifier is not None or not identity:
             identity = await self._identity(request.endpoint)
-        context = self._noted(request, Context(identity, route))
+        context = Context(identity, route)
+        setattr(request, self._room, context)
         for function in self._filters:
             context.free = context.free or bool(await ask(function))
-        return context
-
-    def _noted(self, request: Any, context: Context) -> Context:
-        contexts = getattr(request, _CONTEXTS, None)
-        if contexts is None:  # `vars` would make a dictionary of the request, and it slower
-            contexts = {}
-            setattr(request, _CONTEXTS, contexts)
-        contexts[self._extension] = context
-        if isinstance(request, Websocket):
-            context.open_ended = True
-        if not context.identity or context.route.static:
-            context.free = True
         return context
 
     def _route(self, request: Any) -> Route:
@@ -231,17 +226,18 @@ class Gate:
         if self._version != self._marks.version:
             self._version = self._marks.version
             self._routes.clear()
-        endpoint, method = request.endpoint, request.method
-        route = self._routes.get((endpoint, method))
+        endpoint, method, kind = request.endpoint, request.method, type(request)
+        route = self._routes.get((endpoint, method, kind))
         if route is not None:
             return route
         view = current_app.view_functions.get(endpoint)
         path = blueprint_path(current_app, request.blueprint)
         exemption = self._resolver.exemption(view, path)
         limited = limited_by(self._extension, view)
-        route = Route(endpoint or "", method, view, path, exemption, limited)
+        open_ended = isinstance(request, Websocket)
+        route = Route(endpoint or "", method, view, path, exemption, limited, open_ended)
         if view is not None:  # only a route bounds what methods there are
-            self._routes[endpoint, method] = route
+            self._routes[endpoint, method, kind] = route
         return route
 
     def check_views(self) -> None:
@@ -347,15 +343,15 @@ class Gate:
             scope[REFUSED] = Refused(hits, fields)
 
 
-def known_context(extension: Any) -> Context | None:
-    """What this limiter knows of the current request; None if it was not asked yet."""
-    return context_of(request_at_hand(), extension)
+def known_context(room: str) -> Context | None:
+    """What a limiter knows of the current request; None if it was not asked yet."""
+    return context_of(request_at_hand(), room)
 
 
-def context_of(request: Any, extension: Any) -> Context | None:
-    """What this limiter knows of a request; None if it was not asked yet, or there is none."""
-    contexts: dict[Any, Context] | None = getattr(request, _CONTEXTS, None)
-    return contexts.get(extension) if contexts else None
+def context_of(request: Any, room: str) -> Context | None:
+    """What a limiter knows of a request; None if it was not asked yet, or there is none."""
+    known: Context | None = getattr(request, room, None)
+    return known
 
 
 def blueprint_path(app: Quart, name: str | None) -> list[Any]:

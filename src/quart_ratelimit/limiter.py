@@ -337,13 +337,13 @@ class Limiter(Charging):
     @property
     def current_limit(self) -> RequestLimit | None:
         """The limit of this request to tell its client of; None before any was evaluated."""
-        context = known_context(self)
+        context = known_context(self._room)
         return None if context is None else context.current_limit
 
     @property
     def current_limits(self) -> list[RequestLimit]:
         """All limits of this request, in the order in which they were evaluated."""
-        context = known_context(self)
+        context = known_context(self._room)
         return list(context.limits) if context else []
 
     async def identify_request(self) -> str:
@@ -361,7 +361,7 @@ class Limiter(Charging):
 
         async def before_request() -> None:
             binding: Binding = extensions[room]
-            if self.is_on(binding):
+            if not binding.gate.nothing_before() and self.is_on(binding):
                 checking = binding.gate.before_request()
                 if checking is not None:
                     await checking
@@ -396,10 +396,11 @@ class Limiter(Charging):
 
     def _call(self, limited: Limited) -> Awaitable[None] | None:
         """Charge what binds a function that is called, or a block that is entered; or None."""
-        binding = self._binding()
+        app = app_at_hand()
+        binding: Binding | None = None if app is None else app.extensions.get(self._room)
         if binding is not None:
             return binding.gate.call(limited) if self.is_on(binding) else None
-        if self.enabled and app_at_hand() not in self._known_apps and not self._warned:
+        if self.enabled and app not in self._known_apps and not self._warned:
             self._warned = True
             self.logger.warning(
                 "%s is not limited: call limiter.init_app(app) to bind its Limiter", limited.name

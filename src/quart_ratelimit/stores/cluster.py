@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterError, NoScriptError
 
-from ..batch import Batcher, DeadlinePassed, QueueFull, within
+from ..batch import Batcher, DeadlinePassed, within
 from ..errors import ConfigurationError, StoreOverloaded, StoreTimeout
 from ..quotas import Decision, Hit
 from ..signals import batch_sent
@@ -87,7 +87,7 @@ class ClusterStore:
         now = link.clock.now_ms()
         slots = [self._slot(hit, now) for hit in hits]
         if len(set(slots)) == 1:
-            return await self._join(link, slots[0], hits)
+            return await link.join(slots[0], hits)
         return await self._hit_apart(link, slots, hits)
 
     async def reset(self, hits: Sequence[Hit]) -> int:
@@ -122,7 +122,7 @@ class ClusterStore:
         for slot in dict.fromkeys(slots):
             places = [place for place, own in enumerate(slots) if own == slot]
             asked = [hits[place]._replace(cost=0) if refused else hits[place] for place in places]
-            answers = await self._join(link, slot, asked)
+            answers = await link.join(slot, asked)
             decisions.update(zip(places, answers, strict=True))
             if not refused and not all(answers):
                 refused = True
@@ -146,21 +146,13 @@ class ClusterStore:
         for place in places:
             if hits[place].cost > 0:
                 back = hits[place]._replace(cost=-hits[place].cost, at_ms=decisions[place].at_ms)
-                (decisions[place],) = await self._join(link, slots[place], [back])
-
-    async def _join(self, link: _Link, slot: int, hits: Sequence[Hit]) -> list[Decision]:
-        try:
-            return await link.join(slot, hits)
-        except DeadlinePassed as error:
-            raise StoreTimeout(f"the cluster did not answer within {self._deadline} s") from error
-        except QueueFull as error:
-            raise StoreOverloaded("too many hits wait for the cluster already") from error
+                (decisions[place],) = await link.join(slots[place], [back])
 
     async def _within(self, deadline: float, call: Awaitable[T]) -> T:
         try:
             return await within(deadline, call)
         except DeadlinePassed as error:
-            raise StoreTimeout(f"the cluster did not answer within {deadline} s") from error
+            raise _late(deadline) from error
         except Exception as error:
             raise store_error(error) from error
 
@@ -198,7 +190,13 @@ class _Link:
         """Decide in the slot's next batch: a node that hangs holds up its own slots alone."""
         batcher = self._batchers.get(slot)
         if batcher is None:
-            batcher = Batcher(self._send, deadline=self._deadline, in_flight=1)
+            batcher = Batcher(
+                self._send,
+                deadline=self._deadline,
+                in_flight=1,
+                late=_late(self._deadline),
+                full=StoreOverloaded("too many hits wait for the cluster already"),
+            )
             self._batchers[slot] = batcher
         try:
             return await batcher.join(hits)
@@ -274,6 +272,10 @@ class _Link:
             # redis-py 5 has no method for it.
             release = target.release if hasattr(target, "release") else target._free.append
             release(connection)
+
+
+def _late(deadline: float) -> StoreTimeout:
+    return StoreTimeout(f"the cluster did not answer within {deadline} s")
 
 
 def _with_wary_connections(client: RedisCluster) -> RedisCluster:

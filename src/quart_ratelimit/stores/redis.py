@@ -26,7 +26,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from ..batch import Batcher, DeadlinePassed, QueueFull, within
+from ..batch import Batcher, DeadlinePassed, within
 from ..errors import (
     ConfigurationError,
     StoreError,
@@ -69,7 +69,6 @@ SCAN_COUNT = 500
 #: Requests that are worth a run of the script: its start then costs each a tenth of its decision.
 SHARE = 32
 
-_Batcher = Batcher[Sequence[Hit], list[Decision]]
 _Answers = Sequence[list[Decision] | Exception]
 _Ask = Callable[[list[Sequence[Hit]]], Awaitable[_Answers]]
 
@@ -133,14 +132,9 @@ class RedisStore:
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """Carry out all hits or none, in the batch that goes out next; see `Store.hit`."""
-        try:
-            link = self._linked()
-            counted = link.counts and is_counted(hits)
-            return await (link.counters if counted else link.scripts).join(hits)
-        except DeadlinePassed as error:
-            raise StoreTimeout(f"Redis did not answer within {self._deadline} s") from error
-        except QueueFull as error:
-            raise StoreOverloaded("too many hits wait for Redis already") from error
+        link = self._linked()
+        counted = link.counts and is_counted(hits)
+        return await (link.counters if counted else link.scripts).join(hits)
 
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
@@ -190,7 +184,7 @@ class RedisStore:
         try:
             return await within(deadline, call)
         except DeadlinePassed as error:
-            raise StoreTimeout(f"Redis did not answer within {deadline} s") from error
+            raise _late(deadline) from error
         except Exception as error:
             raise store_error(error) from error
 
@@ -205,12 +199,15 @@ class _Link:
         self.wire = wire.Wire(client.connection_pool)
         self.clock = ServerClock()
         beside = max(1, in_flight // 2)
-        self.counters: _Batcher = Batcher(
-            partial(self._answers, self._count), deadline=deadline, in_flight=beside
-        )
-        self.scripts: _Batcher = Batcher(
-            partial(self._answers, self._decide),
+        batcher = partial(
+            Batcher[Sequence[Hit], list[Decision]],
             deadline=deadline,
+            late=_late(deadline),
+            full=StoreOverloaded("too many hits wait for Redis already"),
+        )
+        self.counters = batcher(partial(self._answers, self._count), in_flight=beside)
+        self.scripts = batcher(
+            partial(self._answers, self._decide),
             in_flight=max(1, in_flight - beside),
             share=SHARE,
         )
@@ -358,6 +355,10 @@ class _Link:
         answers = batch.read(reply)
         self.clock.set(batch.at_ms)
         return answers
+
+
+def _late(deadline: float) -> StoreTimeout:
+    return StoreTimeout(f"Redis did not answer within {deadline} s")
 
 
 @lru_cache(maxsize=1024)
