@@ -55,7 +55,7 @@ def client_address(
 
     def address() -> str:
         nonlocal warned, looks
-        connection = known_connection()
+        connection = request_at_hand() or known_connection()
         if trusting:
             who = client_by(proxies, connection)
         else:

@@ -21,7 +21,7 @@ from .limits import Asked
 from .marks import Limited, Marks, check_order, limited_by
 from .problems import describe, wants_problem
 from .quotas import Decision, Hit
-from .resolve import Resolver
+from .resolve import Resolver, Rules
 from .runtime import RequestLimit
 from .settings import Settings, check_limit
 from .shield import REFUSED, Refused
@@ -276,33 +276,44 @@ class Gate:
             return UNMATCHED
         return identity
 
-    async def _check(
+    def _check(
         self, context: Context, limited: Limited | None, memo: Memo | None = None
-    ) -> None:
+    ) -> Awaitable[None]:
         """Charge what applies to a limited function that is called; None: before the view.
 
         ``memo`` instead of the request's.
         """
+        rules = self._resolver.known(context, limited)
+        if rules is not None and rules.lone is not None:
+            return self._evaluator.check_lone(context, rules, rules.lone, self._failed, memo)
+        return self._check_rules(context, limited, rules, memo)
+
+    async def _check_rules(
+        self, context: Context, limited: Limited | None, rules: Rules | None, memo: Memo | None
+    ) -> None:
         try:
-            rules = self._resolver.known(context, limited)
             if rules is None:
                 rules = await self._resolver.find(context, limited, memo or context.memo)
-            try:
-                await self._evaluator.check(context, rules, memo)
-            except RateLimitExceeded:
-                # Meta limits count each refusal, so each must come by here.
-                if self.shielded and rules.fields is not None and not context.general_looks:
-                    self._note_refused(context.asked, rules.fields)
-                raise
-            except StoreError:
-                if not self._settings.in_memory_fallback:
-                    raise
-                if not context.with_fallback:
-                    context.with_fallback = True
-                    instead = await self._resolver.for_fallback(context)
-                    await self._fallback.check(context, instead, context.memo)
-        except (RateLimitExceeded, LimiterUnavailable) as error:
-            self._describe(error, context.limits, context.beyond)
+            await self._evaluator.check(context, rules, memo)
+        except Exception as error:
+            await self._failed(context, rules, error)
+
+    async def _failed(self, context: Context, rules: Rules | None, error: Exception) -> None:
+        """Raise what the request ends with, if it may not go on.
+
+        ``rules`` is None if it is not known what applies.
+        """
+        away = isinstance(error, StoreError) and rules is not None
+        try:
+            if away and self._settings.in_memory_fallback:
+                return await self._fall_back(context)
+            # Meta limits count each refusal, so each must come by here.
+            fields = None if rules is None or context.general_looks else rules.fields
+            if self.shielded and fields is not None and isinstance(error, RateLimitExceeded):
+                self._note_refused(context.asked, fields)
+            raise error
+        except (RateLimitExceeded, LimiterUnavailable) as refusal:
+            self._describe(refusal, context.limits, context.beyond)
             raise
         except HTTPException:
             raise
@@ -310,6 +321,13 @@ class Gate:
             if not self._settings.swallow_errors:
                 raise
             _log.exception("Failed to rate limit. Swallowing error")
+
+    async def _fall_back(self, context: Context) -> None:
+        """Charge what replaces all limits while the store is away, once a request."""
+        if not context.with_fallback:
+            context.with_fallback = True
+            instead = await self._resolver.for_fallback(context)
+            await self._fallback.check(context, instead, context.memo)
 
     def _describe(
         self, error: Error, limits: Sequence[RequestLimit], beyond: Sequence[RequestLimit] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError, StoreError, StoreOverloaded
@@ -99,6 +99,11 @@ class GuardedStore:
         self._local = MemoryStore() if local is None else local  # an empty store is false
         self._breaker = Breaker() if breaker is None else breaker
         self._recall = Recall()
+        #: Asks the store, without a coroutine of its own where the store can do so.
+        self._ask: Callable[[Sequence[Hit]], Awaitable[list[Decision]]]
+        self._ask = getattr(store, "join", store.hit)
+        #: Told of each request that the store refused.
+        self.on_refusal: Callable[[Sequence[Hit], list[Decision]], None] | None = None
 
     async def start(self) -> None:
         """Start the store; a store that is away is logged and does not stop the app."""
@@ -116,7 +121,7 @@ class GuardedStore:
         """The store's decisions, or the policies'. Raises `StoreError` under "raise" alone."""
         breaker = self._breaker
         if not breaker.failures or breaker.allows():
-            ask = self._timed if store_asked.receivers else self._store.hit
+            ask = self._timed if store_asked.receivers else self._ask
             try:
                 decisions = await ask(hits)
             except StoreOverloaded:
@@ -127,6 +132,10 @@ class GuardedStore:
                 if breaker.failures:
                     self._note_success()
                 self._recall.note(hits, decisions)
+                for decision in decisions:
+                    if not decision.allowed and self.on_refusal is not None:
+                        self.on_refusal(hits, decisions)
+                        break
                 return decisions
         return await self._stand_in(hits)
 

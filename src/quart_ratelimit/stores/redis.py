@@ -132,9 +132,13 @@ class RedisStore:
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """Carry out all hits or none, in the batch that goes out next; see `Store.hit`."""
+        return await self.join(hits)
+
+    def join(self, hits: Sequence[Hit]) -> asyncio.Future[list[Decision]]:
+        """As `hit`, but they are in the batch as soon as this is called."""
         link = self._linked()
         counted = link.counts and is_counted(hits)
-        return await (link.counters if counted else link.scripts).join(hits)
+        return (link.counters if counted else link.scripts).join(hits)
 
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""

@@ -5,8 +5,8 @@ A store around a store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple
 
 from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError
@@ -65,6 +65,10 @@ class RememberingStore:
         # Two generations, so that old refusals are forgotten at no cost.
         self._young: dict[_Name, _Refusal] = {}
         self._old: dict[_Name, _Refusal] = {}
+        #: Whether the store tells of its refusals itself, so that nothing waits here to see them.
+        self._is_told = hasattr(store, "on_refusal")
+        if self._is_told:
+            store.on_refusal = self._remember  # type: ignore[attr-defined]
 
     async def start(self) -> None:
         """Start the store."""
@@ -74,8 +78,12 @@ class RememberingStore:
         """Close the store."""
         await self._store.aclose()
 
-    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+    def hit(self, hits: Sequence[Hit]) -> Coroutine[Any, Any, list[Decision]]:
         """The store's decisions, or the refusal that it gave a moment ago (by "memory")."""
+        ask = self._store.hit if self._is_told and self._known(hits) is None else self._hit
+        return ask(hits)
+
+    async def _hit(self, hits: Sequence[Hit]) -> list[Decision]:
         known = self._known(hits)
         if known is not None:
             now = self._now_ms()
