@@ -21,6 +21,7 @@ from .limiter import EXTENSION, Limiter
 from .marks import Own, check_function, note_own, note_wrapped
 from .mistakes import check_asked, check_called
 from .quotas import Decision, Hit, Quota
+from .settings import Settings
 from .signals import limit_decided, tell_decided
 from .strategies import read_limit
 
@@ -72,36 +73,35 @@ def rate_limit(
         def refused(hit: Hit, decision: Decision) -> RateLimitExceeded | LimiterUnavailable:
             return _refusal(SnippetLimit(hit.quota, scope, message), decision)
 
-        async def check() -> None:
-            limiter, binding = _at_hand(view)
-            if binding is None or not limiter.is_on(binding):
-                return
-            settings = binding.settings
-            key_func = key or settings.key_func
-            who = client_text(await ask(key_func))
+        def hits_of(settings: Settings, who: str) -> list[Hit]:
             bucket = settings.keys.join(*((who,) if scope is None else (scope, who)))
             quotas = quotas_of.get(settings.strategy)
             if quotas is None:
                 quotas = read_limit(limit, requests, duration, settings.strategy)
                 quotas_of[settings.strategy] = quotas
-            hits = [Hit(quota, bucket) for quota in quotas]
-            tells = settings.headers_enabled
-            if tells:
-                await binding.gate.know_request()
-            decisions = await binding.store.hit(hits)
-            if limit_decided.receivers:
-                tell_decided(limiter, hits, decisions, [scope or NAME] * len(hits))
-            for decision in decisions:
-                tells = tells or not decision.allowed
-            if tells:
-                error = binding.gate.teller(who, scope or NAME, refuse=refused)(hits, decisions)
-                if error is not None:
-                    binding.gate.note_refused(hits, key_func)
-                    raise error
+            return [Hit(quota, bucket) for quota in quotas]
 
         @functools.wraps(view)
         async def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
-            await check()
+            limiter, binding = _at_hand(view)
+            if binding is not None and limiter.is_on(binding):
+                settings, gate = binding.settings, binding.gate
+                key_func = key or settings.key_func
+                who = client_text(await ask(key_func))
+                hits = hits_of(settings, who)
+                tells = settings.headers_enabled
+                if tells:
+                    await gate.know_request()
+                decisions = await binding.store.hit(hits)
+                if limit_decided.receivers:
+                    tell_decided(limiter, hits, decisions, [scope or NAME] * len(hits))
+                for decision in decisions:
+                    tells = tells or not decision.allowed
+                if tells:
+                    error = gate.teller(who, scope or NAME, refuse=refused)(hits, decisions)
+                    if error is not None:
+                        gate.note_refused(hits, key_func)
+                        raise error
             if is_async:
                 return await cast(Any, view(*args, **kwargs))
             return await current_app.ensure_async(view)(*args, **kwargs)

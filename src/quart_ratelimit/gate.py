@@ -16,7 +16,7 @@ from .current import request_at_hand
 from .errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from .evaluate import Evaluator, refusal
 from .fields import seconds_until_more
-from .headers import at_least, field_names, write
+from .headers import add, at_least, field_names, write
 from .limits import Asked
 from .marks import Limited, Marks, check_order, limited_by
 from .problems import describe, wants_problem
@@ -177,8 +177,7 @@ class Gate:
             write(response.headers, current, self._names, settings.retry_after)
         if settings.draft is not None:
             limits = context.told
-            for name, value in settings.draft(limits, current, settings.pseudonym):
-                response.headers.add(name, value)
+            add(response.headers, settings.draft(limits, current, settings.pseudonym))
             if current.breached and response.status_code in (429, 503):
                 waits = [seconds_until_more(told) for told in limits if told.breached]
                 wait = max((wait for wait in waits if wait is not None), default=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from werkzeug.datastructures import Headers
@@ -56,9 +56,7 @@ def write(headers: Headers, limit: RequestLimit, names: FieldNames, style: str |
 
     Two limiters on one app add theirs both.
     """
-    # `Headers.add` looks for a line break in each number, which is most of its time.
-    lines: list[tuple[str, str]] | None = getattr(headers, "_list", None)
-    there = _retry_after(headers if lines is None else lines)
+    there = _retry_after(getattr(headers, "_list", headers))
     reset_ms, remaining = limit.window_ms()
     now_ms = wall_ms()
     reset_s, reset_part = divmod(reset_ms, 1000)
@@ -82,6 +80,13 @@ def write(headers: Headers, limit: RequestLimit, names: FieldNames, style: str |
         fields.append((wait_name, value))
     else:
         headers.set(wait_name, value)
+    add(headers, fields)
+
+
+def add(headers: Headers, fields: Sequence[tuple[str, str]]) -> None:
+    """Add fields whose values are known to hold no line break."""
+    # `Headers.add` looks for one in each, which is most of its time.
+    lines: list[tuple[str, str]] | None = getattr(headers, "_list", None)
     if lines is not None:
         lines += fields
         return

@@ -40,7 +40,7 @@ from .names import Names
 #: Seconds: a store answers in a millisecond or is given up after its deadline.
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 #: Requests in one batch.
-SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 512)
+SIZES = (1, 2, 5, 10, 20, 50, 100)
 
 
 class PrometheusMetrics:
