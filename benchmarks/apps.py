@@ -1,11 +1,13 @@
 """The apps that `benchmarks.serving` serves: one route each, limited in one way or another.
 
-``python -m benchmarks.apps CASE PORT REDIS_URL`` serves one. A case is a function of a Redis URL.
+``python -m benchmarks.apps CASE PORT REDIS_URL [SERVER]`` serves one. A case is a function of a
+Redis URL.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -73,6 +75,18 @@ def with_fields(_: str) -> Any:
         response.headers.add("X-RateLimit-Reset", "1800000000")
         response.headers.add("Retry-After", str(PERIOD))
         return response
+
+    return app
+
+
+def frozen(_: str) -> Any:
+    """No limiter, and what was made until the start is no more looked at by the collector."""
+    app = quart_app()
+
+    @app.before_serving
+    async def freeze() -> None:
+        gc.collect()
+        gc.freeze()
 
     return app
 
@@ -168,15 +182,18 @@ class Case:
     refuses: bool = False
 
 
+FIELDS = "no limiter, four fields by hand"
 PLAIN = "ours, fixed window"
 HEADERS = "ours, fixed window, headers on"
 CLOCK = "ours, @rate_limit"
 REFUSING = "ours, refusing"
 CLOCK_REFUSING = "ours, @rate_limit, refusing"
 SHIELD = "ours, refusing, shield"
+BARE = "a bare ASGI app that answers 429"
 CASES: dict[str, Case] = {
     "no limiter": Case(lambda _: quart_app()),
-    "no limiter, four fields by hand": Case(with_fields),
+    "no limiter, gc.freeze() at start": Case(frozen),
+    FIELDS: Case(with_fields),
     CLOCK: Case(by_the_clock(MUCH)),
     PLAIN: Case(ours()),
     HEADERS: Case(ours(headers_enabled=True)),
@@ -198,17 +215,25 @@ CASES: dict[str, Case] = {
     CLOCK_REFUSING: Case(by_the_clock(LITTLE), refuses=True),
     SHIELD: Case(shielded, refuses=True),
     "quart-rate-limiter, refusing": Case(quart_rate_limiter(LITTLE), refuses=True),
-    "a bare ASGI app that answers 429": Case(lambda _: bare, refuses=True),
+    BARE: Case(lambda _: bare, refuses=True),
 }
 
 
-def main(case: str, port: int, redis_url: str) -> None:
-    """Serve one case until terminated."""
+def main(case: str, port: int, redis_url: str, server: str = "hypercorn") -> None:
+    """Serve one case until terminated, by Hypercorn or by Uvicorn with httptools."""
+    app = CASES[case].make(redis_url)
+    if server == "uvicorn":
+        import uvicorn
+
+        uvicorn.run(
+            app, port=port, loop="asyncio", http="httptools", access_log=False, log_level="error"
+        )
+        return
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.accesslog = None
-    asyncio.run(serve(CASES[case].make(redis_url), config))
+    asyncio.run(serve(app, config))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

@@ -1,11 +1,12 @@
 """HTTP, ours beside its peers: ``python -m benchmarks.serving [--quick] [--write]``.
 
-Hypercorn with one worker serves each case in a process of its own, on one redis-server; ``wrk``
-drives it over 64 connections, or without ``wrk`` `load` in a process apart. Each round starts
-each process anew: by the places that it is given in memory alone, one process is 10 us a request
-dearer than another. Each case is compared with the route without a limiter right before it and
-right after it: a machine that others use is slower in one minute than in the next. CPU a request is
-the process's own, by /proc. A new case is one more entry in `apps`.
+Hypercorn with one worker serves each case in a process of its own, on one redis-server; ``--server
+uvicorn`` has Uvicorn with httptools serve a few of them. ``wrk`` drives it over 64 connections, or
+without ``wrk`` `load` in a process apart. Each round starts each process anew: by the places that
+it is given in memory alone, one process is 10 us a request dearer than another. Each case is
+compared with the route without a limiter right before it and right after it: a machine that others
+use is slower in one minute than in the next. CPU a request is the process's own, by /proc. A new
+case is one more entry in `apps`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from . import apps, load, measure
 
 #: The routes without a limiter, that the others are compared with.
 BASE = "no limiter"
-BARE = "a bare ASGI app that answers 429"
+#: Those that another server serves.
+FEW = (BASE, apps.FIELDS, apps.PLAIN, apps.HEADERS, apps.REFUSING, apps.SHIELD, apps.BARE)
 #: Cases of one client's flood, whose commands are looked at one by one.
 FLOODS = (apps.CLOCK_REFUSING, apps.REFUSING, apps.SHIELD)
 #: Commands of those that ask Redis how many it has carried out.
@@ -72,11 +74,11 @@ Served = tuple[int, int]
 
 
 @contextmanager
-def serving(case: str, redis_url: str) -> Iterator[Served]:
-    """Serve a case; its port and its process."""
+def serving(case: str, redis_url: str, by: str) -> Iterator[Served]:
+    """Serve a case by that server; its port and its process."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.apps", case, str(port), redis_url],
+        [sys.executable, "-m", "benchmarks.apps", case, str(port), redis_url, by],
         cwd=measure.DOCS.parent,
     )
     try:
@@ -115,18 +117,18 @@ def drive(port: int, seconds: float, connections: int) -> tuple[int, float, int]
     return int(count[1]), elapsed, int(other[1]) if other else 0
 
 
-def run(cases: list[str], rounds: int, seconds: float, connections: int) -> Results:
-    """All cases, in so many rounds."""
+def run(cases: list[str], rounds: int, seconds: float, connections: int, by: str) -> Results:
+    """All cases, in so many rounds, served by that server."""
     results: Results = defaultdict(list)
     with ExitStack() as stack:
         server = RedisServer()
         stack.callback(server.stop)
         shuffled = measure.shuffled_rounds(cases, rounds)
         for number, in_round in groupby(shuffled, key=itemgetter(0)):
-            with serving(BASE, server.url) as beside:
+            with serving(BASE, server.url, by) as beside:
                 drive(beside[0], 1, connections)  # warm
                 for _, case in in_round:
-                    with serving(case, server.url) as served:
+                    with serving(case, server.url, by) as served:
                         drive(served[0], 1, connections)
                         time.sleep(0.3)  # what is left under way comes to its end
                         found = sample(case, server, served, beside, seconds, connections)
@@ -230,6 +232,8 @@ def targets(results: Results) -> str:
     """What was aimed at, and whether it is reached."""
     rows = []
     for case in (apps.HEADERS, apps.PLAIN, apps.CLOCK):
+        if case not in results:
+            continue
         more = [one.more for one in results[case]]
         rows.append(measure.verdict(f"{case}: ≤ 25 µs more CPU", more, lambda x: x <= 25))
         share = [one.more / one.base_cpu for one in results[case]]
@@ -242,10 +246,10 @@ def targets(results: Results) -> str:
         rows.append(measure.verdict(f"{case}: ≥ 0.9 of the throughput", part, lambda x: x >= 0.9))
     shield = [one.part for one in results[apps.SHIELD]]
     rows.append(measure.verdict(f"shield / {BASE}: ≥ 2", shield, lambda x: x >= 2))
-    both = zip(results[apps.SHIELD], results[BARE], strict=True)
+    both = zip(results[apps.SHIELD], results[apps.BARE], strict=True)
     bare = [one.part / other.part for one, other in both]
-    rows.append(measure.verdict(f"shield / {BARE}: ≥ 0.8", bare, lambda x: x >= 0.8))
-    for case in FLOODS:
+    rows.append(measure.verdict(f"shield / {apps.BARE}: ≥ 0.8", bare, lambda x: x >= 0.8))
+    for case in [case for case in FLOODS if case in results]:
         asked = [one.sent for one in results[case]]
         rows.append(measure.verdict(f"{case}: Redis is sent ≤ 2/s", asked, lambda x: x <= 2))
     return measure.table(["target", "measured", "reached"], rows)
@@ -259,14 +263,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--only", default="", help="cases with this in their name")
+    parser.add_argument("--server", choices=("hypercorn", "uvicorn"), default="hypercorn")
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.seconds = 3, 1
-    cases = [case for case in apps.CASES if options.only in case or case == BASE]
-    results = run(cases, options.rounds, options.seconds, options.connections)
+    by = options.server
+    known = apps.CASES if by == "hypercorn" else FEW
+    cases = [case for case in known if options.only in case or case == BASE]
+    results = run(cases, options.rounds, options.seconds, options.connections, by)
+    also = () if by == "hypercorn" else ("uvicorn", "httptools")
     parts = [
         f"Medians of {options.rounds} rounds of {options.seconds:g} s (least–most), "
-        f"{options.connections} connections. {measure.versions()}.",
+        f"{options.connections} connections. {measure.versions((*measure.PACKAGES, *also))}.",
         figures(results),
     ]
     if not options.only:
@@ -276,7 +284,8 @@ def main() -> None:
     if options.write:
         if options.only:
             parser.error("--write needs all cases")
-        measure.write_between("performance.md", "serving", text)
+        mark = "serving" if by == "hypercorn" else f"serving by {by}"
+        measure.write_between("performance.md", mark, text)
 
 
 if __name__ == "__main__":
