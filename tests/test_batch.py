@@ -1,10 +1,11 @@
 """The batcher alone: who goes with whom, who waits, and what one caller's fate is to the others."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import pytest
 
+from quart_ratelimit import batch
 from quart_ratelimit.batch import Batcher, DeadlinePassed, QueueFull, within
 
 
@@ -285,3 +286,74 @@ async def test_a_call_within_its_deadline_gives_its_result_or_its_error() -> Non
         await within(1, fail())
     with pytest.raises(DeadlinePassed):
         await within(0.01, asyncio.Event().wait())
+
+
+class Busy:
+    """Keeps the event loop at work for so many turns; each time ``then`` is called."""
+
+    def __init__(self, turns: int, then: Callable[[int], None]) -> None:
+        self.turns, self._then = turns, then
+        asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self.turns -= 1
+        self._then(self.turns)
+        if self.turns:
+            asyncio.get_running_loop().call_soon(self._turn)
+
+
+async def test_a_few_wait_while_the_loop_has_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "WINDOW", 5)
+    wire = Wire()
+    b = batcher(wire, deadline=100)
+    callers: list[asyncio.Future[int]] = []
+    Busy(10, lambda left: callers.append(b.join(left)))
+    while len(callers) < 10:  # noqa: ASYNC110  # a turn of the loop, not a pause
+        await asyncio.sleep(0)
+    await asyncio.gather(*callers)
+    assert wire.sent == [[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]]
+
+
+async def test_they_wait_no_longer_than_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, now = asyncio.get_running_loop(), [1000.0]
+    monkeypatch.setattr(loop, "time", lambda: now[0])
+    wire = Wire()
+    b = batcher(wire)
+    first: list[asyncio.Future[int]] = []
+    sent_after: list[float] = []
+
+    def turn(left: int) -> None:
+        if not first:
+            first.append(b.join(1))
+        now[0] += 0.0005
+        if wire.sent and not sent_after:
+            sent_after.append(now[0] - 1000)
+
+    busy = Busy(100, turn)
+    while busy.turns:  # noqa: ASYNC110  # a turn of the loop, not a pause
+        await asyncio.sleep(0)
+    assert await first[0] == 2
+    assert 0.002 <= sent_after[0] < 0.004
+
+
+async def test_a_share_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "WINDOW", 5)
+    wire = Wire()
+    b = batcher(wire, deadline=100, share=4)
+    callers: list[asyncio.Future[int]] = []
+    busy = Busy(50, lambda left: callers.append(b.join(left)) if len(callers) < 4 else None)
+    await wire.has_sent(1)
+    assert busy.turns > 40
+    assert wire.sent == [[49, 48, 47, 46]]
+    await asyncio.gather(*callers)
+
+
+async def test_batchers_do_not_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "WINDOW", 5)
+    wires = [Wire() for _ in range(3)]
+    batchers = [batcher(wire, deadline=100) for wire in wires]
+    let_others_come()
+    callers = [b.join(1) for b in batchers]
+    # At once; for one another they would wait until the window has passed.
+    assert await asyncio.wait_for(asyncio.gather(*callers), 4) == [2, 2, 2]
+    assert [wire.sent for wire in wires] == [[[1]]] * 3

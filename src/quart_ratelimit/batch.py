@@ -1,11 +1,13 @@
 """Gathers what arrives while a send is under way into the next send. Knows not what it sends.
 
-No window to wait for: a lone caller goes at once (as in Bucket4j's ``AsyncBatchHelper``, rueidis).
+A lone caller goes at once (as in Bucket4j's ``AsyncBatchHelper``, rueidis): no time passes in which
+nothing else is done.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from operator import methodcaller
@@ -25,6 +27,10 @@ OVERTAKES = 2
 #: caches by the time that they are answered.
 SIZE = 128
 
+#: Seconds that a few items may wait for more to come along while the event loop has other work at
+#: hand: it goes on meanwhile, and a send costs it as much as ten items do.
+WINDOW = 0.002
+
 #: Whether a caller was cancelled.
 _has_left = methodcaller("done")
 
@@ -35,6 +41,15 @@ class DeadlinePassed(Exception):
 
 class QueueFull(Exception):
     """Too many wait already; nothing was sent."""
+
+
+class _Patient(threading.local):
+    """How many batchers of this thread's event loop let other work go first."""
+
+    count = 0
+
+
+_patient = _Patient()
 
 
 class _Batch(Generic[T, R]):
@@ -113,6 +128,8 @@ class Batcher(Generic[T, R]):
         self._waiting: deque[_Batch[T, R]] = deque()
         self._sent: set[_Batch[T, R]] = set()
         self._launching = False
+        self._launch_by = 0.0
+        self._window = min(WINDOW, self._tick_length)
 
     def join(self, item: T) -> asyncio.Future[R]:
         """The answer to this item. Cancel it to leave: the batch and its neighbours are unharmed.
@@ -131,16 +148,8 @@ class Batcher(Generic[T, R]):
         batch = waiting[-1]
         batch.items.append(item)
         batch.callers.append(caller)
-        if not self._launching and (
-            not sent or (len(batch.items) == self._share and sent < self._in_flight)
-        ):
-            # All that arrives in this turn of the loop goes along; asyncio's own loop can be asked
-            # whether more is to come.
-            if getattr(loop, "_ready", True):
-                self._launching = True
-                loop.call_soon(self._launch)
-            else:
-                self._launch()
+        if not sent or (len(batch.items) == self._share and sent < self._in_flight):
+            self._launch_soon(loop)
         return caller
 
     @property
@@ -155,6 +164,38 @@ class Batcher(Generic[T, R]):
             if tasks:
                 await asyncio.wait(tasks)
             await asyncio.sleep(0)
+
+    def _launch_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Launch when nothing else is to run, or there is a share, or the window has passed.
+
+        asyncio's own loop can be asked whether more is to run; behind others all that arrives in
+        this turn goes along.
+        """
+        if not getattr(loop, "_ready", True):
+            self._launch()
+        elif not self._launching:
+            self._launching = True
+            self._launch_by = loop.time() + self._window
+            _patient.count += 1
+            loop.call_soon(self._launch_when_idle, loop)
+
+    def _launch_when_idle(self, loop: asyncio.AbstractEventLoop) -> None:
+        # All who are patient are to run, too: for one another they would wait in vain.
+        is_busy = len(getattr(loop, "_ready", ())) >= _patient.count
+        if is_busy and self._launching and self._has_few() and loop.time() < self._launch_by:
+            loop.call_soon(self._launch_when_idle, loop)
+            return
+        _patient.count -= 1
+        if self._launching:
+            self._launch()
+
+    def _has_few(self) -> bool:
+        """Whether less than a share waits, and nothing is under way."""
+        return (
+            not self._sent
+            and len(self._waiting) == 1
+            and (len(self._waiting[0].items) < self._share)
+        )
 
     def _launch(self) -> None:
         """Send what waits, in as many shares as may be; less than one waits for a send to end."""
@@ -207,7 +248,9 @@ class Batcher(Generic[T, R]):
                 answered = await answers
             finally:
                 self._sent.discard(batch)
-                if self._waiting:
+                if self._has_few():
+                    self._launch_soon(asyncio.get_running_loop())
+                elif self._waiting:
                     self._launch()  # the server's next work first, then that of these callers
             self._answer(batch.callers, answered)
         except asyncio.CancelledError:
