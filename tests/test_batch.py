@@ -297,21 +297,46 @@ class Busy:
 
     def _turn(self) -> None:
         self.turns -= 1
-        self._then(self.turns)
         if self.turns:
             asyncio.get_running_loop().call_soon(self._turn)
+        self._then(self.turns)
+
+
+async def ask_in_ten_turns() -> Wire:
+    wire = Wire()
+    b = batcher(wire, deadline=100)
+    callers: list[asyncio.Future[int]] = []
+    all_came = asyncio.Event()
+
+    def turn(left: int) -> None:
+        callers.append(b.join(left))
+        if not left:
+            all_came.set()
+
+    Busy(10, turn)
+    await all_came.wait()
+    await asyncio.gather(*callers)
+    return wire
 
 
 async def test_a_few_wait_while_the_loop_has_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "WINDOW", 5)
-    wire = Wire()
-    b = batcher(wire, deadline=100)
-    callers: list[asyncio.Future[int]] = []
-    Busy(10, lambda left: callers.append(b.join(left)))
-    while len(callers) < 10:  # noqa: ASYNC110  # a turn of the loop, not a pause
-        await asyncio.sleep(0)
-    await asyncio.gather(*callers)
-    assert wire.sent == [[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]]
+    assert (await ask_in_ten_turns()).sent == [[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]]
+
+
+def test_what_waits_in_a_loop_that_ends_is_nothing_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch, "WINDOW", 5)
+
+    async def leave() -> None:
+        Busy(100, lambda _: None)
+        batcher(Wire(), deadline=100).join(1)
+
+    ended = asyncio.new_event_loop()
+    ended.run_until_complete(leave())
+    ended.close()
+    assert asyncio.run(ask_in_ten_turns()).sent == [[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]]
 
 
 async def test_they_wait_no_longer_than_the_window(monkeypatch: pytest.MonkeyPatch) -> None:

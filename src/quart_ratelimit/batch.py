@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Sized
 from operator import methodcaller
 from typing import Generic, TypeVar
 
@@ -44,9 +45,20 @@ class QueueFull(Exception):
 
 
 class _Patient(threading.local):
-    """How many batchers of this thread's event loop let other work go first."""
+    """How many batchers let other work go first, in the event loop that this thread runs."""
 
     count = 0
+    _loop: Callable[[], object] = staticmethod(lambda: None)
+
+    def enter(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One more; of a loop that ended in the midst of its work none is left."""
+        if self._loop() is not loop:
+            self._loop, self.count = weakref.ref(loop), 0
+        self.count += 1
+
+    def leave(self) -> None:
+        """One less."""
+        self.count = max(0, self.count - 1)
 
 
 _patient = _Patient()
@@ -171,31 +183,32 @@ class Batcher(Generic[T, R]):
         asyncio's own loop can be asked whether more is to run; behind others all that arrives in
         this turn goes along.
         """
-        if not getattr(loop, "_ready", True):
+        ready: Sized | None = getattr(loop, "_ready", None)
+        if ready is not None and not ready:
             self._launch()
         elif not self._launching:
             self._launching = True
+            if ready is None:
+                loop.call_soon(self._launch)
+                return
             self._launch_by = loop.time() + self._window
-            _patient.count += 1
-            loop.call_soon(self._launch_when_idle, loop)
+            _patient.enter(loop)
+            loop.call_soon(self._launch_when_idle, loop, ready)
 
-    def _launch_when_idle(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _launch_when_idle(self, loop: asyncio.AbstractEventLoop, ready: Sized) -> None:
         # All who are patient are to run, too: for one another they would wait in vain.
-        is_busy = len(getattr(loop, "_ready", ())) >= _patient.count
+        is_busy = len(ready) >= _patient.count
         if is_busy and self._launching and self._has_few() and loop.time() < self._launch_by:
-            loop.call_soon(self._launch_when_idle, loop)
+            loop.call_soon(self._launch_when_idle, loop, ready)
             return
-        _patient.count -= 1
+        _patient.leave()
         if self._launching:
             self._launch()
 
     def _has_few(self) -> bool:
         """Whether less than a share waits, and nothing is under way."""
-        return (
-            not self._sent
-            and len(self._waiting) == 1
-            and (len(self._waiting[0].items) < self._share)
-        )
+        few = len(self._waiting) == 1 and len(self._waiting[0].items) < self._share
+        return few and not self._sent
 
     def _launch(self) -> None:
         """Send what waits, in as many shares as may be; less than one waits for a send to end."""
