@@ -7,7 +7,7 @@ import pytest
 
 from quart_ratelimit import ConfigurationError, Decision, FixedWindow, Hit, StoreError
 from quart_ratelimit.errors import StoreOverloaded
-from quart_ratelimit.stores import Breaker, GuardedStore, MemoryStore
+from quart_ratelimit.stores import Breaker, GuardedStore, MemoryStore, RedisStore
 
 QUOTA = FixedWindow(2, 60)
 
@@ -162,3 +162,13 @@ async def test_a_store_that_is_away_at_start_is_logged_and_the_app_starts(
 def test_an_unknown_policy_is_named_with_the_right_ones() -> None:
     with pytest.raises(ConfigurationError, match="'ajar' is not a policy; write one of open"):
         GuardedStore(MemoryStore(), policy="ajar")
+
+
+async def test_a_redis_store_with_a_hit_of_its_own_is_asked_by_that() -> None:
+    class Own(RedisStore):
+        async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+            return [Decision(True, 7, 0, 0) for _ in hits]
+
+    guard = GuardedStore(Own("redis://127.0.0.1:1"), policy="closed")
+    (decision,) = await guard.hit([Hit(FixedWindow(10, 60), "ann")])
+    assert (decision.remaining, decision.by) == (7, "store")

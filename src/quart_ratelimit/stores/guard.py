@@ -99,9 +99,7 @@ class GuardedStore:
         self._local = MemoryStore() if local is None else local  # an empty store is false
         self._breaker = Breaker() if breaker is None else breaker
         self._recall = Recall()
-        #: Asks the store, without a coroutine of its own where the store can do so.
-        self._ask: Callable[[Sequence[Hit]], Awaitable[list[Decision]]]
-        self._ask = getattr(store, "join", store.hit)
+        self._ask = _asking(store)
         #: Told of each request that the store refused.
         self.on_refusal: Callable[[Sequence[Hit], list[Decision]], None] | None = None
 
@@ -199,6 +197,17 @@ class GuardedStore:
             "the rate limit store answers again", extra={"ratelimit_event": "store_recovered"}
         )
         store_recovered.tell(self._store)
+
+
+def _asking(store: Store) -> Callable[[Sequence[Hit]], Awaitable[list[Decision]]]:
+    """The store's ``hit``, or the ``join`` that stands beside it and needs no coroutine of its own.
+
+    A subclass that has a ``hit`` of its own is asked by that.
+    """
+    kind = next((kind for kind in type(store).__mro__ if "hit" in vars(kind)), type(store))
+    asking: Callable[[Sequence[Hit]], Awaitable[list[Decision]]]
+    asking = getattr(store, "join" if "join" in vars(kind) else "hit")
+    return asking
 
 
 def check_policy(policy: str) -> None:

@@ -80,6 +80,7 @@ class RememberingStore:
 
     def hit(self, hits: Sequence[Hit]) -> Coroutine[Any, Any, list[Decision]]:
         """The store's decisions, or the refusal that it gave a moment ago (by "memory")."""
+        # `_hit` looks again, as it may begin later than it is called.
         ask = self._store.hit if self._is_told and self._known(hits) is None else self._hit
         return ask(hits)
 
