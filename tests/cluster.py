@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable
 
@@ -94,7 +95,17 @@ class Cluster:
 
 def node_port() -> int:
     """One that leaves room for the bus, which listens on the port + 10000."""
-    return next(port for port in iter(free_port, None) if port < 55_000)
+    ports = iter(free_port, None)
+    return next(port for port in ports if port < 55_000 and _is_free(port + 10_000))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def info(node: RedisServer) -> str:
