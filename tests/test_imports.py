@@ -14,6 +14,7 @@ ROOT = Path(quart_ratelimit.__file__).parent
 FLOORS = {
     # know nothing of rate limits or of each other
     "address": 1,
+    "asgi_call": 1,
     "errors": 1,
     "findings": 1,
     "batch": 1,

@@ -10,7 +10,9 @@ from weakref import WeakKeyDictionary
 
 from quart import current_app
 
+from .asgi_call import hold
 from .asking import Charge, Tell
+from .current import request_at_hand
 from .marks import Own, check_function, note_own, note_wrapped
 from .quotas import Hit, Quota
 from .slots import Slot
@@ -41,6 +43,8 @@ class InFlight:
         @functools.wraps(view)
         async def limited(*args: Any, **kwargs: Any) -> Any:
             slot = await self._take(name)
+            request = request_at_hand()
+            hold(None if request is None else request.scope, slot)
             streaming = False
             try:
                 result = await current_app.ensure_async(view)(*args, **kwargs)

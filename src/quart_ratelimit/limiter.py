@@ -13,6 +13,7 @@ from quart import Blueprint, Quart, current_app
 from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
+from .asgi_call import AsgiCall
 from .binding import Binding
 from .bound import KeyFunction
 from .charging import Charging
@@ -388,6 +389,7 @@ class Limiter(Charging):
             if connection_at_hand().accepted:
                 await after_request(Response(status=101))
 
+        app.asgi_app = AsgiCall(app.asgi_app)  # type: ignore[assignment, method-assign]
         app.before_request(before_request)
         app.after_request(after_request)
         app.before_websocket(before_websocket)

@@ -45,14 +45,17 @@ class Slot:
         self._hit = hit
         self._renewing = asyncio.get_running_loop().create_task(self._renew(hit))
 
-    async def release(self) -> None:
-        """Give the place back; once, and to the end even if the caller leaves."""
+    def release(self) -> Awaitable[None]:
+        """Start to give the place back, once; the caller may wait for the end, or leave."""
+        loop = asyncio.get_running_loop()
         hit, self._hit = self._hit, None
         if hit is None:
-            return
+            done = loop.create_future()
+            done.set_result(None)
+            return done
         if self._renewing is not None:
             self._renewing.cancel()
-        await asyncio.shield(self._give_back(hit))
+        return asyncio.shield(loop.create_task(self._give_back(hit)))
 
     async def _give_back(self, hit: Hit) -> None:
         await self._charge([hit._replace(cost=-1)])
