@@ -1,6 +1,7 @@
 """Keys: bounded and printable whatever a client sends, and no two of them ever one (S-04)."""
 
 import itertools
+import tracemalloc
 import unicodedata
 from collections.abc import Callable
 from hashlib import blake2b
@@ -186,3 +187,15 @@ def test_a_short_secret_is_an_error_that_does_not_tell_it(secret: str | bytes) -
     with pytest.raises(ConfigurationError, match="16 or more") as caught:
         pseudonyms(secret)
     assert not secret or str(secret) not in str(caught.value)
+
+
+def test_no_cache_keeps_the_long_names_that_clients_choose() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            slot_key(f"{number}" + "x" * 1_000_000, "login")
+            join_key(f"{number}" + "y" * 1_000_000)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000

@@ -107,8 +107,13 @@ def keys_with(secret: str | bytes | None) -> Keys:
     return Keys(join, slot)
 
 
-@functools.lru_cache(maxsize=4096)
 def _part(part: str) -> str:
+    # A client chooses its name, and must not choose how much memory a cache keeps for it.
+    return _short_part(part) if len(part) <= LONGEST_PART else _digest(_raw(part))
+
+
+@functools.lru_cache(maxsize=4096)
+def _short_part(part: str) -> str:
     if _PLAIN.fullmatch(part):
         return part
     raw = _raw(part)
@@ -116,7 +121,11 @@ def _part(part: str) -> str:
         encoded = "".join(map(_encoded, raw))
         if len(encoded) <= LONGEST_PART:
             return encoded
-    # No encoded part begins so: there two hex digits follow a "%".
+    return _digest(raw)
+
+
+def _digest(raw: bytes) -> str:
+    # No encoded part begins like this: in those, two hex digits follow a "%".
     return "%%" + blake2b(raw, digest_size=DIGEST).hexdigest()
 
 
