@@ -234,8 +234,7 @@ class Evaluator:
         if not who or not scope:
             _log_skipped(limit)
             return None
-        prefix = self._settings.key_prefix
-        return [prefix, who, scope] if prefix else [who, scope]
+        return self._settings.key_parts(limit.key_func, who, scope)
 
     async def _decide(
         self, context: Context, looks: Sequence[Charge], charges: Sequence[Charge]

@@ -31,6 +31,23 @@ def join_key(*parts: str) -> str:
     return "|".join(map(_part, parts))
 
 
+def key_parts(prefix: str, space: str, who: str, scope: str) -> list[str]:
+    """The parts of a rule's key: prefix and space, each if there is one, client, scope.
+
+    A key with a space always has a prefix, if only an empty one: no prefix is taken for a space.
+    """
+    before = [prefix, space] if space else [prefix] if prefix else []
+    return [*before, who, scope]
+
+
+def space_of(key_func: Callable[..., object]) -> str:
+    """The space of the clients that this key function names: its module and name."""
+    while isinstance(key_func, functools.partial):
+        key_func = key_func.func
+    named = key_func if hasattr(key_func, "__qualname__") else type(key_func)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
 def client_text(answer: object) -> str:
     """What a key function answered, as text. Raises `ConfigurationError` for a function."""
     if callable(answer):  # another one in each request: nobody would be limited

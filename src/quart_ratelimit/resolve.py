@@ -54,19 +54,19 @@ class Rules(NamedTuple):
 class Lone:
     """A limit that applies alone, of a known cost and scope: it asks but for whom a hit counts."""
 
-    __slots__ = ("_before", "_slot_key", "key_func", "limit", "scope")
+    __slots__ = ("_parts", "_slot_key", "key_func", "limit", "scope")
 
     def __init__(self, limit: RuntimeLimit, scope: str, settings: Settings) -> None:
         self.limit = limit
         self.key_func = limit.key_func
         #: What is counted together, see `RuntimeLimit.full_scope`.
         self.scope = scope
-        self._before = [settings.key_prefix] if settings.key_prefix else []
+        self._parts = functools.partial(settings.key_parts, limit.key_func)
         self._slot_key = settings.keys.slot
 
     def args(self, who: str) -> list[str]:
         """The key's parts, see `RequestLimit.request_args`."""
-        return [*self._before, who, self.scope]
+        return self._parts(who, self.scope)
 
     def hits(self, who: str) -> tuple[Hit]:
         """What one request charges."""

@@ -83,7 +83,7 @@ class RequestLimit:
         self.extension = extension
         #: The quota, with ``.amount`` and ``.get_expiry()``.
         self.limit = limit
-        #: The key's parts: prefix (if there is one), client, scope.
+        #: The key's parts: prefix and key function (if it is not the limiter's), client, scope.
         self.request_args = request_args
         self.breached = breached
         self.shared = shared

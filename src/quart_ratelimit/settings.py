@@ -28,7 +28,7 @@ from .given import (
     told,
 )
 from .headers import HeaderNames
-from .keys import Keys, keys_with, pseudonyms
+from .keys import Keys, key_parts, keys_with, pseudonyms, space_of
 from .limits import ApplicationLimit, Asked, Limit, MetaLimit, check_cost
 from .mistakes import check_asked
 from .quotas import Penalty, Quota
@@ -162,6 +162,15 @@ class Settings:
     doctor: bool
     #: Milliseconds that a refusal is remembered, and not asked again; 0: not at all.
     remember_refusals: int
+
+    def key_parts(self, key_func: Asked[Any], who: str, scope: str) -> list[str]:
+        """The parts of the key that a rule counts a client under.
+
+        Clients that another function names than the limiter's own are in a space of their own:
+        who chooses an account's name must not choose another client's address.
+        """
+        space = "" if key_func == self.key_func else space_of(key_func)
+        return key_parts(self.key_prefix, space, who, scope)
 
 
 def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settings:

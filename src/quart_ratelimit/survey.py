@@ -202,8 +202,7 @@ class Surveyor:
                 return line
         scope = limit.full_scope(own, identity, method or "GET")
         if scope:
-            prefix = self._binding.settings.key_prefix
-            line.args = [prefix, self._key, scope] if prefix else [self._key, scope]
+            line.args = self._binding.settings.key_parts(limit.key_func, self._key, scope)
         return line
 
 
