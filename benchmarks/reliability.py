@@ -24,8 +24,8 @@ from tests.sentinel import Sentinels
 from tests.servers import RedisServer
 
 from quart_ratelimit import Decision, FixedWindow, Hit, StoreError
-from quart_ratelimit.keys import slot_key
-from quart_ratelimit.proxies import TrustedProxies
+from quart_ratelimit.clients.keys import slot_key
+from quart_ratelimit.clients.proxies import TrustedProxies
 from quart_ratelimit.stores import ClusterStore, GuardedStore, MemoryStore, RedisStore, Store
 
 ROOT = Path(__file__).parent.parent

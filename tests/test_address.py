@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quart_ratelimit.address import canonical, parse
-from quart_ratelimit.keys import LONGEST_PART, join_key
+from quart_ratelimit.clients.address import canonical, parse
+from quart_ratelimit.clients.keys import LONGEST_PART, join_key
 
 IPV4 = [
     "1.2.3.4",

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from quart_ratelimit import FixedWindow
-from quart_ratelimit.answers import REMEMBERED, Answers
 from quart_ratelimit.callables import Memo
+from quart_ratelimit.enforcement.answers import REMEMBERED, Answers
 
 from .flask_limiter.conftest import Clock, Make, ask, clock, make, view
 

@@ -8,8 +8,8 @@ from quart import Quart, Response
 from quart.typing import ResponseReturnValue
 
 from quart_ratelimit import ConfigurationError, InvalidLimit, Limiter, RateLimitExceeded
+from quart_ratelimit.direct.turns import Turns
 from quart_ratelimit.stores import MemoryStore
-from quart_ratelimit.waiting import Turns
 
 
 class Clock:

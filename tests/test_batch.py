@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import pytest
 
-from quart_ratelimit import batch
-from quart_ratelimit.batch import Batcher, DeadlinePassed, QueueFull, within
+from quart_ratelimit.stores.redis import batcher as batch
+from quart_ratelimit.stores.redis.batcher import Batcher, DeadlinePassed, QueueFull, within
 
 
 class Wire:

@@ -21,7 +21,8 @@ from quart_ratelimit import (
     RateLimitExceeded,
 )
 from quart_ratelimit.quotas import Penalty, StrictWindow
-from quart_ratelimit.stores import MemoryStore, RememberingStore, Store, plan
+from quart_ratelimit.stores import MemoryStore, RememberingStore, Store
+from quart_ratelimit.stores.redis import script
 
 from .algorithms import ALL, RATES, name
 from .flask_limiter.conftest import Clock, Make, ask, clock, make, view
@@ -96,7 +97,7 @@ async def test_other_names_and_periods_and_segments_count_apart(store: Store) ->
 
 @pytest.mark.parametrize("quota", NAMED, ids=name)
 def test_the_wait_is_exact_after_a_change(redis_url: str, quota: Quota) -> None:
-    in_redis, memory, now = LuaStore(redis_url, plan.script()), MemoryStore(), 1_800_000_012_345
+    in_redis, memory, now = LuaStore(redis_url, script.script()), MemoryStore(), 1_800_000_012_345
     numbers = itertools.count()
     before, after = of(quota, 20), of(quota, 6)
     for pause in (0, 7, 1_000, 15_000):
@@ -132,7 +133,7 @@ def test_lua_and_python_decide_alike_while_the_amount_changes(
     quota = replace(QUOTAS[algorithm], name="login")
     others = [of(quota, amount) for amount in (1, 3, 20)]
     steps = itertools.islice(trail(quota, seed=2, others=others), 3_000)
-    walk(redis_url, plan.script(), steps)
+    walk(redis_url, script.script(), steps)
 
 
 @pytest.mark.parametrize("quota", NAMED, ids=name)

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from quart_ratelimit import ConfigurationError, FixedWindow, Hit, StoreError
+from quart_ratelimit.clients.keys import slot_key
 from quart_ratelimit.errors import StoreTimeout
-from quart_ratelimit.keys import slot_key
 from quart_ratelimit.stores import ClusterStore, store_from_uri
 
 from .cluster import Cluster

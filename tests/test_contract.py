@@ -10,7 +10,8 @@ import redis.asyncio
 from quart_ratelimit import Hit, Quota
 from quart_ratelimit.quotas import Concurrency, FixedWindow, MovingWindow
 from quart_ratelimit.quotas.fixed_window import KEPT_LONGER
-from quart_ratelimit.stores import ClusterStore, MemoryStore, RedisStore, Store, plan
+from quart_ratelimit.stores import ClusterStore, MemoryStore, RedisStore, Store
+from quart_ratelimit.stores.redis import script
 
 from .algorithms import ALL, RATES, name
 from .turned import LuaStore
@@ -256,7 +257,7 @@ async def test_a_hit_asks_as_much_of_redis_however_much_is_remembered(
 @pytest.mark.parametrize("quota", ALL, ids=name)
 def test_the_wait_that_redis_tells_is_exact(redis_url: str, quota: Quota) -> None:
     """In a script whose time the test turns; test_laws.py holds it in Python for any traffic."""
-    store, now = LuaStore(redis_url, plan.script()), 1_800_000_012_345
+    store, now = LuaStore(redis_url, script.script()), 1_800_000_012_345
     for pause in (0, 7, 1_000, 20_000):
         now += pause
         for _ in range(4):
@@ -271,7 +272,7 @@ def test_the_wait_that_redis_tells_is_exact(redis_url: str, quota: Quota) -> Non
 
 @pytest.mark.parametrize("quota", [q for q in RATES if not isinstance(q, MovingWindow)], ids=name)
 def test_a_value_that_is_none_of_ours_is_a_key_never_hit(redis_url: str, quota: Quota) -> None:
-    store, now = LuaStore(redis_url, plan.script()), 1_800_000_012_345
+    store, now = LuaStore(redis_url, script.script()), 1_800_000_012_345
     store.put(f"twin:{quota.state_key('ann', now)}", "-5")
     [[decision]] = store.decide([[hit(quota, "ann")]], now)
     assert (decision.allowed, decision.remaining) == (True, 9)

@@ -16,8 +16,8 @@ from quart import Quart, Response, request
 
 from quart_ratelimit import ConfigurationError, Decision, Hit, Limiter, StoreError
 from quart_ratelimit.contrib.dashboard import COOKIE, FIELD, dashboard
-from quart_ratelimit.contrib.sketch import SpaceSaving
-from quart_ratelimit.contrib.tally import ROWS, Tally
+from quart_ratelimit.contrib.dashboard.space_saving import SpaceSaving
+from quart_ratelimit.contrib.dashboard.tally import ROWS, Tally
 from quart_ratelimit.signals import Decided, limit_decided
 from quart_ratelimit.stores import MemoryStore
 

@@ -41,7 +41,7 @@ def fields_told() -> list[tuple[str, list[str]]]:
 
 
 def test_all_drafts_are_in_the_table() -> None:
-    from quart_ratelimit.fields import DRAFTS
+    from quart_ratelimit.responses.drafts import DRAFTS
 
     assert [setting for setting, _ in fields_told()] == ["x-ratelimit", *DRAFTS]
 

@@ -22,14 +22,14 @@ from quart_ratelimit import (
     client_address,
     client_in,
 )
-from quart_ratelimit.checkup import startup_findings, workers
 from quart_ratelimit.cli import cli
-from quart_ratelimit.client import get_remote_address, proxy_finding
-from quart_ratelimit.doctor import examine
+from quart_ratelimit.cli.doctor import examine
+from quart_ratelimit.clients.key_functions import get_remote_address, proxy_finding
+from quart_ratelimit.extension.startup import startup_findings, workers
 from quart_ratelimit.findings import CODES, SEVERITIES, Finding
 from quart_ratelimit.quotas import FixedWindow, Hit
 from quart_ratelimit.stores import MemoryStore, RedisStore
-from quart_ratelimit.stores.checks import server_findings
+from quart_ratelimit.stores.redis.checkup import server_findings
 
 from .servers import RedisServer
 from .serving import ROOT

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import Headers
 
 from quart_ratelimit import ConfigurationError
-from quart_ratelimit.fields import DRAFTS, LARGEST, draft_6, draft_7, draft_10
-from quart_ratelimit.headers import FieldNames, write
 from quart_ratelimit.quotas import GCRA, Concurrency, Decision, FixedWindow, Quota
-from quart_ratelimit.runtime import RequestLimit
+from quart_ratelimit.responses.drafts import DRAFTS, LARGEST, draft_6, draft_7, draft_10
+from quart_ratelimit.responses.x_ratelimit import FieldNames, write
+from quart_ratelimit.rules.resolved import RequestLimit
 
 from .flask_limiter.conftest import Make, view
 from .flask_limiter.conftest import clock as clock  # noqa: PLC0414  # a fixture

@@ -10,7 +10,7 @@ from quart_ratelimit import Limiter, rate_limit
 from quart_ratelimit.errors import StoreError
 from quart_ratelimit.quotas import Decision, FixedWindow, Hit
 from quart_ratelimit.stores import GuardedStore, MemoryStore
-from quart_ratelimit.stores.recall import TOGETHER, Recall
+from quart_ratelimit.stores.last_decisions import TOGETHER, Recall
 
 from .asgi import ask
 

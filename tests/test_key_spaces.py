@@ -8,7 +8,7 @@ from quart import Quart, request
 from quart.typing import ResponseReturnValue
 
 from quart_ratelimit import Limiter, client_address
-from quart_ratelimit.keys import key_parts, slot_key, space_of
+from quart_ratelimit.clients.keys import key_parts, slot_key, space_of
 from quart_ratelimit.util import get_remote_address
 
 VICTIM = "203.0.113.9"

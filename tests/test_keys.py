@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quart_ratelimit import ConfigurationError, Hit, Quota
-from quart_ratelimit.keys import LONGEST_PART, join_key, pseudonyms, slot_key
+from quart_ratelimit.clients.keys import LONGEST_PART, join_key, pseudonyms, slot_key
 from quart_ratelimit.stores import RedisStore
 
 from . import algorithms

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from quart_ratelimit import ConfigurationError, InvalidLimit, Limit, LimitsFile
-from quart_ratelimit.limits_file import LARGEST
+from quart_ratelimit.rules.limits_file import LARGEST
 
 from .flask_limiter.conftest import Make, ask, clock, make, view
 

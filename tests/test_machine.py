@@ -12,7 +12,7 @@ from hypothesis.stateful import (
 
 from quart_ratelimit import Hit, Quota
 from quart_ratelimit.quotas import GCRA, FixedWindow, MovingWindow, SlidingWindow, StrictWindow
-from quart_ratelimit.stores import plan
+from quart_ratelimit.stores.redis import script
 
 from .turned import LuaStore, PythonStore
 
@@ -31,7 +31,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
         @initialize()
         def start(self) -> None:
             self.now = 1_800_000_000_000
-            self.redis, self.model = LuaStore(url, plan.script()), PythonStore()
+            self.redis, self.model = LuaStore(url, script.script()), PythonStore()
             self.charged: list[tuple[Hit, int]] = []
 
         @rule(limit=limits, client=clients, cost=st.integers(0, 6), forced=st.booleans())

@@ -344,7 +344,7 @@ async def test_a_store_that_cannot_decide_closes_for_a_while() -> None:
 
 
 async def test_a_long_reason_is_cut_where_a_frame_ends() -> None:
-    from quart_ratelimit.connection import LONGEST_REASON, connection_at_hand
+    from quart_ratelimit.direct.websocket_connection import LONGEST_REASON, connection_at_hand
 
     reasons: list[str] = []
     room = Room()

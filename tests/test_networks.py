@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from quart import Quart
 
 from quart_ratelimit import ConfigurationError, Limiter, client_in
-from quart_ratelimit.networks import Networks
+from quart_ratelimit.clients.networks import Networks
 from quart_ratelimit.stores import GuardedStore, MemoryStore, RememberingStore
 
 OFFICE, ABUSER, STRANGER, PROXY = "192.0.2.7", "203.0.113.66", "198.51.100.1", "10.0.0.1"

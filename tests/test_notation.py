@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quart_ratelimit import GCRA, FixedWindow, InvalidLimit
-from quart_ratelimit.notation import parse_many
 from quart_ratelimit.quotas.quota import UNITS
+from quart_ratelimit.rules.notation import parse_many
 
 from .fuzz import notation as fuzz
 

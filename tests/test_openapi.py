@@ -10,7 +10,7 @@ from quart_schema import QuartSchema, document_response
 
 from quart_ratelimit import ExemptionScope, Limiter, rate_limit
 from quart_ratelimit.contrib.openapi import LimitedProvider
-from quart_ratelimit.problems import JSON
+from quart_ratelimit.responses.problems import JSON
 from quart_ratelimit.stores import GuardedStore, MemoryStore
 
 from .test_guard import Moody

@@ -48,9 +48,10 @@ def test_the_wheel_decides_and_finds_its_script(wheel: Path, tmp_path: Path) -> 
     code = (
         "import asyncio, sys; sys.path.insert(0, sys.argv[1]);"
         "from quart_ratelimit import Limiter, stores;"
-        "from quart_ratelimit.stores import MemoryStore, plan;"
+        "from quart_ratelimit.stores import MemoryStore;"
+        "from quart_ratelimit.stores.redis import script;"
         "assert sys.argv[1] in stores.__file__, stores.__file__;"
-        "assert 'fixed_window' in plan.script();"
+        "assert 'fixed_window' in script.script();"
         "print(bool(asyncio.run(Limiter(store=MemoryStore()).hit('1/minute', 'ann'))))"
     )
     folder = tmp_path / "unpacked"

@@ -6,7 +6,7 @@ import pytest
 from quart import Quart, ResponseReturnValue
 
 from quart_ratelimit import Limiter, RateLimitExceeded, StoreError, rate_limit
-from quart_ratelimit.problems import TYPES
+from quart_ratelimit.responses.problems import TYPES
 from quart_ratelimit.stores import GuardedStore, MemoryStore
 
 from .test_guard import Moody

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from quart_ratelimit import ConfigurationError, client_address
-from quart_ratelimit.forwarded import LONGEST_CHAIN
-from quart_ratelimit.proxies import TrustedProxies
+from quart_ratelimit.clients.forwarded import LONGEST_CHAIN
+from quart_ratelimit.clients.proxies import TrustedProxies
 
 from .fuzz import headers
 from .serving import ROOT

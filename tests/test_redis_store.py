@@ -13,8 +13,9 @@ from quart import Quart
 from quart_ratelimit import ConfigurationError, FixedWindow, Hit, Limiter, rate_limit
 from quart_ratelimit.errors import StoreError, StoreMisconfigured
 from quart_ratelimit.quotas.fixed_window import KEPT_LONGER
-from quart_ratelimit.stores import MemoryStore, RedisStore, RememberingStore, store_from_uri, wire
-from quart_ratelimit.stores.redis import SHARE
+from quart_ratelimit.stores import MemoryStore, RedisStore, RememberingStore, store_from_uri
+from quart_ratelimit.stores.redis import wire
+from quart_ratelimit.stores.redis.store import SHARE
 
 from .cluster import until
 from .proxy import Proxy, answer

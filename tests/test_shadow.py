@@ -16,11 +16,11 @@ from quart_ratelimit import (
     MetaLimit,
     StoreError,
 )
-from quart_ratelimit.shadow import REMEMBERED, ShadowLog
+from quart_ratelimit.cli.survey import Surveyor
+from quart_ratelimit.enforcement.shadow import REMEMBERED, ShadowLog
+from quart_ratelimit.rules.strategies import quotas_of
 from quart_ratelimit.signals import Decided, batch_sent, limit_decided
 from quart_ratelimit.stores import MemoryStore, RedisStore, RememberingStore
-from quart_ratelimit.strategies import quotas_of
-from quart_ratelimit.survey import Surveyor
 from quart_ratelimit.util import get_remote_address
 
 from .flask_limiter.conftest import Clock, Make, ask, clock, make, view

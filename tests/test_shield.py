@@ -7,8 +7,8 @@ import pytest
 from quart import Quart, Response, session
 
 from quart_ratelimit import ConfigurationError, Limiter, client_in, rate_limit
-from quart_ratelimit.client import client_address
-from quart_ratelimit.shield import Shield
+from quart_ratelimit.clients.key_functions import client_address
+from quart_ratelimit.enforcement.shield import Shield
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.testing import in_memory
 
@@ -200,7 +200,7 @@ async def test_the_snippets_decorator_is_shielded() -> None:
 
 
 async def test_a_stream_of_new_paths_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quart_ratelimit.shield.REMEMBERED", 10)
+    monkeypatch.setattr("quart_ratelimit.enforcement.shield.REMEMBERED", 10)
     site = Site()
 
     @site.app.get("/item/<number>")

@@ -16,7 +16,7 @@ from quart_ratelimit import (
     StoreError,
     rate_limit,
 )
-from quart_ratelimit.context import MOST_TOLD
+from quart_ratelimit.enforcement.context import MOST_TOLD
 from quart_ratelimit.stores import GuardedStore, MemoryStore
 from quart_ratelimit.util import get_remote_address
 

@@ -17,7 +17,7 @@ from quart_ratelimit.quotas import (
     SlidingWindow,
     StrictWindow,
 )
-from quart_ratelimit.stores import plan
+from quart_ratelimit.stores.redis import script as plan
 
 from .turned import LuaStore, PythonStore, Step
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import redis
 
 from quart_ratelimit import Decision, Hit
-from quart_ratelimit.stores import MemoryStore, plan
+from quart_ratelimit.stores import MemoryStore
+from quart_ratelimit.stores.redis import script as plan
 
 #: Makes keys expire by the plan's time instead of Redis' own.
 TURNED_TIME = """

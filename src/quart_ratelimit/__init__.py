@@ -1,8 +1,9 @@
 """Rate limiting for Quart on Redis: exact under concurrency, right when Redis fails."""
 
-from .client import client_address
-from .constants import HeaderNames
-from .decorator import rate_limit
+from .clients.key_functions import client_address
+from .clients.networks import client_in
+from .constants import ExemptionScope, HeaderNames
+from .direct.messages import message_bytes
 from .errors import (
     ConfigurationError,
     InvalidLimit,
@@ -11,12 +12,8 @@ from .errors import (
     RateLimitExceeded,
     StoreError,
 )
-from .exemptions import ExemptionScope
-from .limiter import Limiter
-from .limits import ApplicationLimit, Limit, MetaLimit, RouteLimit
-from .limits_file import LimitsFile
-from .messages import message_bytes
-from .networks import client_in
+from .extension.limiter import Limiter
+from .extension.snippet import rate_limit
 from .quotas import (
     GCRA,
     Concurrency,
@@ -29,7 +26,9 @@ from .quotas import (
     SlidingWindow,
     StrictWindow,
 )
-from .runtime import RequestLimit
+from .rules.limits import ApplicationLimit, Limit, MetaLimit, RouteLimit
+from .rules.limits_file import LimitsFile
+from .rules.resolved import RequestLimit
 
 __all__ = [
     "GCRA",

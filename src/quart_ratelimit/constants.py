@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from .exemptions import ExemptionScope
-from .headers import HeaderNames
+import enum
 
 __all__ = ["ConfigVars", "ExemptionScope", "HeaderNames"]
+
+
+class ExemptionScope(enum.Flag):
+    """From which limits a view or a blueprint is exempt."""
+
+    NONE = 0
+    #: The application's limits.
+    APPLICATION = enum.auto()
+    #: Meta limits.
+    META = enum.auto()
+    #: Default limits.
+    DEFAULT = enum.auto()
+    #: Blueprints nested in this one are exempt as it is.
+    DESCENDENTS = enum.auto()
+    #: The limits of the blueprints around this one do not apply.
+    ANCESTORS = enum.auto()
+
+
+class HeaderNames(enum.Enum):
+    """The response fields, by their usual names; ``header_name_mapping`` gives them others."""
+
+    #: When the limit is reset, in seconds since the epoch.
+    RESET = "X-RateLimit-Reset"
+    #: Units that remain in this window.
+    REMAINING = "X-RateLimit-Remaining"
+    #: Units allowed in one window.
+    LIMIT = "X-RateLimit-Limit"
+    #: How long to wait, in seconds or, as ``retry_after="http-date"``, until when.
+    RETRY_AFTER = "Retry-After"
 
 
 class ConfigVars:

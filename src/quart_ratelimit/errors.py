@@ -62,7 +62,7 @@ class StoreMisconfigured(StoreError):
 class _Refusal(HTTPException):
     """An answer that no cache may keep (RFC 6585), as HTML or as a problem in JSON."""
 
-    #: The body in JSON, for a client that takes it; see `quart_ratelimit.problems`.
+    #: The body in JSON, for a client that takes it; see `quart_ratelimit.responses.problems`.
     problem: bytes | None = None
 
     def forget_frames(self) -> None:

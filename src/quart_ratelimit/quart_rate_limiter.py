@@ -17,13 +17,13 @@ from werkzeug.exceptions import TooManyRequests
 from werkzeug.sansio.response import Response
 
 from .callables import Memo
-from .client import client_address
+from .clients.key_functions import client_address
+from .clients.keys import slot_key
 from .current import request_context
 from .errors import LimiterUnavailable
-from .headers import retry_after
-from .keys import slot_key
-from .limits import Asked
 from .quotas import GCRA, Decision, Hit
+from .responses.x_ratelimit import retry_after
+from .rules.limits import Asked
 from .stores import GuardedStore, MemoryStore, RedisStore, Store
 
 #: The app's variable; it wins over ``enabled``.

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from werkzeug.sansio.response import Response
 
+from .direct.turns import Turns
 from .errors import ConfigurationError
-from .limiter import Limiter
+from .extension.limiter import Limiter
 from .quotas import Quota
+from .rules.strategies import quotas_of
 from .stores import MemoryStore, RedisStore
-from .strategies import quotas_of
-from .waiting import Turns
 
 if TYPE_CHECKING:
     from fakeredis import FakeServer

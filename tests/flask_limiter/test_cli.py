@@ -10,7 +10,8 @@ import pytest
 from click.testing import Result
 from quart import Blueprint, Quart, request
 
-from quart_ratelimit import ExemptionScope, Limiter, cli, commands
+from quart_ratelimit import ExemptionScope, Limiter, commands
+from quart_ratelimit.cli import commands as cli
 from quart_ratelimit.util import get_remote_address
 
 from .conftest import Clock, Make, ask, view
@@ -258,7 +259,7 @@ def test_watch_draws_no_json(app: Quart) -> None:
 async def test_watch_looks_again_and_again() -> None:
     from rich.text import Text
 
-    from quart_ratelimit import render
+    from quart_ratelimit.cli import render
 
     looks = 0
 

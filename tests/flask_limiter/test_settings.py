@@ -22,9 +22,9 @@ from quart_ratelimit import (
     errors,
     util,
 )
-from quart_ratelimit.keys import keys_with
+from quart_ratelimit.clients.keys import keys_with
 from quart_ratelimit.quotas import MovingWindow, SlidingWindow
-from quart_ratelimit.settings import VARIABLES, Settings, read_settings
+from quart_ratelimit.settings.reading import VARIABLES, Settings, read_settings
 from quart_ratelimit.stores import MemoryStore, RedisStore
 
 from .conftest import Clock, Make, ask, view

@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
-from quart_ratelimit.address import canonical
-from quart_ratelimit.proxies import TrustedProxies
+from quart_ratelimit.clients.address import canonical
+from quart_ratelimit.clients.proxies import TrustedProxies
 
 from . import main
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from quart_ratelimit.keys import LONGEST_PART, join_key, slot_key
+from quart_ratelimit.clients.keys import LONGEST_PART, join_key, slot_key
 
 from . import main
 

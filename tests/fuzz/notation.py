@@ -9,9 +9,9 @@ from collections import Counter
 from random import Random
 
 from quart_ratelimit.errors import InvalidLimit
-from quart_ratelimit.notation import parse_many
 from quart_ratelimit.quotas.quota import LONGEST_PERIOD, MAX_EXACT, UNITS
-from quart_ratelimit.strategies import STRATEGIES
+from quart_ratelimit.rules.notation import parse_many
+from quart_ratelimit.rules.strategies import STRATEGIES
 
 from . import main
 

@@ -24,7 +24,7 @@ from ..signals import (
     store_recovered,
     store_unavailable,
 )
-from .names import Names
+from ._metrics import Names
 
 
 class OpenTelemetryMetrics:

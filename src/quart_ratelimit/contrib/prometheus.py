@@ -35,7 +35,7 @@ from ..signals import (
     store_recovered,
     store_unavailable,
 )
-from .names import Names
+from ._metrics import Names
 
 #: Seconds: a store answers in a millisecond or is given up after its deadline.
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)

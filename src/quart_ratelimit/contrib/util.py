@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..client import LOCAL, known_connection
+from ..clients.key_functions import LOCAL, known_connection
 
 __all__ = ["get_remote_address_cloudflare"]
 

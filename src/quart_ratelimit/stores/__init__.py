@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ConfigurationError
-from .cluster import ClusterStore
 from .guard import POLICIES, Breaker, GuardedStore, check_policy
 from .memory import MemoryStore
-from .redis import RedisStore, redacted
+from .redis import ClusterStore, RedisStore, redacted
 from .refusals import RememberingStore
 from .store import Store
 

@@ -14,8 +14,8 @@ from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError, StoreError, StoreOverloaded
 from ..quotas import Decision, Hit
 from ..signals import store_asked, store_recovered, store_unavailable
+from .last_decisions import Recall
 from .memory import MemoryStore
-from .recall import Recall
 from .store import Store
 
 #: "open" admits, "closed" refuses with 503, "local" counts in this worker's memory, "raise" raises

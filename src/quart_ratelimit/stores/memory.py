@@ -74,7 +74,7 @@ class MemoryStore:
         return sum(table.count for table in self._tables.values())
 
     def decide(self, hits: Sequence[Hit], now_ms: int) -> list[Decision]:
-        """Decide one request at that time: the twin of ``decide.lua``."""
+        """Decide one request at that time: the twin of ``script.lua``."""
         if now_ms < self._newest_ms:
             self._heal(hits, now_ms)
         else:

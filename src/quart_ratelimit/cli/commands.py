@@ -1,0 +1,307 @@
+"""``quart limiter limits | config | clear | doctor``, with Flask-Limiter's options and output.
+
+And with ``--json``, and with exit codes: 1 when something named is not there, when the store does
+not answer, or when there is no limiter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+from quart import Quart
+from quart.cli import ScriptInfo
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+
+from ..errors import StoreError
+from ..extension.binding import Binding
+from ..extension.limiter import EXTENSION, Limiter
+from ..stores import redacted
+from .doctor import examine
+from .survey import UNAVAILABLE, Line, Survey, Surveyor, settings_dict
+
+try:
+    from . import render
+except ImportError as error:  # without Rich there is still --json
+    if (error.name or "").partition(".")[0] != "rich":
+        raise
+    render = None  # type: ignore[assignment]
+
+#: Seconds between two looks of ``--watch``.
+WATCH = 0.4
+
+#: Storage options whose values are shown to nobody.
+_SECRET = ("password", "secret", "token", "credential")
+
+Command = Callable[..., Coroutine[Any, Any, None]]
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON")
+_FILTERS = (
+    click.option("--endpoint", default=None, help="Endpoint to filter by"),
+    click.option("--path", default=None, help="Path to filter by"),
+    click.option("--method", default=None, help="HTTP Method to filter by"),
+)
+
+
+@click.group(help="Look at rate limits, and clear them")
+def cli() -> None:
+    """Look at rate limits, and clear them."""
+
+
+def command(
+    name: str, text: str, *options: Callable[..., Any], drawn: bool = True
+) -> Callable[[Command], Any]:
+    """A command that gets the app and its limiters, and runs in an event loop and a request."""
+
+    def register(function: Command) -> Any:
+        @click.pass_context
+        def run(context: click.Context, /, **kwargs: Any) -> None:
+            if drawn and render is None and not kwargs["as_json"]:
+                raise click.ClickException(
+                    "this output needs Rich: pip install 'quart-ratelimit[cli]', or use --json"
+                )
+            app = context.ensure_object(ScriptInfo).load_app()
+            _run(_in_app(app, function, kwargs))
+
+        for option in reversed((*options, _JSON)):
+            run = option(run)
+        return cli.command(name, help=text)(run)
+
+    return register
+
+
+@command("config", "View the limiters' configuration")
+async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
+    """Print each limiter's settings."""
+    reports: list[dict[str, Any]] = []
+    for limiter in limiters:
+        binding = limiter.binding_for(app)
+        if binding is None:
+            reports.append({"enabled": False})
+            if not as_json:
+                click.echo("Enabled: False (RATELIMIT_ENABLED)")
+            continue
+        settings, healthy = binding.settings, await limiter.storage.check()
+        storage = _storage(binding)
+        reports.append(
+            {
+                "enabled": limiter.is_on(binding),
+                "storage": storage[0],
+                "healthy": healthy,
+                **settings_dict(settings),
+            }
+        )
+        if not as_json:
+            enabled = limiter.is_on(binding)
+            drawn = render.settings(settings, enabled=enabled, storage=storage, healthy=healthy)
+            render.console().print(drawn)
+    if as_json:
+        _print_json(reports)
+
+
+@command(
+    "limits",
+    "Enumerate details about all routes with rate limits",
+    *_FILTERS,
+    click.option("--key", default=None, help="Test the limit"),
+    click.option("--watch/--no-watch", default=False, help="Create a live dashboard"),
+)
+async def limits(
+    app: Quart,
+    limiters: list[Limiter],
+    *,
+    endpoint: str | None,
+    path: str | None,
+    method: str | None,
+    key: str | None,
+    watch: bool,
+    as_json: bool,
+) -> None:
+    """Print each limit, and with a key what is left of it."""
+    if watch and as_json:
+        raise click.UsageError("--watch draws a dashboard: use it without --json")
+    endpoint = find_endpoint(app, endpoint, path, method)
+
+    async def look() -> list[Survey]:
+        found = []
+        for limiter, binding in _bound(app, limiters):
+            surveyor = Surveyor(app, limiter, binding, key)
+            found.append(await surveyor.survey(endpoint, method))
+            if key is not None:
+                await surveyor.look(found[-1].lines)
+        return found
+
+    if watch:
+        await render.watch(lambda: _drawn(look, app), WATCH)
+        return
+    surveys = await look()
+    if as_json:
+        _print_json([one.as_dict() for one in surveys])
+    else:
+        for one in surveys:
+            render.console().print(render.survey(one, app.name))
+    if any(line.error == UNAVAILABLE for one in surveys for line in one.lines):
+        raise SystemExit(1)
+
+
+@command(
+    "clear",
+    "Clear limits for a specific key",
+    *_FILTERS,
+    click.option("--key", required=True, help="Key to reset the limits for"),
+    click.option("-y", "yes", is_flag=True, help="Skip prompt for confirmation"),
+)
+async def clear(
+    app: Quart,
+    limiters: list[Limiter],
+    *,
+    endpoint: str | None,
+    path: str | None,
+    method: str | None,
+    key: str,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Forget what was counted for a key, in exactly the keys of the limits listed."""
+    endpoint = find_endpoint(app, endpoint, path, method)
+    surveys = []
+    for limiter, binding in _bound(app, limiters):
+        if binding.in_memory:
+            click.echo("Counts are kept in memory: only this process' are cleared.", err=True)
+        surveyor = Surveyor(app, limiter, binding, key)
+        found = await surveyor.survey(endpoint, method)
+        if method is not None:
+            _keep_method(found, method)
+        surveys.append((surveyor, found))
+    if not yes:
+        for surveyor, found in surveys:
+            await surveyor.look(found.lines)
+            if not as_json:
+                render.console().print(render.survey(found, app.name))
+        click.confirm(f"Proceed with resetting limits for key: {key}?", abort=True)
+    for surveyor, found in surveys:
+        await surveyor.clear(found.lines)
+        for line in found.lines:
+            line.allowed = None
+        if not as_json:
+            render.console().print(render.survey(found, app.name))
+    if as_json:
+        _print_json([found.as_dict() for _, found in surveys])
+
+
+@command("doctor", "Look for what is wrong with the set-up", drawn=False)
+async def doctor(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
+    """Print all findings, the worst first; exit code 1 if one is an error."""
+    found = [finding for limiter in limiters for finding in await examine(app, limiter)]
+    if as_json:
+        _print_json([finding.as_dict() for finding in found])
+    for finding in () if as_json else found:
+        click.echo(f"{finding.code} {finding.severity}: {finding.seen}")
+        click.echo(f"    {finding.why}\n    {finding.fix}")
+    if not found and not as_json:
+        click.echo("Nothing found.")
+    if any(finding.severity == "error" for finding in found):
+        raise SystemExit(1)
+
+
+def find_endpoint(
+    app: Quart, endpoint: str | None, path: str | None, method: str | None
+) -> str | None:
+    """The endpoint that the filters name; None without filters. Raises `click.ClickException`."""
+    if endpoint is not None:
+        if endpoint not in app.view_functions:
+            raise click.ClickException(f"{endpoint} not found")
+        return endpoint
+    if path is None:
+        return None
+    parts = urlsplit(path)
+    adapter = app.url_map.bind("localhost")
+    try:
+        found, _ = adapter.match(parts.path, method=method, query_args=parts.query)
+    except NotFound:
+        raise click.ClickException(f"{path} could not be matched to an endpoint") from None
+    except MethodNotAllowed:
+        name = (method or "GET").upper()
+        raise click.ClickException(f"{name}: {path} could not be matched to an endpoint") from None
+    return str(found)
+
+
+def _run(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run to the end, also where a loop runs already: then in a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(coroutine)
+        return
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(coroutine)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+async def _in_app(app: Quart, function: Command, kwargs: dict[str, Any]) -> None:
+    limiters: list[Limiter] = list(app.extensions.get("limiter", ()))
+    first = app.extensions.get(EXTENSION)
+    if first is not None:
+        limiters = [first, *(limiter for limiter in limiters if limiter is not first)]
+    if not limiters:
+        # Flask-Limiter's words, for scripts that look for them.
+        raise click.ClickException(f"No Flask-Limiter extension installed on {app}")
+    async with app.test_request_context("/"):
+        try:
+            await function(app, limiters, **kwargs)
+        except StoreError as error:
+            raise click.ClickException(str(error)) from error
+        finally:
+            for _, binding in _bound(app, limiters):
+                await binding.store.aclose()
+
+
+def _bound(app: Quart, limiters: list[Limiter]) -> list[tuple[Limiter, Binding]]:
+    pairs = ((limiter, limiter.binding_for(app)) for limiter in limiters)
+    return [(limiter, binding) for limiter, binding in pairs if binding is not None]
+
+
+def _storage(binding: Binding) -> tuple[str, str, str, dict[str, Any]]:
+    settings = binding.settings
+    uri = redacted(settings.storage_uri or "memory://")
+    options = {
+        name: "***" if any(word in name for word in _SECRET) else value
+        for name, value in settings.storage_options.items()
+    }
+    backend = "this process" if binding.in_memory else uri.partition("://")[0]
+    return uri, binding.instance, backend, options
+
+
+async def _drawn(look: Callable[[], Coroutine[Any, Any, list[Survey]]], app: Quart) -> list[Any]:
+    return [render.survey(one, app.name) for one in await look()]
+
+
+def _keep_method(found: Survey, method: str) -> None:
+    """Leave only what is counted for that HTTP method."""
+
+    def kept(lines: list[Line]) -> list[Line]:
+        return [line for line in lines if line.method in (None, method.upper())]
+
+    found.meta, found.application = kept(found.meta), kept(found.application)
+    for places in found.groups.values():
+        for place in places:
+            place.lines = kept(place.lines)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, default=str))

@@ -1,0 +1,107 @@
+"""Looks a limiter over: what `checkup` sees, the server, the keys and the limits of every route."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from quart import Quart
+
+from ..callables import ask
+from ..errors import ConfigurationError, StoreError
+from ..extension.binding import Binding
+from ..extension.limiter import Limiter
+from ..extension.startup import startup_findings
+from ..findings import SEVERITIES, Finding
+from ..stores import RedisStore
+from .survey import Line, Surveyor
+
+#: Clients that a key function is tried with: addresses kept for documentation by RFC 5737.
+CLIENTS = ("192.0.2.1", "198.51.100.2", "203.0.113.3")
+
+
+async def examine(app: Quart, limiter: Limiter) -> list[Finding]:
+    """All findings on a limiter in an app, the worst first. Needs a request context of the app."""
+    binding = limiter.binding_for(app)
+    if binding is None or not limiter.is_on(binding):
+        seen = "the limiter is disabled, by RATELIMIT_ENABLED or enabled=False"
+        return [Finding("QRL034", seen, "Write RATELIMIT_ENABLED = True.")]
+    found = [*startup_findings(app, binding), *await _of_server(binding)]
+    found += await _of_keys(app, binding)
+    try:
+        binding.gate.check_views()
+    except ConfigurationError as error:
+        found.append(
+            Finding("QRL032", str(error), "Put the decorators in the order that is shown.")
+        )
+    lines = (await Surveyor(app, limiter, binding, None).survey()).lines
+    found += _of_limits(lines)
+    return sorted(dict.fromkeys(found), key=lambda one: (SEVERITIES.index(one.severity), one.code))
+
+
+async def _of_server(binding: Binding) -> list[Finding]:
+    store = binding.backend
+    if not await binding.storage.check():
+        fix = "Start it, or correct storage_uri; the log says what it answered."
+        return [Finding("QRL014", "the store does not answer", fix)]
+    if not isinstance(store, RedisStore):
+        return []
+    try:
+        return await store.server_findings()
+    except StoreError as error:
+        return [Finding("QRL015", f"INFO: {error}", "Allow the user +info by ACL SETUSER.")]
+
+
+async def _of_keys(app: Quart, binding: Binding) -> list[Finding]:
+    """What the key function says of three clients, each with an address of its own.
+
+    Quart hands the address to its requests as a field of that name.
+    """
+    keys = []
+    for client in CLIENTS:
+        async with app.test_request_context("/", headers={"Remote-Addr": client}):
+            try:
+                keys.append(await ask(binding.settings.key_func))
+            except Exception:  # it may need more of a request than there is
+                return []
+    fix = "Fall back on client_address(), as in user or address()."
+    if any(key is None or not str(key) for key in keys):
+        return [Finding("QRL022", "key_func gives no key to a request without a user", fix)]
+    if len({str(key) for key in keys}) == 1:
+        return [Finding("QRL021", "key_func gives three clients one key", fix)]
+    return []
+
+
+def _of_limits(lines: Sequence[Line]) -> Iterator[Finding]:
+    if not lines:
+        yield Finding("QRL033", "there is no limit", "Write default_limits=['100/minute'].")
+    places: dict[Any, list[Line]] = {}
+    for line in lines:
+        rule = line.limit
+        if rule.shadow:
+            if rule.rule is not None and rule.rule.shadow:
+                seen = f"{line.where or line.source}: '{rule.limit}' is in shadow"
+                yield Finding("QRL035", seen, "Leave shadow= out once you know enough.")
+            continue
+        place = (
+            line.where, line.source == "meta", line.method, rule.key_func, str(rule.scope),
+            rule.methods, rule.exempt_when, rule.deduct_when, rule.cost, rule.shared,
+        )  # fmt: skip
+        places.setdefault(place, []).append(line)
+    for together in places.values():
+        yield from _never_reached(together)
+
+
+def _never_reached(lines: Sequence[Line]) -> Iterator[Finding]:
+    """Those of limits on the same requests that another always refuses before."""
+    for line in lines:
+        quota = line.limit.limit
+        for other in lines:
+            first = other.limit.limit
+            if first.capacity > quota.amount or first.period < quota.period:
+                continue
+            if (first.amount, first.period) == (quota.amount, quota.period):
+                continue
+            seen = f"{line.where or line.source}: '{quota}' is never reached, '{first}' is"
+            yield Finding("QRL031", seen, f"Leave '{quota}' out, or allow less in it.")
+            break

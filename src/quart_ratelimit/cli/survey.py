@@ -1,0 +1,243 @@
+"""All limits of an app, route by route: what is listed, tried and cleared from outside a request.
+
+Functions that say how much is allowed are asked in an empty request, as Flask-Limiter asks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from quart import Quart, request
+from werkzeug.routing import Rule
+
+from ..callables import Memo, ask
+from ..enforcement.context import Context, Route
+from ..enforcement.hooks import blueprint_path
+from ..extension.binding import Binding
+from ..extension.limiter import Limiter
+from ..rules.registry import Limited, limited_by
+from ..rules.resolved import RuntimeLimit
+from ..settings.reading import Settings
+
+#: What ``state`` says of a limit that could not be asked.
+UNAVAILABLE = "Storage not available"
+
+
+@dataclass(slots=True)
+class Line:
+    """One limit in one place, for one key if there is one."""
+
+    limit: RuntimeLimit
+    #: Where it comes from: "route", "blueprint", "default", "application" or "meta".
+    source: str
+    #: The HTTP method that it counts apart.
+    method: str | None = None
+    #: The key's parts; empty if no key was given or its scope is not known outside a request.
+    args: Sequence[str] = ()
+    allowed: bool | None = None
+    remaining: int | None = None
+    cleared: bool = False
+    error: str | None = None
+    #: The endpoint; "" if it is no single one's.
+    where: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: what is not known is left out."""
+        known = {
+            "method": self.method,
+            "allowed": self.allowed,
+            "remaining": self.remaining,
+            "cleared": self.cleared or None,
+            "error": self.error,
+            "shadow": shadow_text(self.limit),
+        }
+        return {
+            "limit": str(self.limit.limit),
+            "source": self.source,
+            **{name: value for name, value in known.items() if value is not None},
+        }
+
+
+@dataclass(slots=True)
+class Place:
+    """The limits of one route."""
+
+    endpoint: str
+    rule: str
+    exempt: bool
+    lines: list[Line]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "endpoint": self.endpoint,
+            "rule": self.rule,
+            "exempt": self.exempt,
+            "limits": [line.as_dict() for line in self.lines],
+        }
+
+
+@dataclass(slots=True)
+class Survey:
+    """The limits of one limiter in one app."""
+
+    meta: list[Line] = field(default_factory=list)
+    application: list[Line] = field(default_factory=list)
+    #: The app's name or a blueprint's -> its routes.
+    groups: dict[str, list[Place]] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[Line]:
+        """All lines."""
+        places = [place for group in self.groups.values() for place in group]
+        return [*self.meta, *self.application, *(line for place in places for line in place.lines)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "meta": [line.as_dict() for line in self.meta],
+            "application": [line.as_dict() for line in self.application],
+            "groups": {
+                name: [place.as_dict() for place in places] for name, places in self.groups.items()
+            },
+        }
+
+
+class Surveyor:
+    """Looks at one limiter in one app, within a request context of the app."""
+
+    def __init__(self, app: Quart, limiter: Limiter, binding: Binding, key: str | None) -> None:
+        self._app = app
+        self._limiter = limiter
+        self._binding = binding
+        self._key = key
+        self._memo = Memo()
+
+    async def survey(self, endpoint: str | None = None, method: str | None = None) -> Survey:
+        """All limits, or those of one endpoint."""
+        found = Survey()
+        for rule in sorted(self._app.url_map.iter_rules(endpoint), key=str):
+            if rule.endpoint.rpartition(".")[2] != "static":
+                name = rule.endpoint.rpartition(".")[0] or self._app.name
+                found.groups.setdefault(name, []).append(await self._place(rule, method))
+        if endpoint is None:
+            await self._add_general(found)
+        return found
+
+    async def look(self, lines: Iterable[Line]) -> None:
+        """Fill in what is left for the key."""
+        available = await self._limiter.storage.check()
+        for line in lines:
+            if not available:
+                line.error = UNAVAILABLE
+            elif line.args:
+                strategy = self._limiter.limiter
+                line.allowed = await strategy.test(line.limit.limit, *line.args)
+                stats = await strategy.get_window_stats(line.limit.limit, *line.args)
+                line.remaining = stats[1]
+
+    async def clear(self, lines: Iterable[Line]) -> None:
+        """Forget what was counted for the key. Raises `StoreError`."""
+        for line in lines:
+            if line.args:
+                await self._limiter.limiter.clear(line.limit.limit, *line.args)
+                line.cleared = True
+
+    async def _place(self, rule: Rule, method: str | None) -> Place:
+        endpoint, resolver = rule.endpoint, self._binding.resolver
+        view = self._app.view_functions.get(endpoint)
+        path = blueprint_path(self._app, endpoint.rpartition(".")[0] or None)
+        methods = sorted(rule.methods or {"GET"})
+        shown = (
+            method or next((m for m in methods if m not in ("HEAD", "OPTIONS")), "GET")
+        ).upper()
+        limited = limited_by(self._limiter, view)
+        exemption = resolver.exemption(view, path)
+        context = Context(endpoint, Route(endpoint, shown, view, path, exemption, limited))
+        settings = self._binding.settings
+        defaults = await resolver.load_all(settings.default_limits, self._memo)
+        own = await resolver.load_all(limited.limits, self._memo) if limited else []
+        found = await resolver.of_function(context, limited or Limited(endpoint), self._memo)
+        lines: list[Line] = []
+        for limit in found:
+            default = limit in defaults and limit not in own
+            source = "default" if default else "route" if limit in own else "blueprint"
+            lines += await self._lines(limit, source, endpoint, methods)
+        return Place(endpoint, str(rule), bool(exemption) and not lines, lines)
+
+    async def _add_general(self, found: Survey) -> None:
+        settings, resolver = self._binding.settings, self._binding.resolver
+        metas = await resolver.load_all(settings.meta_limits, self._memo, "meta limits")
+        application = await resolver.load_all(settings.application_limits, self._memo)
+        for limit in [*application, *(line.limit for line in found.lines)]:
+            metas += [meta for meta in limit.meta_limits if meta not in metas]
+        rules = self._app.url_map.iter_rules()
+        methods = sorted({method for rule in rules for method in rule.methods or ()})
+        for limit in metas:
+            found.meta += await self._lines(limit, "meta", "", methods)
+        for limit in application:
+            found.application += await self._lines(limit, "application", "", methods)
+
+    async def _lines(
+        self, limit: RuntimeLimit, source: str, identity: str, methods: Sequence[str]
+    ) -> list[Line]:
+        if not limit.per_method:
+            return [await self._line(limit, source, identity, None)]
+        return [await self._line(limit, source, identity, method) for method in methods]
+
+    async def _line(
+        self, limit: RuntimeLimit, source: str, identity: str, method: str | None
+    ) -> Line:
+        line = Line(limit, source, method, where=identity)
+        if self._key is None:
+            return line
+        own = limit.scope
+        if callable(own):
+            try:
+                own = await ask(own, request.endpoint or "")
+            except Exception as error:  # the user's function may need a real request
+                line.error = f"scope not known outside a request: {type(error).__name__}"
+                return line
+        scope = limit.full_scope(own, identity, method or "GET")
+        if scope:
+            line.args = self._binding.settings.key_parts(limit.key_func, self._key, scope)
+        return line
+
+
+def shadow_text(limit: RuntimeLimit) -> bool | str | None:
+    """True for a limit in shadow, the function's name if one decides; None: it binds."""
+    return function_name(limit.shadow) if callable(limit.shadow) else limit.shadow or None
+
+
+def function_name(value: Any) -> str:
+    """A user's function by its module and name, anything else as Python writes it."""
+    if not callable(value):
+        return repr(value)
+    name = getattr(value, "__name__", type(value).__name__)
+    module = getattr(value, "__module__", "")
+    return f"<lambda>({module})" if name == "<lambda>" else f"{module}.{name}()"
+
+
+def provider_text(limit: Any) -> str:
+    """How much a rule allows, as it was given."""
+    given = limit.limit_provider
+    return function_name(given) if callable(given) else str(given)
+
+
+def settings_dict(settings: Settings) -> dict[str, Any]:
+    """The settings for JSON, but those that may hold a password."""
+    shown: dict[str, Any] = {}
+    for field_ in fields(settings):
+        value = getattr(settings, field_.name)
+        if field_.name in ("storage_uri", "storage_options", "keys"):
+            continue
+        if isinstance(value, tuple):
+            value = [provider_text(limit) for limit in value]
+        elif isinstance(value, dict):
+            value = {header.name.lower(): name for header, name in value.items()}
+        elif callable(value):
+            value = function_name(value)
+        shown[field_.name] = value
+    return shown

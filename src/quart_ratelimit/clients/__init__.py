@@ -1,0 +1,1 @@
+"""These modules say who is counted."""

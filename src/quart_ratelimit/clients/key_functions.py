@@ -1,0 +1,144 @@
+"""Whom a request counts for: its client's address, which the client cannot choose."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+
+from quart import Request, Websocket
+
+from ..current import request_at_hand
+from ..errors import ConfigurationError
+from ..findings import Finding
+from .address import canonical, parse
+from .proxies import FORM, TrustedProxies
+
+#: Whom clients without an address count for, all together; as in Flask-Limiter.
+LOCAL = "127.0.0.1"
+
+#: Quart's word for a peer without an address.
+NO_PEER = "<local>"
+
+#: The headers by which proxies tell whom they speak for.
+FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP")
+
+#: Networks that no client on the internet comes from. Source: RFC 1918, RFC 6598, RFC 4193.
+_PRIVATE: list[IPv4Network | IPv6Network] = [
+    ip_network(net)
+    for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "100.64.0.0/10",
+                "::1/128", "fc00::/7")
+]  # fmt: skip
+
+#: Requests that are looked at for a proxy in front.
+_LOOKS = 100
+
+_log = logging.getLogger("quart_ratelimit")
+
+
+def client_address(
+    trusted_proxies: int | str | Iterable[str] | None = None,
+    *,
+    header: str | None = None,
+    ipv6_prefix: int = 64,
+) -> Callable[[], str]:
+    """A key function: ``Limiter(key_func=client_address(trusted_proxies=["10.0.0.0/8"]))``.
+
+    Without trusted proxies it is the transport peer's address, and no header is looked at. With
+    them, by their networks or their number, it is who they say (see `TrustedProxies`), in
+    ``X-Forwarded-For`` unless ``header`` is given. An IPv6 client is its network of ``ipv6_prefix``
+    bits, 32 to 128. Works in requests and websockets. Raises `ConfigurationError`.
+    """
+    proxies = proxies_by(trusted_proxies, header, ipv6_prefix)
+    trusting, warned, looks = bool(proxies), False, _LOOKS
+
+    def address() -> str:
+        nonlocal warned, looks
+        connection = request_at_hand() or known_connection()
+        if trusting:
+            who = client_by(proxies, connection)
+        else:
+            who = canonical(connection.remote_addr, ipv6_prefix=ipv6_prefix)
+            if looks:
+                looks -= 1
+                finding = proxy_finding(peer_of(connection), connection.headers)
+                if finding is not None:
+                    looks = 0
+                    _log.warning("%s", finding)
+        if who is None and not warned:
+            warned = True
+            _log.warning(
+                "requests come from no address (a unix socket, or a proxy that does not tell): "
+                "all such clients share one rate limit; set client_address(trusted_proxies=...)"
+            )
+        return who or LOCAL
+
+    address.request_fields = fields_by(proxies)  # type: ignore[attr-defined]
+    address.proxies = proxies  # type: ignore[attr-defined]  # for the doctor
+    return address
+
+
+client_address.makes_functions = "client_address()"  # type: ignore[attr-defined]  # for mistakes
+
+
+def proxies_by(
+    trusted: int | str | Iterable[str] | None, header: str | None, ipv6_prefix: int
+) -> TrustedProxies:
+    """What the arguments of `client_address` mean. Raises `ConfigurationError`."""
+    proxies = TrustedProxies(trusted, header=header or "X-Forwarded-For", ipv6_prefix=ipv6_prefix)
+    if header is not None and not proxies:
+        raise ConfigurationError(f"header={header!r} is believed of trusted proxies only; {FORM}")
+    return proxies
+
+
+def known_connection() -> Request | Websocket:
+    """The current request or websocket. Raises `RuntimeError` outside of both."""
+    connection = request_at_hand()
+    if connection is None:
+        raise RuntimeError("the address of a client is known in a request or a websocket only")
+    return connection
+
+
+def client_by(proxies: TrustedProxies, connection: Request | Websocket) -> str | None:
+    """Whom a request or a websocket comes from, by these proxies; None if that is not known."""
+    lines = connection.headers.getlist(proxies.header) if proxies else ()
+    return proxies.client(peer_of(connection), lines)
+
+
+def peer_of(connection: Request | Websocket) -> str | None:
+    """The transport peer's address; None if it has none."""
+    peer = connection.remote_addr
+    return None if peer == NO_PEER else peer
+
+
+def fields_by(proxies: TrustedProxies) -> tuple[bytes, ...]:
+    """For the shield: what `client_by` looks at of a request beside its peer."""
+    return (proxies.header.lower().encode(),) if proxies else ()
+
+
+def get_remote_address() -> str:
+    """The address of the peer that the request came from, as the server writes it.
+
+    Flask-Limiter's; `client_address` gives an address in one form, and an IPv6 client's network.
+    127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
+    """
+    address = known_connection().remote_addr
+    return LOCAL if address in (None, "", NO_PEER) else address
+
+
+get_remote_address.request_fields = ()  # type: ignore[attr-defined]  # for the shield
+get_remote_address.proxies = ()  # type: ignore[attr-defined]  # for the doctor
+
+
+def proxy_finding(peer: str | None, headers: Any) -> Finding | None:
+    """Whether a private peer forwards for others; it is taken for the client itself."""
+    name = next((name for name in FORWARDED if name in headers), None)
+    address = parse(peer or "")
+    if name is None or address is None or not any(address in net for net in _PRIVATE):
+        return None
+    return Finding(
+        "QRL020",
+        f"a private address sends {name}, and no proxy is trusted",
+        "If it is your proxy, write key_func=client_address(trusted_proxies=[its network]).",
+    )

@@ -1,0 +1,155 @@
+"""Parts of keys: short, printable, and never to be mistaken for others."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from ..errors import ConfigurationError
+
+#: Bytes of a part in a key. What would be longer is replaced by its digest: a client must not
+#: choose the size of our keys.
+LONGEST_PART = 64
+
+#: Bytes of a digest, which is written in hex: two clients in 2**64 may share one.
+DIGEST = 16
+
+#: Printable ASCII but what we use ourselves: "%" to encode, "|" between parts, braces for slots.
+_PLAIN = re.compile(rf"[ -$&-z~]{{0,{LONGEST_PART}}}")
+_PLAIN_BYTES = frozenset(byte for byte in range(128) if _PLAIN.fullmatch(chr(byte)))
+
+
+def join_key(*parts: str) -> str:
+    """The parts with "|" between them, so that no other parts ever give the same key.
+
+    A single address or name stays as it is, as in the Flask snippet's keys. What could be
+    mistaken is percent-encoded, and a long part becomes its BLAKE2b digest.
+    """
+    return "|".join(map(_part, parts))
+
+
+def key_parts(prefix: str, space: str, who: str, scope: str) -> list[str]:
+    """The parts of a rule's key: prefix and space, each if there is one, client, scope.
+
+    A key with a space always has a prefix, if only an empty one: no prefix is taken for a space.
+    """
+    before = [prefix, space] if space else [prefix] if prefix else []
+    return [*before, who, scope]
+
+
+def space_of(key_func: Callable[..., object]) -> str:
+    """The space of the clients that this key function names: its module and name."""
+    while isinstance(key_func, functools.partial):
+        key_func = key_func.func
+    named = key_func if hasattr(key_func, "__qualname__") else type(key_func)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def client_text(answer: object) -> str:
+    """What a key function answered, as text. Raises `ConfigurationError` for a function."""
+    if callable(answer):  # another one in each request: nobody would be limited
+        raise ConfigurationError(
+            "the key function answered with a function: call what makes it, as in "
+            "key_func=client_address()"
+        )
+    return str(answer)
+
+
+def slot_key(*parts: str) -> str:
+    """``{who}|scope``, before it a prefix: the last part but one, the client, in braces.
+
+    So all keys of a client lie in one slot of a Redis Cluster and one script may decide them. No
+    other parts ever give the same key (no part at all is the same as one empty part), and none of
+    `join_key`'s is like it.
+    """
+    if len(parts) < 2:
+        return f"{{{join_key(*parts)}}}"
+    *before, who, scope = parts
+    return "|".join([*map(_part, before), f"{{{_part(who)}}}", _part(scope)])
+
+
+def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
+    """Gives each client a pseudonym, so that no address or name stands in Redis in clear.
+
+    It is a keyed BLAKE2b: without the secret nobody can find a client's pseudonym, nor a client by
+    trying all addresses. Processes that share limits share the secret; a new one starts every
+    count afresh. Raises `ConfigurationError` for a secret of fewer than 16 bytes.
+    """
+    raw = _raw(secret) if isinstance(secret, str) else secret
+    if len(raw) < 16:
+        raise ConfigurationError(
+            f"a secret of {len(raw)} bytes can be guessed; write 16 or more, such as those of "
+            "secrets.token_hex(16)"
+        )
+    # Hashed first, as BLAKE2b takes a key of no more than 64 bytes.
+    start = blake2b(key=blake2b(raw).digest(), digest_size=DIGEST)
+
+    def pseudonym(who: str) -> str:
+        digest = start.copy()
+        digest.update(_raw(who))
+        return digest.hexdigest()
+
+    return pseudonym
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """How one limiter makes its keys, with its clients in clear or by their pseudonyms."""
+
+    #: See `join_key`; the client is the last part.
+    join: Callable[..., str] = join_key
+    #: See `slot_key`.
+    slot: Callable[..., str] = slot_key
+
+
+def keys_with(secret: str | bytes | None) -> Keys:
+    """Keys with pseudonyms by this secret; without one, as they are. See `pseudonyms`."""
+    if not secret:
+        return Keys()
+    pseudonym = pseudonyms(secret)
+
+    def join(*parts: str) -> str:
+        *before, who = parts
+        return join_key(*before, pseudonym(who))
+
+    def slot(*parts: str) -> str:
+        if len(parts) < 2:
+            return slot_key(*map(pseudonym, parts))
+        *before, who, scope = parts
+        return slot_key(*before, pseudonym(who), scope)
+
+    return Keys(join, slot)
+
+
+def _part(part: str) -> str:
+    # A client chooses its name, and must not choose how much memory a cache keeps for it.
+    return _short_part(part) if len(part) <= LONGEST_PART else _digest(_raw(part))
+
+
+@functools.lru_cache(maxsize=4096)
+def _short_part(part: str) -> str:
+    if _PLAIN.fullmatch(part):
+        return part
+    raw = _raw(part)
+    if len(raw) <= LONGEST_PART:
+        encoded = "".join(map(_encoded, raw))
+        if len(encoded) <= LONGEST_PART:
+            return encoded
+    return _digest(raw)
+
+
+def _digest(raw: bytes) -> str:
+    # No encoded part begins like this: in those, two hex digits follow a "%".
+    return "%%" + blake2b(raw, digest_size=DIGEST).hexdigest()
+
+
+def _raw(text: str) -> bytes:
+    """UTF-8, also of a lone surrogate, which a client can send."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _encoded(byte: int) -> str:
+    return chr(byte) if byte in _PLAIN_BYTES else f"%{byte:02X}"

@@ -1,0 +1,5 @@
+"""This folder shows operators what the limits do in one worker."""
+
+from .panel import COOKIE, FIELD, dashboard
+
+__all__ = ["COOKIE", "FIELD", "dashboard"]

@@ -1,0 +1,112 @@
+"""What the limits of one limiter did in this worker: rates, sums, the busiest keys. Bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...clients.keys import Keys
+from ...clock import Clock, monotonic_ms
+from ...quotas import Hit
+from ...signals import Decided, limit_decided
+from .space_saving import SpaceSaving
+
+#: Seconds for which rates are kept.
+SECONDS = 60
+#: Keys watched in each row.
+KEYS = 64
+#: Rows kept; decisions of further ones are counted together.
+ROWS = 200
+
+
+@dataclass(eq=False, slots=True)
+class Row:
+    """One limit in one scope."""
+
+    limit: str
+    scope: str
+    #: The last hit on it: its quota, and how its keys look.
+    hit: Hit
+    allowed: int = 0
+    #: Or would have been, by a limit in shadow.
+    refused: int = 0
+    shadow: bool = False
+    hits: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
+    refusals: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
+    #: [second, allowed, refused] of the last seconds in which there was anything.
+    recent: deque[list[int]] = field(default_factory=lambda: deque(maxlen=SECONDS))
+
+    def add(self, event: Decided, hit: Hit, second: int) -> None:
+        """Count a decision."""
+        self.hit, self.shadow = hit, event.shadow
+        self.hits.add(hit.key)
+        if not self.recent or self.recent[-1][0] != second:
+            self.recent.append([second, 0, 0])
+        if event.outcome != "allowed":
+            self.refused += 1
+            self.refusals.add(hit.key)
+            self.recent[-1][2] += 1
+            return
+        self.allowed += 1
+        self.recent[-1][1] += 1
+
+    def series(self, second: int) -> list[tuple[int, int]]:
+        """How many were allowed and refused in each of the last seconds, the present one last."""
+        known = {at: (allowed, refused) for at, allowed, refused in self.recent}
+        return [known.get(at, (0, 0)) for at in range(second - SECONDS + 1, second + 1)]
+
+    def look(self, key: str) -> Hit:
+        """What looks at a key of this limit."""
+        return self.hit._replace(key=key, cost=0, lease="")
+
+    def look_at(self, who: str, keys: Keys) -> Hit:
+        """What looks at a client at this limit, whose keys are made so."""
+        head, brace, rest = self.hit.key.partition("{")
+        key = head + keys.slot(who) + rest.partition("}")[2] if brace else keys.join(who)
+        return self.look(key)
+
+
+class Tally:
+    """Listens to one limiter's decisions from when it is made until `close`."""
+
+    def __init__(self, limiter: Any, *, now_ms: Clock = monotonic_ms) -> None:
+        self._limiter = limiter
+        self._now_ms = now_ms
+        self._rows: dict[tuple[str, str], Row] = {}
+        #: Decisions on limits that found no room.
+        self.left_off = 0
+        limit_decided.connect(self._on_decided, sender=limiter, weak=False)
+
+    def close(self) -> None:
+        """Listen no more."""
+        limit_decided.disconnect(self._on_decided, sender=self._limiter)
+
+    @property
+    def second(self) -> int:
+        """The present second, of a clock of its own."""
+        return self._now_ms() // 1000
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """All rows, those that refuse most now first."""
+        first = self.second - SECONDS
+        return sorted(
+            self._rows.values(),
+            key=lambda row: [-sum(one[n] for one in row.recent if one[0] > first) for n in (2, 1)],
+        )
+
+    def row(self, limit: str, scope: str) -> Row | None:
+        """The row of a limit in a scope."""
+        return self._rows.get((limit, scope))
+
+    def _on_decided(self, _: Any, *, event: Decided, hit: Hit) -> None:
+        name = (event.limit, event.scope)
+        row = self._rows.get(name)
+        if row is None:
+            if len(self._rows) >= ROWS:
+                self.left_off += 1
+                return
+            row = self._rows[name] = Row(event.limit, event.scope, hit)
+        row.add(event, hit, self.second)

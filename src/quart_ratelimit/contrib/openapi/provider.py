@@ -1,0 +1,168 @@
+"""Limits in quart-schema's OpenAPI document; ``pip install 'quart-ratelimit[openapi]'``."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple
+
+try:
+    from quart_schema import OpenAPIProvider
+except ImportError as error:  # pragma: no cover
+    raise ImportError(
+        f"an OpenAPI document needs quart-schema: pip install 'quart-ratelimit[openapi]' ({error})"
+    ) from error
+
+from ...callables import Memo
+from ...constants import ExemptionScope
+from ...enforcement.context import Context, Route
+from ...enforcement.hooks import blueprint_path
+from ...errors import RateLimitExceeded
+from ...extension.limiter import EXTENSION, Limiter
+from ...quotas import FixedWindow, Quota
+from ...rules.registry import Limited, limited_by, owns
+from ...settings.reading import Settings
+from .schemas import bodies, described, fields, retry_after
+
+
+class LimitedProvider(OpenAPIProvider):
+    """``QuartSchema(app, openapi_provider_class=LimitedProvider)``.
+
+    Limited routes document the fields of all their answers, their 429 with its limits, and under
+    the policy "closed" their 503. What a route documents by itself stands. No function of yours is
+    asked: where one says how much is allowed, or whether, the route is limited. Limits inside a
+    view are not known.
+    """
+
+    def __init__(self, app: Any, extension: Any) -> None:
+        super().__init__(app, extension)
+        self._limited = weakref.ref(app)
+
+    def build_paths(self, rule: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """quart-schema's, with what limits add."""
+        paths, components = super().build_paths(rule)
+        app = self._limited()
+        for operations in paths.values():
+            for method, operation in operations.items():
+                # quart-schema gives all methods of a route the same responses.
+                responses = {
+                    status: dict(response) for status, response in operation["responses"].items()
+                }
+                said = [
+                    _says(app, limiter, rule.endpoint, method.upper()) for limiter in _limiters(app)
+                ]
+                _document(responses, [each for each in said if each.quotas])
+                operation["responses"] = responses
+        return paths, components
+
+
+def _limiters(app: Any) -> list[Limiter]:
+    """All limiters of the app, the first one first."""
+    first = app.extensions.get(EXTENSION)
+    return sorted(app.extensions.get("limiter", ()), key=lambda limiter: limiter is not first)
+
+
+class _Said(NamedTuple):
+    """What one limiter says of one operation."""
+
+    quotas: Sequence[Quota]
+    #: The schemas of a refusal's body, by its type; none are known if the app answers by itself.
+    bodies: dict[str, Any]
+    #: Whether it answers with 503 while its store is away.
+    closes: bool
+    settings: Settings
+
+
+def _says(app: Any, limiter: Limiter, endpoint: str, method: str) -> _Said:
+    binding = limiter.binding_for(app)
+    assert binding is not None
+    view, settings = app.view_functions[endpoint], binding.settings
+    rules = _rules(app, limiter, endpoint, method)
+    own = owns(view) if app.extensions.get(EXTENSION) is limiter else ()
+    quotas = rules + [quota for one in own for quota in one.quotas]
+    content = {} if _handled(app, endpoint) else bodies(bool(rules), own, settings)
+    closes = settings.on_store_error == "closed" and not binding.in_memory
+    return _Said(quotas, content, closes, settings)
+
+
+def _document(responses: dict[Any, Any], said: Sequence[_Said]) -> None:
+    """Add what limiters say of one operation; where two differ, the first one's stands."""
+    if not said:
+        return
+    quotas = [quota for each in said for quota in each.quotas]
+    refusals: dict[int, Any] = {429: {"description": described(quotas)}}
+    content = _first_stands(each.bodies for each in said)
+    if content:
+        refusals[429]["content"] = content
+    if any(each.closes for each in said):
+        refusals[503] = {"description": "Nothing can decide on the limits at the moment."}
+    waits = _first_stands(retry_after(each.settings) for each in said)
+    for status, refusal in refusals.items():
+        if status not in responses and str(status) not in responses:
+            responses[status] = {**refusal, "headers": waits}
+    told = _first_stands(fields(each.quotas[0], each.settings) for each in said)
+    for response in responses.values():
+        headers = {**told, **response.get("headers", {})}
+        if headers:
+            response["headers"] = headers
+
+
+def _first_stands(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """All of them in one."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        found = {**part, **found}
+    return found
+
+
+def _rules(app: Any, limiter: Limiter, endpoint: str, method: str) -> list[Quota]:
+    """What rules allow there, shortest period first."""
+    binding = limiter.binding_for(app)
+    assert binding is not None
+    view = app.view_functions[endpoint]
+    path = blueprint_path(app, endpoint.rpartition(".")[0] or None)
+    resolver, limited = binding.resolver, limited_by(limiter, view)
+    exemption = resolver.exemption(view, path)
+    context = Context(endpoint, Route(endpoint, method, view, path, exemption, limited))
+    memo = Unasked()
+    found = _at_once(resolver.of_function(context, limited or Limited(endpoint), memo))
+    if not exemption & ExemptionScope.APPLICATION:
+        found += _at_once(resolver.load_all(binding.settings.application_limits, memo))
+    in_force = [one for one in found if one.shadow is not True and not one.exempts(method)]
+    return sorted({limit.limit: None for limit in in_force})
+
+
+class Varying(FixedWindow):
+    """Stands for what a function would say of a request."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "one that varies"
+
+
+class Unasked(Memo):
+    """Asks no function how much is allowed."""
+
+    async def ask(self, function: Any, *args: Any) -> Any:  # noqa: ARG002  # it is not asked
+        """Any limit."""
+        return Varying(1, 1)
+
+
+def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What it returns; it asks nobody, so it never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits")
+
+
+def _handled(app: Any, endpoint: str) -> bool:
+    """Whether the app answers refusals by itself, in a form of its own."""
+    for scope in (None, endpoint.rpartition(".")[0]):
+        handlers = app.error_handler_spec.get(scope, {})
+        kinds = [kind for code in (429, None) for kind in handlers.get(code, ())]
+        if any(issubclass(RateLimitExceeded, kind) for kind in kinds):
+            return True
+    return False

@@ -1,0 +1,90 @@
+"""A websocket's connection, watched: whether it was accepted, and how to end it.
+
+Knows Quart's websockets and no limits. ASGI answers a handshake that was not accepted with HTTP,
+where the server has the extension ``websocket.http.response``, else with 403; once accepted there
+are only close codes (RFC 6455, section 7.4.1, and IANA's registry of them).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NoReturn
+
+from quart import Websocket
+
+from ..current import websocket_at_hand
+
+#: What was asked breaks a rule.
+POLICY_VIOLATION = 1008
+#: The server cannot serve it now; a client may come back later.
+TRY_AGAIN_LATER = 1013
+
+#: The close codes for HTTP statuses that are too late to send.
+CLOSE_CODES = {429: POLICY_VIOLATION, 503: TRY_AGAIN_LATER}
+
+#: Bytes of a close frame's reason. Source: RFC 6455, section 5.5.
+LONGEST_REASON = 123
+
+_CONNECTION = "_quart_ratelimit_connection"
+
+
+class Connection:
+    """What a websocket has become since its handshake.
+
+    It stands in front of the websocket's ``accept`` and ``close``, as Quart does not tell of them.
+    """
+
+    def __init__(self, websocket: Websocket) -> None:
+        self.websocket = websocket
+        self.accepted = False
+        self.closed = False
+        self._ended = False
+        self._accept, self._close = websocket.accept, websocket.close
+        #: Quart's own for this connection, which it cancels when the client goes away.
+        self._task = asyncio.current_task()
+        vars(websocket).update(accept=self.accept, close=self.close)
+
+    async def accept(self, *args: Any, **kwargs: Any) -> None:
+        """As the websocket's."""
+        self.accepted = True
+        await self._accept(*args, **kwargs)
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """As the websocket's."""
+        self.closed = True
+        await self._close(code, reason)
+
+    async def end(self, code: int, reason: str) -> NoReturn:
+        """Close the connection and cancel its view, as when its client goes away: never returns."""
+        if not self.closed:
+            await self.websocket.accept()  # before that no code can be told
+            short = reason.encode()[:LONGEST_REASON].decode(errors="ignore")
+            await self.websocket.close(code, short)
+        if not self._ended and self._task is not None:
+            self._ended = True  # once, as a second time would cut short what cleans up
+            self._task.cancel()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("nobody answers that future")
+
+    async def end_as(self, status: int) -> None:
+        """Close with the code for an HTTP status, if it came too late to be sent."""
+        code = CLOSE_CODES.get(status)
+        if code is not None and self.accepted and not self.closed:
+            await self.websocket.close(code)
+
+
+def connection_at_hand() -> Connection:
+    """The current websocket's connection, watched from the first call on.
+
+    Raises `RuntimeError` outside of a websocket.
+    """
+    websocket = websocket_at_hand()
+    if websocket is None:
+        raise RuntimeError(
+            "limits on messages count those of websockets: write them under @app.websocket(...)"
+        )
+    known: Connection | None = getattr(websocket, _CONNECTION, None)
+    if known is None:
+        known = Connection(websocket)
+        setattr(websocket, _CONNECTION, known)
+    return known

@@ -1,0 +1,1 @@
+"""These modules apply the rules to one request."""

@@ -1,0 +1,142 @@
+"""An ASGI layer in front of Quart: who was just refused is refused again before a request is made.
+
+Knows ASGI and refused hits, nothing of Quart. It replays, byte for byte, the response that the app
+gave to the same client for the same path; what it skips is all that Quart does for a request:
+sessions, ``before_request`` and ``after_request`` functions, error handlers, its log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, NamedTuple
+
+from ..clock import Clock, monotonic_ms
+from ..quotas import Hit
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+#: Where a refusal is left for the shield, in the connection's scope.
+REFUSED = "quart_ratelimit.refused"
+#: Request fields that an answer may depend on beside the client: what it may look like, CORS, and
+#: the site, as routes may be bound to a host.
+VARYING = (b"accept", b"accept-encoding", b"accept-language", b"origin", b"host")
+#: Milliseconds for which an answer is given again: so far may its ``Retry-After`` be off, and so
+#: late are other rules seen.
+LONGEST_MS = 1000
+#: Answers remembered at least; twice as many at most.
+REMEMBERED = 10_000
+#: The longest body that is remembered, in bytes.
+LONGEST_BODY = 16_384
+
+_Key = tuple[Any, ...]
+
+
+#: Whether hits are refused for certain, without asking anyone; else the app must be asked.
+Refuses = Callable[[Sequence[Hit]], bool]
+
+
+class Refused(NamedTuple):
+    """A refusal that needs no more than the connection to be found again."""
+
+    hits: Sequence[Hit]
+    #: Request fields that the client was known by, in lower case.
+    fields: tuple[bytes, ...]
+
+
+class _Answer(NamedTuple):
+    until_ms: int
+    hits: Sequence[Hit]
+    start: Message
+    body: bytes
+
+
+class Shield:
+    """Stands before an ASGI app; see the module."""
+
+    def __init__(self, app: App, refuses: Refuses, *, now_ms: Clock = monotonic_ms) -> None:
+        self._app = app
+        self._refuses = refuses
+        self._now_ms = now_ms
+        self._fields: tuple[bytes, ...] = VARYING
+        # Two generations, so that old answers are forgotten at no cost.
+        self._young: dict[_Key, _Answer] = {}
+        self._old: dict[_Key, _Answer] = {}
+        #: How many requests it answered.
+        self.answered = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand the connection on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._young or self._old:
+            key = self._key(scope)
+            answer = self._young.get(key) or self._old.get(key)
+            if answer is not None:
+                if self._now_ms() < answer.until_ms and self._refuses(answer.hits):
+                    self.answered += 1
+                    await send(answer.start)
+                    await send(
+                        {"type": "http.response.body", "body": answer.body, "more_body": False}
+                    )
+                    return
+                self._young.pop(key, None)
+                self._old.pop(key, None)
+        await self._app(scope, receive, _Listener(self, scope, send))
+
+    def remember(self, scope: Scope, start: Message, body: bytes) -> None:
+        """Keep an answer to a refused request, if it is fit for others."""
+        refused: Refused = scope[REFUSED]
+        if not set(refused.fields) <= set(self._fields):
+            self._fields = (*self._fields, *sorted(set(refused.fields) - set(self._fields)))
+            self._young, self._old = {}, {}
+        until = self._now_ms() + LONGEST_MS
+        self._young[self._key(scope)] = _Answer(until, refused.hits, start, body)
+        if len(self._young) > REMEMBERED:
+            self._old, self._young = self._young, {}
+
+    def _key(self, scope: Scope) -> _Key:
+        fields = self._fields
+        varying = [line for line in scope["headers"] if line[0] in fields]
+        client = scope.get("client")
+        return (
+            client[0] if client else None,
+            scope["method"],
+            scope.get("root_path"),
+            scope["path"],
+            *map(tuple, varying),
+        )
+
+
+class _Listener:
+    """Hears what the app sends; hands a refusal's answer to the shield once it is whole."""
+
+    __slots__ = ("_body", "_scope", "_send", "_shield", "_start")
+
+    def __init__(self, shield: Shield, scope: Scope, send: Send) -> None:
+        self._shield = shield
+        self._scope = scope
+        self._send = send
+        self._start: Message | None = None
+        self._body = b""
+
+    async def __call__(self, message: Message) -> None:
+        await self._send(message)
+        if message["type"] == "http.response.start":
+            if REFUSED in self._scope and message["status"] == 429 and _is_public(message):
+                self._start = message
+        elif self._start is not None and message["type"] == "http.response.body":
+            self._body += message.get("body", b"")
+            if len(self._body) > LONGEST_BODY:
+                self._start = None
+            elif not message.get("more_body", False):
+                self._shield.remember(self._scope, self._start, self._body)
+
+
+def _is_public(start: Message) -> bool:
+    """Whether an answer sets no cookie, which belongs to one client alone."""
+    return not any(name.lower() == b"set-cookie" for name, _ in start.get("headers", ()))

@@ -1,0 +1,1 @@
+"""These modules make up the Quart extension."""

@@ -1,0 +1,70 @@
+"""What can be seen of a limiter as its app starts, without asking anybody: a second's work."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..findings import Finding
+from ..stores import RedisStore
+from .binding import Binding
+
+#: Words in an endpoint or a path behind which passwords and codes are guessed.
+_AUTH = re.compile(r"(?:^|[/._-])(?:log-?in|sign-?in|password|token|otp|2fa|mfa|auth)(?:$|[/._-])")
+
+
+def startup_findings(app: Any, binding: Binding) -> list[Finding]:
+    """What is wrong at first sight; needs an event loop."""
+    found = list(_of_workers(binding))
+    if isinstance(binding.backend, RedisStore):
+        found += binding.backend.findings()
+    found += _of_policy(app, binding)
+    found += _of_proxies(app, binding)
+    if binding.settings.shadow is True:
+        seen = "the whole limiter is in shadow, by shadow=True or RATELIMIT_SHADOW"
+        found.append(Finding("QRL035", seen, "Leave it out once you know enough."))
+    return found
+
+
+def workers(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """How many workers the command line or ``WEB_CONCURRENCY`` names; 1 if neither does."""
+    told = re.search(r"(?:^|\0)(?:-w|--workers)[=\0]?([0-9]+)", "\0".join(arguments))
+    text = told[1] if told else environment.get("WEB_CONCURRENCY", "")
+    return int(text) if text.isdecimal() else 1
+
+
+def _of_workers(binding: Binding) -> Iterator[Finding]:
+    if not binding.in_memory:
+        return
+    count = workers(sys.argv, os.environ)
+    seen = "rate limits are kept in memory" + (f", by {count} workers" if count > 1 else "")
+    yield Finding("QRL001", seen, "Write storage_uri='redis://localhost:6379/0'.")
+
+
+def _of_policy(app: Any, binding: Binding) -> Iterator[Finding]:
+    if binding.in_memory or binding.settings.on_store_error != "open":
+        return
+    for rule in app.url_map.iter_rules():
+        if _AUTH.search(rule.rule.lower()) or _AUTH.search(rule.endpoint.lower()):
+            yield Finding(
+                "QRL030",
+                f"the policy is 'open', and {rule.rule} looks like a place to guess at",
+                "Write on_store_error='local', or 'closed'.",
+            )
+            return
+
+
+def _of_proxies(app: Any, binding: Binding) -> Iterator[Finding]:
+    """`client_in` and `client_address` of which one alone trusts proxies."""
+    for key, function in binding.gate.lists(app):
+        counted, listed = getattr(key, "proxies", None), getattr(function, "proxies", None)
+        if counted is None or listed is None or bool(counted) is bool(listed):
+            continue
+        one, other = ("key_func", "client_in") if counted else ("client_in", "key_func")
+        seen = f"{one} trusts proxies, {other} none"
+        fix = "Give client_in and client_address the same trusted_proxies=[...]."
+        yield Finding("QRL023", seen, fix)
+        return

@@ -1,0 +1,1 @@
+"""These modules write what a response tells its client about limits."""

@@ -1,0 +1,160 @@
+"""Decisions as the IETF's rate limit fields, by the draft: decisions in, field lines out.
+
+Source: draft-ietf-httpapi-ratelimit-headers, whose fields changed with the drafts. 6 has three
+``RateLimit-*`` fields of one limit, 7 makes one of them, 8 to 10 list every limit by its name:
+``RateLimit-Policy: "login";q=10;w=60`` and ``RateLimit: "login";r=9;t=60``. Strings, byte sequences
+and integers are those of RFC 9651. Seconds are whole and rounded up.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+
+from ..clients.keys import join_key
+from ..errors import ConfigurationError
+from ..quotas import Concurrency, Quota
+from ..rules.resolved import RequestLimit
+
+#: A field's name and its value.
+Line = tuple[str, str]
+#: Makes a client's partition key, in hex.
+Pseudonym = Callable[[str], str]
+#: The lines of all limits of a request; the second one is the limit to tell of if only one can be.
+Draft = Callable[[Sequence[RequestLimit], RequestLimit, Pseudonym | None], list[Line]]
+
+#: The largest integer that a structured field may hold: 15 digits.
+LARGEST = 999_999_999_999_999
+#: The longest name that may be given to a limit.
+LONGEST_NAME = 64
+#: Limits whose names and policies are kept as text.
+REMEMBERED = 1024
+
+
+def draft_6(
+    limits: Sequence[RequestLimit], current: RequestLimit, _: Pseudonym | None = None
+) -> list[Line]:
+    """``RateLimit-Limit``, ``-Remaining`` and ``-Reset`` (seconds), and the policies."""
+    return [
+        ("RateLimit-Limit", str(_integer(current.limit.amount))),
+        ("RateLimit-Remaining", str(_integer(current.remaining))),
+        ("RateLimit-Reset", str(_reset(current))),
+        ("RateLimit-Policy", _unnamed(limits)),
+    ]
+
+
+def draft_7(
+    limits: Sequence[RequestLimit], current: RequestLimit, _: Pseudonym | None = None
+) -> list[Line]:
+    """One ``RateLimit`` of one limit, and the policies."""
+    amount, remaining = _integer(current.limit.amount), _integer(current.remaining)
+    return [
+        ("RateLimit", f"limit={amount}, remaining={remaining}, reset={_reset(current)}"),
+        ("RateLimit-Policy", _unnamed(limits)),
+    ]
+
+
+def draft_10(
+    limits: Sequence[RequestLimit], _: RequestLimit, pseudonym: Pseudonym | None = None
+) -> list[Line]:
+    """``RateLimit-Policy`` and ``RateLimit`` of all limits, by name; as in drafts 8 and 9."""
+    policies, states = [], []
+    for name, told in zip(names(limits), limits, strict=True):
+        quoted, policy = _policy_of(name, told.limit)
+        wait = seconds_until_more(told)
+        state = f"{quoted};r={_integer(told.remaining)}"
+        if wait is not None:
+            state += f";t={wait}"
+        if pseudonym is not None:
+            key = f";pk=:{b64encode(bytes.fromhex(pseudonym(told.request_args[-2]))).decode()}:"
+            policy, state = policy + key, state + key
+        policies.append(policy)
+        states.append(state)
+    return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
+
+
+#: The drafts by name. A response has the fields of one: they share their names, not their form.
+DRAFTS: dict[str, Draft] = {
+    "draft-6": draft_6,
+    "draft-7": draft_7,
+    "draft-8": draft_10,
+    "draft-9": draft_10,
+    "draft-10": draft_10,
+}
+
+
+def names(limits: Iterable[RequestLimit]) -> list[str]:
+    """Each limit's name: the given one, else its scope and quota; never one name twice."""
+    found: dict[str, None] = {}
+    for told in limits:
+        name = told.limit.name or derived_name(told.request_args[-1], told.limit)
+        unique, number = name, 2
+        while unique in found:
+            unique, number = f"{name}#{number}", number + 1
+        found[unique] = None
+    return list(found)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def derived_name(start: str, quota: Quota) -> str:
+    """A name in printable ASCII that tells this quota from others: ``index:10/minute``."""
+    if isinstance(quota, Concurrency):
+        return f"{join_key(start)}:{quota.amount}"
+    multiples = quota.multiples if quota.multiples > 1 else ""
+    return f"{join_key(start)}:{quota.amount}/{multiples}{quota.unit}"
+
+
+def check_name(name: str | None) -> None:
+    """Raise `ConfigurationError` unless a structured field's string can hold the name."""
+    if name is None:
+        return
+    fits = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME
+    if not fits or not (name.isascii() and name.isprintable()):
+        raise ConfigurationError(
+            f"name={name!r} must be 1 to {LONGEST_NAME} printable ASCII characters, "
+            "e.g. name='login'"
+        )
+
+
+def quote(text: str) -> str:
+    """Printable ASCII as a structured field's string."""
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def seconds_until_more(told: RequestLimit) -> int | None:
+    """Until more units are there than remain; None: that is not known."""
+    more_ms = told.limit.more_ms(told.decision)
+    return None if more_ms is None else _seconds(more_ms - told.age_ms)
+
+
+def _reset(told: RequestLimit) -> int:
+    wait = seconds_until_more(told)
+    return _seconds(told.decision.reset_ms - told.age_ms) if wait is None else wait
+
+
+def _seconds(ms: int) -> int:
+    return _integer(-(-ms // 1000)) if ms > 0 else 0
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _policy_of(name: str, quota: Quota) -> tuple[str, str]:
+    """The name as a string, and the quota by that name: in every response the same."""
+    quoted = quote(name)
+    return quoted, quoted + _policy(quota)
+
+
+def _policy(quota: Quota) -> str:
+    if isinstance(quota, Concurrency):  # its period is a lease's, and no window
+        return f';q={_integer(quota.amount)};qu="concurrent-requests"'
+    return f";q={_integer(quota.amount)};w={quota.period}"
+
+
+def _unnamed(limits: Iterable[RequestLimit]) -> str:
+    return ", ".join(f"{_integer(told.limit.amount)};w={told.limit.period}" for told in limits)
+
+
+def _integer(number: int) -> int:
+    return number if number < LARGEST else LARGEST

@@ -1,0 +1,45 @@
+"""Refusals as ``application/problem+json``. Sources: RFC 9457, and for the types and the member
+``violated-policies`` draft-ietf-httpapi-ratelimit-headers-10.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from werkzeug.datastructures import MIMEAccept
+
+from ..errors import LimiterUnavailable, RateLimitExceeded
+from ..rules.resolved import RequestLimit
+from .drafts import names
+
+JSON = "application/problem+json"
+TYPES = "https://iana.org/assignments/http-problem-types#"
+
+#: What may be answered with; the first for a client that takes anything.
+_OFFERS = [JSON, "application/json", "text/html"]
+
+
+def wants_problem(accept: MIMEAccept) -> bool:
+    """Whether a client takes JSON no less gladly than HTML; a browser prefers HTML."""
+    return not accept or accept.best_match(_OFFERS, default="text/html") != "text/html"
+
+
+def describe(
+    error: RateLimitExceeded | LimiterUnavailable, limits: Sequence[RequestLimit]
+) -> bytes:
+    """The body: which policies were violated, by the names that the response fields have."""
+    problem: dict[str, object] = {
+        "type": TYPES + "temporary-reduced-capacity",
+        "title": "Request cannot be satisfied at the moment",
+        "status": error.code,
+    }
+    if isinstance(error, RateLimitExceeded):
+        violated = [name for name, told in zip(names(limits), limits, strict=True) if told.breached]
+        problem["type"] = TYPES + "quota-exceeded"
+        problem["title"] = "Request cannot be satisfied as assigned quota has been exceeded"
+        problem["detail"] = str(error.description)
+        problem["violated-policies"] = violated
+    if error.retry_after is not None:
+        problem["retry_after"] = error.retry_after
+    return json.dumps(problem).encode()

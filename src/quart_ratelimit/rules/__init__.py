@@ -1,0 +1,1 @@
+"""These modules hold the limits that a developer declares."""

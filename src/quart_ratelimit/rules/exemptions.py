@@ -1,0 +1,52 @@
+"""What a view or a blueprint is exempt from, and how that passes down nested blueprints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..constants import ExemptionScope
+
+#: What ``limiter.exempt`` means without flags.
+USUAL = ExemptionScope.APPLICATION | ExemptionScope.DEFAULT | ExemptionScope.META
+
+#: A blueprint that is exempt from no more than these keeps its own limits.
+_KEEPS_OWN = ExemptionScope.DEFAULT | ExemptionScope.APPLICATION | ExemptionScope.ANCESTORS
+
+
+def inherited(path: Sequence[Any], flags: Mapping[Any, ExemptionScope]) -> ExemptionScope:
+    """What a view in the last blueprint of ``path`` (outermost first) is exempt from by them."""
+    exemption = ExemptionScope.NONE
+    for blueprint in path:
+        own = flags.get(blueprint, ExemptionScope.NONE)
+        if blueprint is path[-1]:
+            exemption |= own & ~ExemptionScope.ANCESTORS
+        elif own & ExemptionScope.DESCENDENTS:
+            exemption |= own
+    return exemption
+
+
+def limiting(
+    path: Sequence[Any],
+    flags: Mapping[Any, ExemptionScope],
+    overrides: Mapping[Any, bool],
+) -> list[Any]:
+    """Which blueprints of ``path`` limit a view in the last of them.
+
+    ``overrides`` tells of each blueprint with limits whether all of them override what is around
+    it. A blueprint exempt from META or with DESCENDENTS loses its own limits, as in Flask-Limiter.
+    """
+    if not path:
+        return []
+    last = path[-1]
+    own = flags.get(last, ExemptionScope.NONE)
+    if own & ~_KEEPS_OWN:
+        return []
+    if overrides.get(last) or own & ExemptionScope.ANCESTORS:
+        return [last] if last in overrides else []
+    return [
+        blueprint
+        for blueprint in path
+        if blueprint in overrides
+        and not flags.get(blueprint, ExemptionScope.NONE) & ExemptionScope.DESCENDENTS
+    ]

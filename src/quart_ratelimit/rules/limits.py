@@ -1,0 +1,148 @@
+"""The rules: what is limited, for whom, at which cost, and what happens on a breach.
+
+The classes and the order of their fields are Flask-Limiter 4.1.1's. Every callable may be sync or
+async and is asked within the request.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from ..errors import ConfigurationError
+from ..mistakes import bare
+from ..quotas import Quota
+
+T = TypeVar("T")
+#: A user's function: sync or async.
+Asked = Callable[..., T | Awaitable[T]]
+#: A limit as text ("10/minute; 100/day"), as a quota, or a function that answers with either.
+Provider = str | Quota | Asked[str | Quota | None]
+
+
+class Applies(Protocol):
+    """What a `RouteLimit` asks of its limiter."""
+
+    def apply_limit(self, limit: RouteLimit, target: Any) -> Any:
+        """Limit a function (the answer is its limited twin) or a blueprint (None)."""
+
+    async def enter_limit(self, limit: RouteLimit, where: str) -> None:
+        """Charge the limit for a block of code. Raises `RateLimitExceeded`."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A rule: for ``default_limits`` as it is, elsewhere as one of its kinds."""
+
+    #: The limit, or a function that answers with it; "" or None from a function is no limit.
+    limit_provider: Provider
+    #: Whom a request counts for; None: the limiter's own function.
+    key_function: Asked[Any] | None = None
+    #: Tells counters of one endpoint apart; a function is called with the endpoint.
+    scope: Any = None
+    #: Units that a request costs; None is 1.
+    cost: int | Asked[int] | None = None
+    #: One counter for all endpoints with this scope.
+    shared: bool = False
+    #: Only these HTTP methods are limited.
+    methods: Sequence[str] | None = None
+    #: A counter of its own for each HTTP method.
+    per_method: bool = False
+    #: What a refused client is told instead of the limit.
+    error_message: str | Asked[str] | None = None
+    #: Limits on how often this one may be breached.
+    meta_limits: Iterable[Provider | MetaLimit] | None = None
+    #: Whether this request is not limited.
+    exempt_when: Asked[bool] | None = None
+    #: Whether the response is to be charged; until it is known the cost is reserved.
+    deduct_when: Asked[bool] | None = None
+    #: Called with the `RequestLimit` on a breach; a response that it answers with is sent.
+    on_breach: Asked[Any] | None = None
+    #: Its name in response fields; with several limits in the text, the start of their names. What
+    #: was used is kept under it when the amount changes.
+    name: str | None = field(default=None, kw_only=True)
+    #: Counted and reported, and never in the way; None: as the limiter says. With ``shadow=`` it
+    #: replaces no other limits.
+    shadow: bool | Asked[bool] | None = field(default=None, kw_only=True)
+    #: Whether it replaces the limits around it: the defaults, or outer blueprints' limits.
+    override_defaults: bool = field(default=False, init=False)
+    #: False: cost, per_method, exempt_when and deduct_when are those of all defaults, or of all
+    #: application limits.
+    finalized: bool = True
+
+    def __post_init__(self) -> None:
+        if self.methods is not None:
+            object.__setattr__(self, "methods", tuple(name.lower() for name in self.methods))
+        if self.meta_limits is not None:
+            object.__setattr__(self, "meta_limits", tuple(self.meta_limits))
+        if self.cost is not None and not callable(self.cost):
+            check_cost(self.cost)
+        if self.shadow:  # what is in force stays in force
+            object.__setattr__(self, "override_defaults", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteLimit(Limit):
+    """A rule for a view, a helper function, a blueprint or a block of code.
+
+    ``@limiter.limit(...)`` makes them; ``async with limiter.limit(...):`` limits a block.
+    """
+
+    override_defaults: bool = False
+    limiter: Applies = field(compare=False, repr=False)
+
+    @property
+    def __name__(self) -> str:
+        """Asked for by routes, of which it is no view. Raises `MissingParentheses`."""
+        if not callable(self.limit_provider):
+            raise AttributeError("__name__")
+        raise bare(self.limit_provider, "limiter.limit", 'limiter.limit("10/minute")')
+
+    def __call__(self, target: Any) -> Any:
+        """Limit a function, under its route decorator, or a blueprint.
+
+        The answer is the limited function, and None for a blueprint.
+        """
+        return self.limiter.apply_limit(self, target)
+
+    def __aenter__(self) -> Awaitable[None]:
+        """Charge the limit. Raises `RateLimitExceeded`."""
+        # Not a coroutine function: its caller is the frame that holds the ``async with``.
+        frame = sys._getframe(1)
+        where = f"{frame.f_code.co_filename}:{frame.f_code.co_name}:{frame.f_lineno}"
+        return self.limiter.enter_limit(self, where)
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Nothing is given back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationLimit(Limit):
+    """A rule for all views together."""
+
+    scope: Any = "global"
+    shared: bool = field(default=True, init=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaLimit(Limit):
+    """A rule on how often a client may breach other limits.
+
+    Without a ``key_function`` it counts whom the limit counts that it belongs to.
+    """
+
+    key_function: Asked[Any] | None = None
+    scope: Any = "meta"
+    meta_limits: Iterable[Provider | MetaLimit] | None = field(default=None, init=False)
+    deduct_when: Asked[bool] | None = field(default=None, init=False)
+    shadow: bool | Asked[bool] | None = field(default=False, init=False)
+    shared: bool = field(default=True, init=False)
+
+
+def check_cost(cost: Any) -> int:
+    """The cost. Raises `ConfigurationError` unless it is a whole number of at least 0."""
+    if not isinstance(cost, int) or cost < 0:
+        raise ConfigurationError(f"cost={cost!r} is not a whole number of at least 0, e.g. cost=1")
+    return cost

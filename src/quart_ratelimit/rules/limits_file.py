@@ -1,0 +1,162 @@
+"""Limits in a TOML file that may change while the app runs; the last good version counts.
+
+Knows files and the text of limits, nothing of requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..clock import Clock, monotonic_ms
+from ..errors import ConfigurationError, InvalidLimit
+from ..responses.drafts import check_name
+from .notation import FORM
+from .strategies import quotas_of
+from .strategies import strategy as strategy_by_name
+
+#: Milliseconds between two looks at the file.
+PAUSE_MS = 1000
+#: Bytes, a thousand limits: the event loop waits while a file is parsed.
+LARGEST = 32_768
+
+_log = logging.getLogger("quart_ratelimit")
+
+
+class LimitsFile:
+    """Limits by name from a TOML file: ``limits["login"]`` is one, as ``limiter.limit`` takes it.
+
+    A key is a name, and a key in a table a dotted one, ``limits["tiers.free"]``; each value is a
+    limit as text, or "" for none. As limits are asked for, the file is looked at once a second at
+    most. A version that can be read replaces all of the last one, and what was used is kept; of any
+    other version one line is logged, and the last good one counts on. No name may vanish.
+    ``strategy`` is the limiter's, if it has another than the default.
+    Raises `ConfigurationError`, `InvalidLimit`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        strategy: str | None = None,
+        now_ms: Clock = monotonic_ms,
+    ) -> None:
+        strategy_by_name(strategy)
+        self._path = os.fspath(path)
+        self._strategy = strategy
+        self._now_ms = now_ms
+        self._limits: dict[str, FileLimit] = {}
+        self._texts: dict[str, str] = {}
+        self.reload()
+
+    def __getitem__(self, name: str) -> FileLimit:
+        """The limit of that name. Raises `ConfigurationError` if there is none."""
+        if name not in self._texts:
+            self._look()
+        if name not in self._texts:
+            names = ", ".join(self._texts)
+            raise ConfigurationError(f"{self._path} has no limit {name!r}; it has: {names}")
+        known = self._limits.get(name)
+        if known is None:
+            known = self._limits[name] = FileLimit(self, name)
+        return known
+
+    def text(self, name: str) -> str:
+        """How much the limit of that name allows now."""
+        self._look()
+        return self._texts[name]
+
+    def reload(self) -> None:
+        """Look at the file now. Raises what is wrong with it: the last good version counts on."""
+        self._next_ms = self._now_ms() + PAUSE_MS
+        self._seen = self._read()
+        self._take(self._seen)
+
+    def _look(self) -> None:
+        if self._now_ms() < self._next_ms:
+            return
+        self._next_ms = self._now_ms() + PAUSE_MS
+        found = self._read()
+        if found == self._seen:
+            return
+        self._seen = found
+        try:
+            self._take(found)
+        except ConfigurationError as error:
+            facts = {"ratelimit_event": "limits_rejected"}
+            _log.error("%s; the limits stay as they were", error, extra=facts)
+        else:
+            facts = {"ratelimit_event": "limits_reloaded"}
+            _log.info("%s: its limits count from now on", self._path, extra=facts)
+
+    def _read(self) -> bytes | str:
+        """What the file holds, or why that is not known.
+
+        All of it, as two changes in one moment may leave the same time and size.
+        """
+        try:
+            with open(self._path, "rb") as file:
+                return file.read(LARGEST + 1)
+        except OSError as error:
+            return error.strerror or type(error).__name__
+
+    def _take(self, found: bytes | str) -> None:
+        """Let the limits of a version count, all or none."""
+        if isinstance(found, str):
+            raise ConfigurationError(f"{self._path} cannot be read: {found}")
+        if len(found) > LARGEST:
+            raise ConfigurationError(f"{self._path} is longer than {LARGEST} bytes")
+        try:
+            table = tomllib.loads(found.decode())
+        except (ValueError, RecursionError) as error:
+            form = 'login = "10/minute; 100/day"'
+            raise ConfigurationError(f"{self._path} is no TOML: {error}; write {form}") from error
+        texts: dict[str, str] = {}
+        for name, value in _flat(table):
+            if name in texts:
+                raise ConfigurationError(f"{self._path}: {name} is there twice")
+            texts[name] = self._checked(name, value)
+        gone = ", ".join(sorted(self._texts.keys() - texts.keys()))
+        if gone:
+            raise ConfigurationError(
+                f"{self._path}: {gone} is gone; put it back, or start the app anew without it"
+            )
+        self._texts = texts
+
+    def _checked(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise InvalidLimit(f"{self._path}: {name}: {value!r} is not a limit; {FORM}")
+        try:
+            check_name(name)
+            if value:
+                quotas_of(value, self._strategy)
+        except InvalidLimit as error:
+            raise InvalidLimit(f"{self._path}: {name}: {error}") from error
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self._path}: {error}") from error
+        return value
+
+
+class FileLimit:
+    """A limit of a file: a function that answers with its text, as `Limiter.limit` takes it."""
+
+    def __init__(self, file: LimitsFile, name: str) -> None:
+        self._file = file
+        #: In response fields and metrics, and what was used is kept under it.
+        self.limit_name = name
+        self.__name__ = f"limits[{name!r}]"
+
+    def __call__(self) -> str:
+        """How much it allows now."""
+        return self._file.text(self.limit_name)
+
+
+def _flat(table: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{start}{key}.")
+        else:
+            yield f"{start}{key}", value

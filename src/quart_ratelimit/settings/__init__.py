@@ -1,0 +1,1 @@
+"""These modules read what the app configured."""

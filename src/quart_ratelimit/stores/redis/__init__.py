@@ -1,0 +1,6 @@
+"""These modules count in Redis; no others import redis."""
+
+from .cluster import ClusterStore
+from .store import RedisStore, redacted
+
+__all__ = ["ClusterStore", "RedisStore", "redacted"]

@@ -1,0 +1,172 @@
+"""What of a Redis client and its server makes counts wrong or hits slow. Sends nothing.
+
+The reasons are in `findings.CODES`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from ...errors import ConfigurationError, StoreMisconfigured
+from ...findings import Finding
+
+#: The pool that a client needs which counts, as errors and findings show it.
+FORM = "BlockingConnectionPool.from_url(url, max_connections=4, retry=Retry(NoBackoff(), 0))"
+
+#: Seconds. A longer deadline holds up more requests than it saves decisions.
+SANE_DEADLINE = 1.0
+
+
+def checked_client(client: object) -> redis.asyncio.Redis:
+    """The client. Raises `ConfigurationError` unless it is an asynchronous one."""
+    if isinstance(client, redis.asyncio.Redis):
+        return client
+    name = f"{type(client).__module__}.{type(client).__name__}"
+    if isinstance(client, (redis.Redis, redis.RedisCluster)):
+        raise ConfigurationError(f"{name} blocks the event loop; write redis.asyncio.Redis")
+    if isinstance(client, redis.asyncio.RedisCluster):
+        raise ConfigurationError(f"{name} is a cluster's; write ClusterStore(lambda: client)")
+    raise ConfigurationError(f"{name} is no redis.asyncio.Redis")
+
+
+def check_own(prefix: object, deadline: object) -> None:
+    """Raise `ConfigurationError` for a prefix or a deadline, in seconds, that no store can have."""
+    if not isinstance(prefix, str):
+        raise ConfigurationError(f"prefix={prefix!r} is no text; write prefix='rate_limit'")
+    if not isinstance(deadline, (int, float)) or not 0 < deadline < math.inf:
+        raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
+
+
+def checked_connections(count: int) -> int:
+    """The count. Raises `ConfigurationError` unless it is a whole number above 0."""
+    if not isinstance(count, int) or count < 1:
+        raise ConfigurationError(f"max_connections={count!r} is not a whole number above 0, e.g. 4")
+    return count
+
+
+def check_options(open_client: Callable[[], Any], uri: str) -> None:
+    """Raise `ConfigurationError` for options of which redis-py makes no client or no connection.
+
+    Both are made, and nothing is opened. ``uri`` is shown: it bears no password.
+    """
+    try:
+        pool = getattr(open_client(), "connection_pool", None)
+        if pool is not None:  # a cluster's client has none
+            pool.make_connection()
+    except Exception as error:  # redis-py has no one kind for them
+        raise ConfigurationError(
+            f"storage_options, or what stands behind ? in {uri!r}: {error}; write deadline, "
+            "max_connections, prefix, or an option of redis-py's connections"
+        ) from error
+
+
+def opener_of(pool: object) -> Callable[[], redis.asyncio.Redis]:
+    """Opens clients of a pool that its owner closes. Raises `ConfigurationError`.
+
+    They raise `StoreMisconfigured` in any event loop but the first that asks.
+    """
+    if not isinstance(pool, redis.asyncio.ConnectionPool):
+        name = f"{type(pool).__module__}.{type(pool).__name__}"
+        raise ConfigurationError(f"{name} is no pool of redis.asyncio; write redis.asyncio.{FORM}")
+    home: list[asyncio.AbstractEventLoop] = []
+
+    def open_client() -> redis.asyncio.Redis:
+        loop = asyncio.get_running_loop()
+        home[:] = home or [loop]
+        if home[0] is not loop:
+            raise StoreMisconfigured(
+                "this connection pool belongs to another event loop: write "
+                "RedisStore(lambda: redis.asyncio.Redis.from_pool(...)), which opens one in each"
+            )
+        return redis.asyncio.Redis(connection_pool=pool)
+
+    return open_client
+
+
+def deadline_findings(deadline: float) -> Iterator[Finding]:
+    """Whether a deadline, in seconds, is longer than a request can wait."""
+    if deadline > SANE_DEADLINE:
+        seen = f"the store's deadline is {deadline} s"
+        yield Finding("QRL016", seen, "Write storage_options={'deadline': 0.05}.")
+
+
+def client_findings(client: redis.asyncio.Redis, *, deadline: float) -> Iterator[Finding]:
+    """What of a client should be otherwise; ``deadline`` in seconds."""
+    pool = client.connection_pool
+    # Not opened: it shows also the defaults of what nobody gave.
+    connection: Any = pool.connection_class(**pool.connection_kwargs)
+    retries = getattr(connection.retry, "_retries", 0)
+    if retries:
+        yield Finding(
+            "QRL003",
+            f"the Redis client retries {retries} times",
+            "Give it retry=Retry(NoBackoff(), 0).",
+        )
+    small = pool.max_connections < 2
+    if type(pool) is redis.asyncio.ConnectionPool or small:
+        seen = f"its pool is a {type(pool).__name__} of {pool.max_connections}"
+        yield Finding("QRL004", f"the Redis client: {seen}", f"Write {FORM}.")
+    if connection.encoder.decode_responses:
+        yield Finding(
+            "QRL005", "the Redis client has decode_responses=True", "Leave decode_responses out."
+        )
+    if _is_notified(connection, pool.connection_kwargs):
+        yield Finding(
+            "QRL006",
+            "the Redis client speaks protocol 3 with maintenance notifications",
+            "Give it maint_notifications_config=MaintNotificationsConfig(enabled=False), or "
+            "protocol=2.",
+        )
+    if connection.health_check_interval:
+        seen = f"the Redis client has health_check_interval={connection.health_check_interval}"
+        yield Finding("QRL007", seen, "Write health_check_interval=0.")
+    if connection.socket_timeout is not None and connection.socket_timeout > deadline:
+        seen = f"the Redis client has socket_timeout={connection.socket_timeout}"
+        fix = f"Write socket_timeout=None; the deadline of {deadline} s bounds the wait."
+        yield Finding("QRL008", seen, fix)
+
+
+def _is_notified(connection: Any, given: Mapping[str, Any]) -> bool:
+    """Whether its connections ask for maintenance notifications: TCP ones with RESP3 can."""
+    config = given.get("maint_notifications_config")
+    enabled = bool(getattr(config, "enabled", False))  # or "auto"
+    return enabled and "host" in given and int(connection.protocol) > 2
+
+
+def server_findings(info: Mapping[str, Any]) -> Iterator[Finding]:
+    """What a server's INFO says that should be known."""
+    version = str(info.get("redis_version", ""))
+    if version.partition(".")[0].isdigit() and int(version.partition(".")[0]) < 7:
+        yield Finding("QRL002", f"the server is Redis {version}", "Update it to 7.0 or later.")
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if int(info.get("maxmemory", 0)) and policy != "noeviction":
+        yield Finding(
+            "QRL010",
+            f"maxmemory-policy is {policy}",
+            "Run CONFIG SET maxmemory-policy noeviction, or give the limiter a Redis of its own.",
+        )
+    if info.get("role") == "slave":
+        yield Finding(
+            "QRL012",
+            "the server is a replica",
+            "Write the master's address, or redis+sentinel://host:26379/service.",
+        )
+    elif int(info.get("connected_slaves", 0)):
+        count = info["connected_slaves"]
+        yield Finding(
+            "QRL013",
+            f"the server has {count} replicas, which follow it with a delay",
+            "Nothing to do unless a failover must renew no budget: then set min-replicas-to-write.",
+        )
+    if not int(info.get("aof_enabled", 0)) and not int(info.get("rdb_saves", 0)):
+        yield Finding(
+            "QRL011",
+            "the server has no append-only file and has saved nothing yet",
+            "Set appendonly yes if a restart must renew no budget.",
+        )
