@@ -1,6 +1,7 @@
 """What each algorithm costs and promises, measured: ``python benchmarks/algorithms.py``.
 
-Starts a redis-server of its own. Prints the table of docs/algorithms.md; ``--write`` puts it there.
+Starts a redis-server of its own. Prints the table of docs/explanation/algorithms.md;
+``--write`` puts it there.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from quart_ratelimit.stores import MemoryStore, RedisStore  # noqa: E402
 
 AMOUNT, PERIOD, KEYS, REFUSALS = 100, 60, 5_000, 300
 START = 1_800_000_000_000
-PAGE = ROOT / "docs" / "algorithms.md"
+PAGE = ROOT / "docs" / "explanation" / "algorithms.md"
 
 QUOTAS: dict[str, Quota] = {
     "fixed window (`fixed-window`)": FixedWindow(AMOUNT, PERIOD),

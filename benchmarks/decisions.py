@@ -276,8 +276,10 @@ def main() -> None:
     if options.write:
         if not whole:
             parser.error("--write needs all contenders at all concurrencies")
-        measure.write_between("performance.md", "decisions", text)
-        (measure.DOCS / "decisions.svg").write_text(drawing(results, callers), "utf-8")
+        measure.write_between("explanation/performance.md", "decisions", text)
+        (measure.DOCS / "explanation" / "decisions.svg").write_text(
+            drawing(results, callers), "utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def main() -> None:
     )
     print(text)
     if options.write:
-        measure.write_between("performance.md", "growth", text)
+        measure.write_between("explanation/performance.md", "growth", text)
 
 
 if __name__ == "__main__":

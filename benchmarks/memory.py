@@ -205,7 +205,7 @@ def main() -> None:
         text += f"\n\n{targets(results)}"
     print(text)
     if options.write:
-        measure.write_between("performance.md", "memory", text)
+        measure.write_between("explanation/performance.md", "memory", text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Draws docs/admitted.svg, what each algorithm admits over time: ``python -m benchmarks.plots``.
+"""Draws docs/explanation/admitted.svg, what each algorithm admits over time:
+``python -m benchmarks.plots``.
 
 The real quotas decide, at times that are numbers: the drawing is the same on every machine.
 """
@@ -19,7 +20,7 @@ from quart_ratelimit import (
 )
 from quart_ratelimit.stores import MemoryStore
 
-PAGE = Path(__file__).parent.parent / "docs" / "admitted.svg"
+PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "admitted.svg"
 
 AMOUNT, PERIOD = 20, 60
 START = 1_800_000_000_000  # ms since the epoch; a whole minute

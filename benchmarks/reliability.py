@@ -1,7 +1,7 @@
 """What faults cost and what they cannot do, measured: ``python -m benchmarks.reliability``.
 
 Starts its own redis-servers, Sentinels and Cluster, breaks them, and prints the table of
-docs/reliability.md; ``--write`` puts it there. Takes about three minutes.
+docs/explanation/reliability.md; ``--write`` puts it there. Takes about three minutes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from quart_ratelimit.clients.proxies import TrustedProxies
 from quart_ratelimit.stores import ClusterStore, GuardedStore, MemoryStore, RedisStore, Store
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "reliability.md"
+PAGE = ROOT / "docs" / "explanation" / "reliability.md"
 
 WIDE = FixedWindow(10_000_000, 86_400, aligned=True)
 SCRIPTED = FixedWindow(10_000_000, 86_400)

@@ -117,7 +117,7 @@ def main() -> None:
     text = f"A limit of {AMOUNT} a window, {ASKED} requests.\n\n{table()}"
     print(text)
     if options.write:
-        measure.write_between("scale.md", "leases", text)
+        measure.write_between("explanation/scale.md", "leases", text)
 
 
 if __name__ == "__main__":

@@ -285,7 +285,7 @@ def main() -> None:
         if options.only:
             parser.error("--write needs all cases")
         mark = "serving" if by == "hypercorn" else f"serving by {by}"
-        measure.write_between("performance.md", mark, text)
+        measure.write_between("explanation/performance.md", mark, text)
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ async def test_the_tutorials_apps_refuse_the_sixth_request(redis_url: str) -> No
 async def test_the_access_that_is_asked_for_suffices(
     start_redis: Callable[..., RedisServer],
 ) -> None:
-    text = (ROOT / "docs" / "servers.md").read_text("utf-8")
+    text = (ROOT / "docs" / "howto" / "servers.md").read_text("utf-8")
     (rules,) = re.findall(r"an ACL user needs `([^`]+)`", text)
     server = start_redis()
     server.ask("ACL", "SETUSER", "limits", "on", ">secret", *rules.split())

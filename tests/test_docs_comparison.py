@@ -1,4 +1,6 @@
-"""docs/comparison.md: every cell has a source, and those of ours are tests that there are."""
+"""docs/explanation/comparison.md: every cell has a source,
+and those of ours are tests that there are.
+"""
 
 import ast
 import re
@@ -6,7 +8,7 @@ from pathlib import Path
 
 from .serving import ROOT
 
-TEXT = (ROOT / "docs" / "comparison.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "explanation" / "comparison.md").read_text("utf-8")
 
 
 def table(text: str) -> list[list[str]]:

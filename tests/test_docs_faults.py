@@ -1,4 +1,6 @@
-"""docs/faults.md: every fault and attack of the plan has a row, and every test that it cites is."""
+"""docs/explanation/faults.md: every fault and attack of the plan has a row,
+and every test that it cites is.
+"""
 
 import ast
 import re
@@ -9,7 +11,7 @@ from .fuzz import configs, headers, keys, notation, replies
 from .serving import ROOT
 from .test_docs_comparison import table
 
-TEXT = (ROOT / "docs" / "faults.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "explanation" / "faults.md").read_text("utf-8")
 CHAPTERS = dict(re.findall(r"\n## ([^\n]+)\n(.*?)(?=\n## |\Z)", TEXT, re.S))
 
 #: The rows below the two heads: id or "", what, tests.

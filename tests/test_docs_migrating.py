@@ -1,4 +1,4 @@
-"""docs/migrating.md: the code it shows as "after" runs, and limits as it says."""
+"""docs/howto/migrating.md: the code it shows as "after" runs, and limits as it says."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ from . import test_docs
 from .docs_blocks import APPS, Block
 from .serving import ROOT
 
-TEXT = (ROOT / "docs" / "migrating.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "howto" / "migrating.md").read_text("utf-8")
 
 
 def heading(block: Block) -> str:

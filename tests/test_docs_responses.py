@@ -1,4 +1,6 @@
-"""docs/responses.md: what its app answers a real curl and a real websocket client, line by line."""
+"""docs/howto/responses.md: what its app answers a real curl and a real websocket client,
+line by line.
+"""
 
 import re
 import shutil

@@ -1,4 +1,6 @@
-"""docs/testing.md: its tests pass on its app, where no Redis is, as a reader would run them."""
+"""docs/howto/testing.md: its tests pass on its app, where no Redis is,
+as a reader would run them.
+"""
 
 import re
 import subprocess
@@ -7,7 +9,7 @@ from pathlib import Path
 
 from .serving import ROOT
 
-TEXT = (ROOT / "docs" / "testing.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "howto" / "testing.md").read_text("utf-8")
 SHOP, *TESTS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 SETTINGS = """[pytest]

@@ -1,4 +1,4 @@
-"""docs/trying.md: its app does as the page says."""
+"""docs/howto/trying.md: its app does as the page says."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ from quart_ratelimit.testing import in_memory
 
 from .serving import ROOT
 
-TEXT = (ROOT / "docs" / "trying.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "howto" / "trying.md").read_text("utf-8")
 #: The page's app, with what a reader has imported besides.
 SOURCE = "from quart import g, request\nfrom quart_ratelimit import LimitsFile\n" + "\n".join(
     re.findall(r"```python\n(.*?)```", TEXT, re.S)
@@ -28,7 +28,7 @@ class Page:
         self.file = folder / "limits.toml"
         self.file.write_text(toml, "utf-8")
         names: dict[str, Any] = {"__name__": "documented"}
-        exec(compile(SOURCE, "docs/trying.md", "exec"), names)
+        exec(compile(SOURCE, "docs/howto/trying.md", "exec"), names)
         self.app, self.limiter, self.limits = names["app"], names["limiter"], names["limits"]
 
         @self.app.before_request

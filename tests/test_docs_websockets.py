@@ -1,4 +1,4 @@
-"""docs/websockets.md: its app limits as the page says."""
+"""docs/howto/websockets.md: its app limits as the page says."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from quart_ratelimit.testing import assert_limited, in_memory
 from .quart_client import WebsocketDisconnectError
 from .serving import ROOT
 
-TEXT = (ROOT / "docs" / "websockets.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "howto" / "websockets.md").read_text("utf-8")
 SOURCE = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.S))
 
 
@@ -22,7 +22,7 @@ class Page:
 
     def __init__(self) -> None:
         names: dict[str, Any] = {"__name__": "documented"}
-        exec(compile(SOURCE, "docs/websockets.md", "exec"), names)
+        exec(compile(SOURCE, "docs/howto/websockets.md", "exec"), names)
         self.app, self.limiter = names["app"], names["limiter"]
 
     async def say(self, path: str, *messages: str) -> Any:

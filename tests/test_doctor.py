@@ -392,7 +392,7 @@ def test_the_command_prints_findings_and_fails_on_errors() -> None:
 
 
 def test_every_code_is_documented_with_its_severity_and_its_reason() -> None:
-    page = (ROOT / "docs" / "doctor.md").read_text("utf-8")
+    page = (ROOT / "docs" / "reference" / "doctor.md").read_text("utf-8")
     entries = re.findall(r"^\| (QRL\d+) \| (\w+) \| .+ \| (.+) \| .+ \|$", page, re.M)
     assert entries == [(code, CODES[code].severity, CODES[code].why) for code in CODES]
 

@@ -1,8 +1,9 @@
 """Random apps on Flask with Flask-Limiter and on Quart with ours answer alike, field by field.
 
-Both count in memory by one clock. What differs by design (docs/migrating.md) is left out: an app is
-compared until its first refusal, as a refused request charges other limits there, unless each of
-its requests has one limit of cost 1; and helpers, which charge a blueprint's limits again there.
+Both count in memory by one clock. What differs by design (docs/howto/migrating.md) is left out: an
+app is compared until its first refusal, as a refused request charges other limits there, unless
+each of its requests has one limit of cost 1; and helpers, which charge a blueprint's limits again
+there.
 """
 
 import random

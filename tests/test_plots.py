@@ -1,4 +1,4 @@
-"""docs/admitted.svg shows what the quotas do now."""
+"""docs/explanation/admitted.svg shows what the quotas do now."""
 
 from xml.etree import ElementTree
 

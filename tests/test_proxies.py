@@ -187,7 +187,7 @@ def test_what_a_list_says_left_of_a_trusted_address_is_believed_and_one_address_
 
 def test_the_examples_of_the_how_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY_SECRET", "a secret of the test")
-    page = (ROOT / "docs" / "proxies.md").read_text("utf-8")
+    page = (ROOT / "docs" / "howto" / "proxies.md").read_text("utf-8")
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(examples) == 7
     names: dict[str, Any] = {"__name__": __name__, "client_address": client_address}

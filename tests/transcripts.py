@@ -1,4 +1,4 @@
-"""docs/responses.md: its app under Hypercorn, asked what its transcripts ask.
+"""docs/howto/responses.md: its app under Hypercorn, asked what its transcripts ask.
 
 ``python -m tests.transcripts`` writes the answers into the page.
 """
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from .serving import ROOT, hypercorn
 
-PAGE = ROOT / "docs" / "responses.md"
+PAGE = ROOT / "docs" / "howto" / "responses.md"
 TEXT = PAGE.read_text("utf-8")
 SOURCE = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.S))
 #: What is asked, and below it what is answered.

@@ -1,4 +1,4 @@
-"""What may be wrong with a set-up: findings by code. docs/doctor.md says more of each.
+"""What may be wrong with a set-up: findings by code. docs/reference/doctor.md says more of each.
 
 Knows the codes, and how a finding looks; who looks for them is elsewhere.
 """

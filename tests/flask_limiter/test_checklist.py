@@ -16,7 +16,7 @@ AWAY = "test_store_away"
 BAD = "test_bad_input"
 CLI = "test_cli"
 
-#: Not kept, and written down in docs/migrating.md.
+#: Not kept, and written down in docs/howto/migrating.md.
 NOT_KEPT = {
     "storage": "Memcached and MongoDB are no stores of this package",
     "extension": "flask-restful and flask-restx are Flask extensions; MethodView is tested",

@@ -1,4 +1,6 @@
-"""Flask-Limiter's public names: each is ours, too, or docs/migrating.md says that it is not."""
+"""Flask-Limiter's public names: each is ours, too,
+or docs/howto/migrating.md says that it is not.
+"""
 
 import importlib
 import inspect
@@ -18,7 +20,7 @@ from quart_ratelimit.testing import in_memory
 from ..serving import ROOT
 
 MODULES = ["util", "contrib.util", "constants", "errors", "commands"]
-TEXT = (ROOT / "docs" / "migrating.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "howto" / "migrating.md").read_text("utf-8")
 (ROW,) = re.findall(r"^\| `limiter\.limit_manager`.*$", TEXT, re.M)
 #: What the page says is not there.
 NOT_HERE = set(re.findall(r"`(?:\w*\.)*(\w+)`", ROW.split("|")[1]))
