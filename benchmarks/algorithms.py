@@ -15,8 +15,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.servers import RedisServer  # noqa: E402
-
 from quart_ratelimit import Hit, Quota  # noqa: E402
 from quart_ratelimit.quotas import (  # noqa: E402
     GCRA,
@@ -27,6 +25,7 @@ from quart_ratelimit.quotas import (  # noqa: E402
     StrictWindow,
 )
 from quart_ratelimit.stores import MemoryStore, RedisStore  # noqa: E402
+from tests.support.servers import RedisServer  # noqa: E402
 
 AMOUNT, PERIOD, KEYS, REFUSALS = 100, 60, 5_000, 300
 START = 1_800_000_000_000

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 from . import measure, plot
 from .contenders import BASE, FIXED, PEERS, SCRIPTED, SEVERAL, SINGLE, Ask

@@ -15,9 +15,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.servers import RedisServer
-
 from quart_ratelimit.quotas import FixedWindow
+from tests.support.servers import RedisServer
 
 from . import measure
 from .contenders import AMOUNT, PERIOD, Ask, Contender, ours

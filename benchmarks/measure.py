@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
-from tests.servers import RedisServer, binary
+from tests.support.servers import RedisServer, binary
 
 T = TypeVar("T")
 

@@ -18,15 +18,14 @@ from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
 
-from tests.cluster import Cluster
-from tests.proxy import Proxy, lose, reset
-from tests.sentinel import Sentinels
-from tests.servers import RedisServer
-
 from quart_ratelimit import Decision, FixedWindow, Hit, StoreError
 from quart_ratelimit.clients.keys import slot_key
 from quart_ratelimit.clients.proxies import TrustedProxies
 from quart_ratelimit.stores import ClusterStore, GuardedStore, MemoryStore, RedisStore, Store
+from tests.support.cluster import Cluster
+from tests.support.proxy import Proxy, lose, reset
+from tests.support.sentinel import Sentinels
+from tests.support.servers import RedisServer
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "explanation" / "reliability.md"

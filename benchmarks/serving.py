@@ -26,7 +26,7 @@ from itertools import groupby
 from operator import itemgetter
 from threading import Thread
 
-from tests.servers import RedisServer, free_port
+from tests.support.servers import RedisServer, free_port
 
 from . import apps, load, measure
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from .cluster import Cluster
-from .proxy import Proxy
-from .servers import VARIABLE, RedisServer, binary
+from .support.cluster import Cluster
+from .support.proxy import Proxy
+from .support.servers import VARIABLE, RedisServer, binary
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from quart_ratelimit import (
     rate_limit,
 )
 
-from ..quart_client import app_raises
-from .conftest import Make, ask, view
+from ..support.apps import Make, ask, view
+from ..support.quart_client import app_raises
 
 
 @pytest.mark.parametrize("text", ["2/sec", "", "0/minute", "nonsense"])
@@ -72,7 +72,7 @@ async def test_a_malformed_dynamic_limit_is_logged_once_and_the_defaults_apply(
     assert await ask(app, "/", 3) == [200, 200, 429]
     (record,) = caplog.records
     assert record.levelname == "ERROR"
-    where = "blueprint bp" if on_blueprint else "function tests.flask_limiter.conftest.index"
+    where = "blueprint bp" if on_blueprint else "function tests.support.apps.index"
     assert record.getMessage().startswith(f"failed to load ratelimit for {where}: '2 per sec'")
 
 

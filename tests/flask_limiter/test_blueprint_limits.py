@@ -5,7 +5,7 @@ from quart import Blueprint
 
 from quart_ratelimit import ExemptionScope
 
-from .conftest import Clock, Make, ask, view
+from ..support.apps import Clock, Make, ask, view
 
 DEFAULT, APPLICATION = ExemptionScope.DEFAULT, ExemptionScope.APPLICATION
 DESCENDENTS, ANCESTORS = ExemptionScope.DESCENDENTS, ExemptionScope.ANCESTORS
@@ -28,7 +28,7 @@ async def test_views_of_a_blueprint_fall_under_the_defaults_or_their_own_limits(
 
 async def test_static_files_are_not_limited(make: Make) -> None:
     app, _ = make(default_limits=["1/minute"], application_limits=["1/minute"])
-    app.register_blueprint(blueprint("main", static_folder="static"))
+    app.register_blueprint(blueprint("main", static_folder="../support/static"))
     assert await ask(app, "/static/here.txt", 3) == [200, 200, 200]
     assert await ask(app, "/main/static/here.txt", 3) == [200, 200, 200]
 

@@ -8,7 +8,7 @@ from quart import Response
 
 from quart_ratelimit import Limit, MetaLimit
 
-from .conftest import Make, ask, view
+from ..support.apps import Make, ask, view
 
 
 class Asked:

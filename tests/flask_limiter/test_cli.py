@@ -14,7 +14,7 @@ from quart_ratelimit import ExemptionScope, Limiter, commands
 from quart_ratelimit.cli import commands as cli
 from quart_ratelimit.util import get_remote_address
 
-from .conftest import Clock, Make, ask, view
+from ..support.apps import Clock, Make, ask, view
 
 pytest.importorskip("rich", reason="the extra 'cli' is not installed")
 

@@ -7,7 +7,7 @@ from quart import abort, request
 
 from quart_ratelimit import ApplicationLimit, Limit
 
-from .conftest import Clock, Make, ask, view
+from ..support.apps import Clock, Make, ask, view
 
 
 async def test_defaults_bind_views_without_limits_of_their_own(make: Make) -> None:

@@ -7,7 +7,7 @@ from quart import g, request
 
 from quart_ratelimit import RateLimitExceeded
 
-from .conftest import Clock, Make, ask, body, view
+from ..support.apps import Clock, Make, ask, body, view
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

@@ -6,7 +6,7 @@ from quart import Response, make_response, request
 
 from quart_ratelimit import Limit, MetaLimit, RequestLimit
 
-from .conftest import Clock, Make, ask, body, view
+from ..support.apps import Clock, Make, ask, body, view
 
 
 async def test_a_client_that_breached_too_often_gets_nothing(make: Make, clock: Clock) -> None:

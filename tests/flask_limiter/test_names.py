@@ -7,17 +7,17 @@ import inspect
 import re
 from typing import Any
 
+import flask_limiter
 import pytest
 from flask_limiter.constants import ConfigVars
 from quart import Quart
 
-import flask_limiter
 import quart_ratelimit
 from quart_ratelimit import Limiter, client_address, constants
 from quart_ratelimit.contrib.util import get_remote_address_cloudflare
 from quart_ratelimit.testing import in_memory
 
-from ..serving import ROOT
+from ..support.serving import ROOT
 
 MODULES = ["util", "contrib.util", "constants", "errors", "commands"]
 TEXT = (ROOT / "docs" / "howto" / "migrating.md").read_text("utf-8")

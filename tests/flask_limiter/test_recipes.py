@@ -21,7 +21,7 @@ from quart_ratelimit import ExemptionScope, Limiter, RateLimitExceeded, RequestL
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.util import get_remote_address
 
-from .conftest import Clock, Make, ask, body, view
+from ..support.apps import Clock, Make, ask, body, view
 
 
 async def test_the_quick_start(clock: Clock) -> None:

@@ -13,7 +13,7 @@ from quart.typing import ResponseReturnValue
 from quart_ratelimit import HeaderNames, Limiter, RateLimitExceeded, RequestLimit
 from quart_ratelimit.stores import MemoryStore
 
-from .conftest import Clock, Make, ask, body, view
+from ..support.apps import Clock, Make, ask, body, view
 
 
 async def headers(app: Quart, path: str) -> Any:

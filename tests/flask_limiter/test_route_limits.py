@@ -12,7 +12,7 @@ from quart_ratelimit import FixedWindow, Limiter, RouteLimit
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.util import get_remote_address
 
-from .conftest import Clock, Make, ask, body, view
+from ..support.apps import Clock, Make, ask, body, view
 
 
 async def test_stacked_limits_count_for_different_keys(make: Make) -> None:

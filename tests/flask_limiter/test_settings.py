@@ -27,7 +27,7 @@ from quart_ratelimit.quotas import MovingWindow, SlidingWindow
 from quart_ratelimit.settings.reading import VARIABLES, Settings, read_settings
 from quart_ratelimit.stores import MemoryStore, RedisStore
 
-from .conftest import Clock, Make, ask, view
+from ..support.apps import Clock, Make, ask, view
 
 
 def function(_: object = None) -> str:

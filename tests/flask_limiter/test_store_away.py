@@ -10,7 +10,7 @@ from quart import Quart, abort, make_response
 from quart_ratelimit import Decision, Hit, Limit, Limiter, RequestLimit, StoreError
 from quart_ratelimit.stores import Breaker, GuardedStore, MemoryStore
 
-from .conftest import Clock, ask, body, view
+from ..support.apps import Clock, ask, body, view
 
 
 class Fragile:

@@ -13,8 +13,8 @@ from random import Random
 from quart_ratelimit import Decision, FixedWindow, Hit, StoreError
 from quart_ratelimit.stores import RedisStore
 
-from ..proxy import Broken, Proxy, deliver
-from ..servers import RedisServer
+from ..support.proxy import Broken, Proxy, deliver
+from ..support.servers import RedisServer
 from . import main
 
 #: Seconds; and how much longer a call may take where this machine is slow: it does not hang.

@@ -1,0 +1,403 @@
+"""The doctor: each finding is seen where it is, not where it is not, and documented."""
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from quart import Quart, request
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+
+from quart_ratelimit import (
+    ConfigurationError,
+    Limit,
+    Limiter,
+    StoreError,
+    client_address,
+    client_in,
+)
+from quart_ratelimit.cli import cli
+from quart_ratelimit.cli.doctor import examine
+from quart_ratelimit.clients.key_functions import get_remote_address, proxy_finding
+from quart_ratelimit.extension.startup import startup_findings, workers
+from quart_ratelimit.findings import CODES, SEVERITIES, Finding
+from quart_ratelimit.quotas import FixedWindow, Hit
+from quart_ratelimit.stores import MemoryStore, RedisStore
+from quart_ratelimit.stores.redis.checkup import server_findings
+
+from ..support.servers import RedisServer
+from ..support.serving import ROOT
+
+QUIET = {
+    "retry": Retry(NoBackoff(), 0),
+    "socket_timeout": None,
+    "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+}
+HITS = [Hit(FixedWindow(9, 60), "ann")]
+
+
+def opener(url: str, pool: Any = redis.asyncio.BlockingConnectionPool, **options: Any) -> Any:
+    settings = {"max_connections": 4, **QUIET, **options}
+    return lambda: redis.asyncio.Redis.from_pool(pool.from_url(url, **settings))
+
+
+def codes(found: list[Finding]) -> set[str]:
+    return {finding.code for finding in found}
+
+
+async def examined(limiter: Limiter, app: Quart) -> set[str]:
+    async with app.test_request_context("/"):
+        found = await examine(app, limiter)
+    binding = limiter.binding_for(app)
+    if binding is not None:
+        await binding.store.aclose()
+    return codes(found)
+
+
+# Clients that are handed in
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"retry": Retry(NoBackoff(), 3)}, "QRL003"),
+        ({"pool": redis.asyncio.ConnectionPool}, "QRL004"),
+        ({"max_connections": 1}, "QRL004"),
+        ({"decode_responses": True}, "QRL005"),
+        ({"maint_notifications_config": MaintNotificationsConfig(enabled="auto")}, "QRL006"),
+        ({"health_check_interval": 30}, "QRL007"),
+        ({"socket_timeout": 5}, "QRL008"),
+    ],
+)
+async def test_what_is_wrong_with_a_client_is_found(
+    redis_url: str, options: dict[str, Any], code: str
+) -> None:
+    store = RedisStore(opener(redis_url, **options))
+    assert codes(store.findings()) == {code}
+    assert (await store.hit(HITS))[0].remaining == 8  # it works all the same
+    await store.aclose()
+
+
+@pytest.mark.parametrize("options", [{}, {"protocol": 2}, {"socket_timeout": 0.01}])
+async def test_a_client_that_is_well_has_no_finding(
+    redis_url: str, options: dict[str, Any]
+) -> None:
+    assert RedisStore(opener(redis_url, **options)).findings() == []
+    assert RedisStore(redis_url).findings() == []
+
+
+async def test_a_plain_client_is_told_all_that_is_wrong_with_it(redis_url: str) -> None:
+    client = redis.asyncio.Redis(host="127.0.0.1")
+    found = codes(RedisStore(client).findings())
+    await client.aclose()
+    assert found == {"QRL003", "QRL004", "QRL006", "QRL008"}
+
+
+async def test_its_owner_closes_a_client_that_is_handed_in(redis_url: str) -> None:
+    client = opener(redis_url)()
+    for source in ({"source": client}, {"source": "", "connection_pool": client.connection_pool}):
+        store = RedisStore(**source, prefix=str(len(source)))
+        assert (await store.hit(HITS))[0].remaining == 8
+        await store.aclose()
+    assert await client.ping()
+    await client.aclose()
+
+
+async def test_a_limiter_counts_by_a_pool_that_is_handed_in(redis_url: str) -> None:
+    client = opener(redis_url)()
+    app = Quart(__name__)
+    options = {"connection_pool": client.connection_pool}
+    limiter = Limiter(app=app, storage_uri="redis://127.0.0.1:1", storage_options=options)
+    async with app.test_app():
+        assert (await limiter.hit("9/day", "ann")).by == "store"
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("client", "words"),
+    [
+        (redis.Redis(), "redis.client.Redis blocks the event loop; write redis.asyncio.Redis"),
+        (object(), "builtins.object is no redis.asyncio.Redis"),
+    ],
+)
+def test_a_client_of_another_kind_is_an_error(client: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        RedisStore(client)
+
+
+def test_a_pool_of_another_kind_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match=r"is no pool of redis\.asyncio"):
+        RedisStore("redis://", connection_pool=redis.ConnectionPool())
+
+
+async def test_a_function_that_opens_a_sync_client_stops_the_app_at_start() -> None:
+    app = Quart(__name__)
+    Limiter(app=app, store=RedisStore(redis.Redis))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="blocks the event loop"):
+        await app.startup()
+
+
+async def test_a_pool_of_another_event_loop_is_an_error_that_says_what_to_write(
+    redis_url: str,
+) -> None:
+    client = opener(redis_url)()
+    store = RedisStore(client)
+    import asyncio
+
+    def elsewhere() -> None:
+        asyncio.run(store.hit(HITS))
+
+    await store.hit(HITS)
+    with pytest.raises(StoreError, match="belongs to another event loop: write RedisStore"):
+        await asyncio.to_thread(elsewhere)
+    await client.aclose()
+
+
+# The server
+
+
+@pytest.mark.parametrize(
+    ("info", "code"),
+    [
+        ({"redis_version": "6.2.14"}, "QRL002"),
+        ({"maxmemory": 100, "maxmemory_policy": "volatile-ttl"}, "QRL010"),
+        ({"maxmemory": 100, "maxmemory_policy": "allkeys-lru"}, "QRL010"),
+        ({"aof_enabled": 0, "rdb_saves": 0}, "QRL011"),
+        ({"role": "slave"}, "QRL012"),
+        ({"connected_slaves": 2}, "QRL013"),
+    ],
+)
+def test_what_is_worth_knowing_of_a_server_is_found(info: dict[str, Any], code: str) -> None:
+    healthy = {
+        "redis_version": "7.0.15", "aof_enabled": 1, "role": "master", "maxmemory": 0,
+        "maxmemory_policy": "allkeys-lru",
+    }  # fmt: skip
+    assert list(server_findings(healthy)) == []
+    assert codes(list(server_findings({**healthy, **info}))) == {code}
+
+
+async def test_a_real_server_is_looked_at(start_redis: Callable[..., RedisServer]) -> None:
+    server = start_redis("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    app = Quart(__name__)
+    limiter = Limiter(app=app, storage_uri=server.url, default_limits=["9/day"])
+    assert await examined(limiter, app) >= {"QRL010", "QRL011"}
+    server.ask("ACL", "SETUSER", "default", "-info")
+    assert await examined(limiter, app) >= {"QRL015"}
+
+
+async def test_a_server_that_is_away_is_found() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, storage_uri="redis://127.0.0.1:1")
+    assert "QRL014" in await examined(limiter, app)
+
+
+# The limiter
+
+
+def limited(*limits: str, **keywords: Any) -> tuple[Limiter, Quart]:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, **{"store": MemoryStore(), **keywords})
+
+    @app.get("/login")
+    async def login() -> str:
+        return ""
+
+    for limit in limits:
+        app.view_functions["login"] = limiter.limit(limit)(app.view_functions["login"])
+    return limiter, app
+
+
+def by_user() -> str | None:
+    return request.headers.get("User")
+
+
+@pytest.mark.parametrize(
+    ("found", "limits", "keywords"),
+    [
+        (set(), ["9/minute; 90/hour"], {}),
+        (set(), ["9/minute", "9/minute"], {}),
+        (set(), ["1/minute; 90/hour"], {"application_limits": ["1/hour"]}),
+        ({"QRL031"}, ["100/minute; 50/hour"], {}),
+        ({"QRL031"}, ["10/minute; 10/hour"], {}),
+        ({"QRL031"}, ["10/hour; 20/hour"], {}),
+        ({"QRL033"}, [], {}),
+        ({"QRL034"}, ["9/minute"], {"enabled": False}),
+        ({"QRL035"}, ["9/minute"], {"shadow": True}),
+        ({"QRL035"}, [], {"default_limits": [Limit("9/minute; 9/hour", shadow=True)]}),
+        (set(), ["9/minute"], {"key_func": client_address("10.0.0.0/8")}),
+        ({"QRL021"}, ["9/minute"], {"key_func": lambda: "all"}),
+        ({"QRL022"}, ["9/minute"], {"key_func": by_user}),
+    ],
+)
+async def test_what_is_wrong_with_limits_and_keys_is_found(
+    found: set[str], limits: list[str], keywords: dict[str, Any]
+) -> None:
+    limiter, app = limited(*limits, **keywords)
+    assert await examined(limiter, app) == found | {"QRL001"} - (
+        {"QRL001"} if "QRL034" in found else set()
+    )
+
+
+PROXY = "10.0.0.0/8"
+
+
+@pytest.mark.parametrize("place", ["request_filter", "deny", "exempt_when", "default_limits"])
+@pytest.mark.parametrize(
+    ("counted", "listed", "found"),
+    [
+        (client_address(PROXY), client_in("192.0.2.0/24"), {"QRL023"}),
+        (client_address(), client_in("192.0.2.0/24", trusted_proxies=1), {"QRL023"}),
+        (client_address(PROXY), client_in("192.0.2.0/24", trusted_proxies=1), set()),
+        (client_address(PROXY), lambda: False, set()),
+        (client_address(), client_in("192.0.2.0/24"), set()),
+        (get_remote_address, client_in("192.0.2.0/24"), set()),
+        (get_remote_address, client_in("192.0.2.0/24", trusted_proxies=1), {"QRL023"}),
+        (by_user, client_in("192.0.2.0/24", trusted_proxies=1), set()),
+    ],
+)
+async def test_a_list_that_trusts_other_proxies_than_the_key_function_is_found_at_start(
+    counted: Any, listed: Any, found: set[str], place: str
+) -> None:
+    keywords: dict[str, Any] = {}
+    if place == "default_limits":
+        keywords["default_limits"] = [Limit("9/minute", exempt_when=listed)]
+    limiter, app = limited("9/minute", key_func=counted, **keywords)
+    if place == "exempt_when":
+        limit = limiter.limit("9/minute", exempt_when=listed)
+        app.view_functions["login"] = limit(app.view_functions["login"])
+    elif not keywords:
+        getattr(limiter, place)(listed)
+    binding = limiter.binding_for(app)
+    assert binding is not None
+    assert codes(startup_findings(app, binding)) == found | {"QRL001"}
+
+
+async def test_a_limits_own_key_function_is_what_its_list_is_compared_with() -> None:
+    limiter, app = limited()
+    limit = limiter.limit(
+        "9/minute",
+        key_func=client_address(PROXY),
+        exempt_when=client_in("192.0.2.0/24", trusted_proxies=PROXY),
+    )
+    app.view_functions["login"] = limit(app.view_functions["login"])
+    assert await examined(limiter, app) == {"QRL001"}
+
+
+async def test_a_limit_above_its_route_is_found() -> None:
+    limiter, app = limited("9/minute")
+
+    async def view() -> str:
+        return ""
+
+    app.add_url_rule("/late", view_func=view)
+    late = limiter.limit("1/minute")(view)
+    assert late is not view
+    assert "QRL032" in await examined(limiter, app)
+
+
+@pytest.mark.parametrize(
+    ("options", "keywords", "found"),
+    [
+        ({}, {}, set()),
+        ({"deadline": 2.0}, {}, {"QRL016"}),
+        ({}, {"on_store_error": "open"}, {"QRL030"}),
+        ({}, {"swallow_errors": True}, {"QRL030"}),
+        ({"health_check_interval": 5}, {}, {"QRL007"}),
+    ],
+)
+async def test_what_is_wrong_at_first_sight_is_found(
+    redis_url: str, options: dict[str, Any], keywords: dict[str, Any], found: set[str]
+) -> None:
+    limiter, app = limited(storage_uri=redis_url, storage_options=options, store=None, **keywords)
+    binding = limiter.binding_for(app)
+    assert binding is not None
+    assert codes(startup_findings(app, binding)) == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "count"),
+    [
+        (["hypercorn", "app:app"], {}, 1),
+        (["hypercorn", "-w", "4", "app:app"], {}, 4),
+        (["hypercorn", "--workers=4", "app:app"], {}, 4),
+        (["uvicorn", "--workers", "3", "app:app"], {"WEB_CONCURRENCY": "8"}, 3),
+        (["uvicorn", "app:app"], {"WEB_CONCURRENCY": "8"}, 8),
+        (["uvicorn", "app:app"], {"WEB_CONCURRENCY": "many"}, 1),
+    ],
+)
+def test_the_workers_are_read_off_the_command_line(
+    arguments: list[str], environment: dict[str, str], count: int
+) -> None:
+    assert workers(arguments, environment) == count
+
+
+# The proxy in front, which only a request shows
+
+
+async def test_a_proxy_that_is_not_trusted_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, app = limited("9/minute")
+    for _ in range(3):
+        await app.test_client().get(
+            "/login",
+            scope_base={"client": ("10.0.0.1", 1)},
+            headers={"X-Forwarded-For": "203.0.113.7"},
+        )
+    (line,) = [text for text in caplog.messages if "QRL020" in text]
+    assert "203.0.113.7" not in line
+    assert "10.0.0.1" not in line
+
+
+@pytest.mark.parametrize(
+    ("peer", "header"),
+    [("203.0.113.7", "X-Forwarded-For"), ("10.0.0.1", "Accept"), (None, "X-Forwarded-For")],
+)
+def test_no_proxy_is_seen_where_none_is(peer: str | None, header: str) -> None:
+    assert proxy_finding(peer, {header: "1.1.1.1"}) is None
+
+
+# How it is told
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_findings_are_logged_once_at_start_unless_switched_off(
+    caplog: pytest.LogCaptureFixture, told: bool
+) -> None:
+    _, app = limited("9/minute", doctor=told)
+    async with app.test_app():
+        await app.test_client().get("/login")
+    assert sum("QRL001" in text for text in caplog.messages) == told
+    levels = {record.levelno for record in caplog.records if "QRL001" in record.getMessage()}
+    assert levels == ({logging.WARNING} if told else set())
+
+
+def test_the_command_prints_findings_and_fails_on_errors() -> None:
+    _, app = limited("9/minute")
+    well = app.test_cli_runner().invoke(cli, ["doctor"])
+    assert well.exit_code == 0
+    assert "QRL001 warning: rate limits are kept in memory\n" in well.output
+    _, app = limited("9/minute", key_func=by_user)
+    ill = app.test_cli_runner().invoke(cli, ["doctor", "--json"])
+    assert ill.exit_code == 1
+    first = json.loads(ill.output)[0]
+    assert first["code"] == "QRL022"
+    assert set(first) == {"code", "severity", "seen", "why", "fix"}
+
+
+def test_every_code_is_documented_with_its_severity_and_its_reason() -> None:
+    page = (ROOT / "docs" / "reference" / "doctor.md").read_text("utf-8")
+    entries = re.findall(r"^\| (QRL\d+) \| (\w+) \| .+ \| (.+) \| .+ \|$", page, re.M)
+    assert entries == [(code, CODES[code].severity, CODES[code].why) for code in CODES]
+
+
+def test_every_code_has_a_test_here() -> None:
+    text = (ROOT / "tests" / "cli" / "test_doctor.py").read_text("utf-8")
+    assert {code for code in CODES if f'"{code}"' not in text and code != "QRL020"} == set()
+    assert {code.severity for code in CODES.values()} == set(SEVERITIES)

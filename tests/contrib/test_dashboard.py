@@ -1,0 +1,323 @@
+"""The dashboard: who gets in, what it shows, and how an operator unblocks a client."""
+
+import asyncio
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from quart import Quart, Response, request
+
+from quart_ratelimit import ConfigurationError, Decision, Hit, Limiter, StoreError
+from quart_ratelimit.contrib.dashboard import COOKIE, FIELD, dashboard
+from quart_ratelimit.contrib.dashboard.space_saving import SpaceSaving
+from quart_ratelimit.contrib.dashboard.tally import ROWS, Tally
+from quart_ratelimit.signals import Decided, limit_decided
+from quart_ratelimit.stores import MemoryStore
+
+from ..support.serving import hypercorn, load
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+#: Where a screenshot is left, if anybody wants one.
+SHOTS = os.environ.get("SCREENSHOTS")
+
+
+def who() -> str:
+    return request.headers.get("X-Who", "ann")
+
+
+async def is_operator() -> bool:
+    return request.headers.get("X-Operator") == "yes"
+
+
+def shop(guard: Any = is_operator, store: MemoryStore | None = None) -> tuple[Quart, Limiter]:
+    app = Quart(__name__)
+    limiter = Limiter(
+        who, app=app, store=MemoryStore() if store is None else store, application_limits=["9/hour"]
+    )
+    app.register_blueprint(dashboard(limiter, guard=guard))
+
+    @app.get("/")
+    @limiter.limit("2/hour")
+    async def index() -> str:
+        return "hello"
+
+    return app, limiter
+
+
+class Operator:
+    """A client of the dashboard, with its page loaded."""
+
+    def __init__(self, app: Quart) -> None:
+        self.client = app.test_client()
+        self.headers = {"X-Operator": "yes"}
+
+    async def load(self) -> Response:
+        page = await self.client.get("/ratelimit/", headers=self.headers)
+        (token,) = re.findall(r'name="csrf" content="([^"]+)"', await page.get_data(as_text=True))
+        self.headers[FIELD] = token
+        return page
+
+    async def ask(self, path: str) -> Any:
+        return await (await self.client.get(f"/ratelimit/{path}", headers=self.headers)).get_json()
+
+    async def reset(self, **body: str) -> Response:
+        return await self.client.post("/ratelimit/reset", json=body, headers=self.headers)
+
+
+async def statuses(app: Quart, times: int, name: str = "ann") -> list[int]:
+    client = app.test_client()
+    return [(await client.get("/", headers={"X-Who": name})).status_code for _ in range(times)]
+
+
+@pytest.mark.parametrize("guard", [None, True, "operator"])
+def test_without_a_guard_there_is_no_dashboard(guard: Any) -> None:
+    with pytest.raises(ConfigurationError, match="guard="):
+        dashboard(Limiter(who), guard=guard)
+
+
+@pytest.mark.parametrize("path", ["", "state", "client?who=ann"])
+async def test_only_whom_the_guard_lets_in_gets_in(path: str) -> None:
+    app, _ = shop()
+    answer = await app.test_client().get(f"/ratelimit/{path}")
+    assert answer.status_code == 403
+    assert (await app.test_client().post("/ratelimit/reset", json={})).status_code == 403
+
+
+@pytest.mark.parametrize("answer", [None, False, "", 1, "yes", {"user": "ann"}])
+async def test_a_guard_that_does_not_say_true_lets_nobody_in(answer: Any) -> None:
+    app, _ = shop(lambda: answer)
+    assert (await app.test_client().get("/ratelimit/")).status_code == 403
+
+
+async def test_a_guard_may_answer_itself() -> None:
+    app, _ = shop(lambda: Response("log in", 302, {"Location": "/login"}))
+    answer = await app.test_client().get("/ratelimit/state")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/login")
+
+
+async def test_an_operator_gets_in_whatever_the_limits() -> None:
+    app, _ = shop()
+    operator = Operator(app)
+    assert [(await operator.load()).status_code for _ in range(12)] == [200] * 12
+
+
+async def test_the_page_loads_nothing_from_elsewhere() -> None:
+    app, _ = shop()
+    page = await Operator(app).load()
+    text = await page.get_data(as_text=True)
+    addresses = set(re.findall(r"""\b(?:src|href|url)\s*[=(]\s*["']?([^"' )>]+)""", text))
+    assert addresses == {"data:,"}
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert page.headers["Cache-Control"] == "no-store"
+    cookie = page.headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=Strict", "Path=/ratelimit/"} <= set(cookie.split("; "))
+
+
+async def test_the_state_tells_sums_rates_and_the_busiest() -> None:
+    app, _ = shop()
+    await statuses(app, 3)
+    await statuses(app, 1, "bob")
+    state = await Operator(app).ask("state")
+    rows = {row["scope"]: row for row in state["limits"]}
+    index = next(row for row in state["limits"] if row["limit"] == "2 per 1 hour")
+    assert len(rows) == 2
+    assert (index["allowed"], index["refused"], index["excess"]) == (3, 1, 0)
+    assert [sum(one[n] for one in index["series"]) for n in (0, 1)] == [3, 1]
+    shown = [(one["key"], one["hits"], one["refused"]) for one in index["busiest"]]
+    assert shown == [("{ann}|index", 3, 1), ("{bob}|index", 1, 0)]
+    assert [(one["remaining"], one["blocked"]) for one in index["busiest"]] == [
+        (0, True),
+        (1, False),
+    ]
+
+
+async def test_looking_charges_nothing() -> None:
+    app, _ = shop()
+    await statuses(app, 1)
+    operator = Operator(app)
+    for _ in range(3):
+        answer = await operator.ask("client?who=ann")
+    left = {one["limit"]: one["remaining"] for one in answer["limits"]}
+    assert left == {"2 per 1 hour": 1, "9 per 1 hour": 8}
+    assert (await operator.ask("state"))["limits"][0]["allowed"] == 1
+
+
+async def test_unblocking_frees_one_client_at_all_limits() -> None:
+    app, _ = shop()
+    assert await statuses(app, 3) == [200, 200, 429]
+    await statuses(app, 3, "bob")
+    operator = Operator(app)
+    await operator.load()
+    answer = await operator.reset(who="ann")
+    assert await answer.get_json() == {"counters": 2}
+    assert await statuses(app, 1) == [200]
+    assert await statuses(app, 1, "bob") == [429]
+
+
+async def test_one_limit_of_one_key_is_reset() -> None:
+    app, _ = shop()
+    await statuses(app, 3)
+    operator = Operator(app)
+    await operator.load()
+    await operator.reset(limit="2 per 1 hour", scope="index", key="{ann}|index")
+    left = {r["limit"]: r["remaining"] for r in (await operator.ask("client?who=ann"))["limits"]}
+    assert left == {"2 per 1 hour": 2, "9 per 1 hour": 6}
+
+
+async def test_what_another_site_sends_resets_nothing() -> None:
+    app, _ = shop()
+    await statuses(app, 3)
+    operator = Operator(app)
+    await operator.load()
+    token = operator.headers[FIELD]
+    for forged in ("", "guessed", "\xe9"):
+        operator.headers[FIELD] = forged
+        assert (await operator.reset(who="ann")).status_code == 403
+    operator.headers[FIELD] = token
+    operator.client.delete_cookie("localhost", COOKIE, path="/ratelimit/")
+    assert (await operator.reset(who="ann")).status_code == 403
+    assert await statuses(app, 1) == [429]
+
+
+@pytest.mark.parametrize("body", [{}, {"who": " "}, {"limit": "9/day", "scope": "", "key": "k"}])
+async def test_a_reset_of_nothing_is_a_mistake(body: dict[str, str]) -> None:
+    app, _ = shop()
+    await statuses(app, 1)
+    operator = Operator(app)
+    await operator.load()
+    assert (await operator.reset(**body)).status_code == 400
+
+
+class Fragile(MemoryStore):
+    """A store that can be away."""
+
+    away = False
+
+    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+        if self.away:
+            raise StoreError("away")
+        return await super().hit(hits)
+
+    async def reset(self, hits: Sequence[Hit]) -> int:
+        if self.away:
+            raise StoreError("away")
+        return await super().reset(hits)
+
+
+async def test_while_the_store_is_away_the_page_says_so() -> None:
+    store = Fragile()
+    app, _ = shop(store=store)
+    await statuses(app, 1)
+    operator = Operator(app)
+    await operator.load()
+    store.away = True
+    (first, *_) = (await operator.ask("state"))["limits"]
+    assert [(one["by"], "remaining" in one) for one in first["busiest"]] == [("nobody", False)]
+    assert (await operator.reset(who="ann")).status_code == 503
+
+
+async def test_a_limit_in_shadow_is_marked_with_what_it_would_refuse() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(who, app=app, store=MemoryStore())
+    app.register_blueprint(dashboard(limiter, guard=is_operator))
+
+    @app.get("/")
+    @limiter.limit("2/hour", shadow=True)
+    async def index() -> str:
+        return "hello"
+
+    assert await statuses(app, 5) == [200] * 5
+    operator = Operator(app)
+    await operator.load()
+    (row,) = (await operator.ask("state"))["limits"]
+    assert (row["shadow"], row["allowed"], row["refused"]) == (True, 2, 3)
+
+
+async def test_rows_are_bounded() -> None:
+    limiter = Limiter(who, store=MemoryStore())
+    tally = Tally(limiter, now_ms=lambda: 0)
+    hit = (await limiter._hits("1/hour", "ann", 1))[0]
+    for number in range(ROWS + 5):
+        event = Decided(f"tenant {number}", "", "allowed", False, "store")
+        limit_decided.tell(limiter, event=event, hit=hit)
+    tally.close()
+    assert (len(tally.rows), tally.left_off) == (ROWS, 5)
+
+
+@given(st.lists(st.integers(0, 30), max_size=300), st.integers(1, 8))
+def test_counts_are_never_too_low_and_whoever_is_frequent_is_there(
+    seen: list[int], size: int
+) -> None:
+    sketch, truth = SpaceSaving(size), Counter(map(str, seen))
+    for key in seen:
+        sketch.add(str(key))
+    top = dict(sketch.top(size))
+    for key, count in top.items():
+        assert truth[key] <= count <= truth[key] + sketch.excess
+    assert {key for key, count in truth.items() if count > len(seen) / size} <= set(top)
+    assert sketch.excess <= len(seen) / size
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: the dashboard was not tried in one")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_an_operator_unblocks_a_client_in_a_browser(
+    redis_url: str, tmp_path: Path, scheme: Any
+) -> None:
+    browsers = pytest.importorskip("playwright.async_api", reason="NO playwright")
+    with hypercorn(app="tests.support.watched:app", env={"REDIS_URL": redis_url}) as port:
+        for number, requests in [(2, 60), (3, 12), (4, 5)]:
+            await load(port, "/data", requests, 2, f"127.0.0.{number}")
+        loading = asyncio.ensure_future(load(port, "/search", 400, 1, "127.0.0.5"))
+        async with browsers.async_playwright() as engine:
+            browser = await engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            page = await browser.new_page(
+                color_scheme=scheme, viewport={"width": 390, "height": 844}
+            )
+            errors: list[str] = []
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on("console", lambda line: line.type == "error" and errors.append(line.text))
+            await page.goto(f"http://127.0.0.1:{port}/ratelimit/")
+            await loading
+            blocked = page.locator('li[data-key="{127.0.0.2}|data"]')
+            await blocked.get_by_text("blocked for").wait_for()
+            wide = await page.evaluate("document.documentElement.scrollWidth")
+            if SHOTS:
+                await page.screenshot(path=Path(SHOTS) / f"{scheme}.png", full_page=True)
+            await blocked.get_by_role("button", name="Unblock").click()
+            await page.get_by_text("1 counter was reset.").wait_for()
+            await blocked.get_by_text("10 of 10 left").wait_for()
+            await page.fill("#who", "127.0.0.3")
+            await page.click("#unblock")
+            await page.get_by_text("2 counters were reset.").wait_for()
+            await browser.close()
+        assert errors == []
+        assert wide <= 390  # a phone scrolls in one direction only
+        assert await load(port, "/data", 1, 1, "127.0.0.2") == {200: 1}
+        assert await load(port, "/data", 1, 1, "127.0.0.3") == {200: 1}
+
+
+async def test_a_client_behind_a_pseudonym_is_looked_up_by_its_own_name() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, key_secret="a secret of the test", key_func=lambda: "ann")
+
+    @app.get("/")
+    @limiter.limit("2/minute")
+    async def index() -> str:
+        return "OK"
+
+    tally = Tally(limiter)
+    for _ in range(3):
+        await app.test_client().get("/")
+    (row,) = tally.rows
+    (look,) = await limiter.store.hit([row.look_at("ann", limiter.keys)])
+    tally.close()
+    assert (look.allowed, look.remaining) == (False, 0)

@@ -1,0 +1,63 @@
+"""The wheel as pip installs it: typed, with every data file, and working from outside the tree."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from quart_ratelimit.quotas import ALGORITHMS
+
+from ..support.serving import ROOT
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+    )
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
+    source = ROOT / "src"
+    wanted = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.suffix in {".py", ".lua", ".typed"}
+    }
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert wanted <= held
+    assert {f"quart_ratelimit/quotas/{name}.lua" for name in ALGORITHMS} <= held
+    assert "quart_ratelimit/py.typed" in held
+
+
+def test_the_wheel_adds_its_commands_to_quart(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as held:
+        name = next(name for name in held.namelist() if name.endswith("entry_points.txt"))
+        assert "[quart.commands]\nlimiter = quart_ratelimit.cli:cli" in held.read(name).decode()
+
+
+def test_the_wheel_decides_and_finds_its_script(wheel: Path, tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys; sys.path.insert(0, sys.argv[1]);"
+        "from quart_ratelimit import Limiter, stores;"
+        "from quart_ratelimit.stores import MemoryStore;"
+        "from quart_ratelimit.stores.redis import script;"
+        "assert sys.argv[1] in stores.__file__, stores.__file__;"
+        "assert 'fixed_window' in script.script();"
+        "print(bool(asyncio.run(Limiter(store=MemoryStore()).hit('1/minute', 'ann'))))"
+    )
+    folder = tmp_path / "unpacked"
+    zipfile.ZipFile(wheel).extractall(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "True\n", done.stderr

@@ -1,0 +1,96 @@
+"""Whatever is set: an app is built and answers, or the setting is named as it is built."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from quart import Quart
+
+from quart_ratelimit import ConfigurationError, HeaderNames, Limiter
+
+from ..fuzz import configs as fuzz
+
+
+def test_random_settings_build_an_app_that_answers_or_are_named(
+    tell: Callable[[int, str], None],
+) -> None:
+    counts = fuzz.run(2_000, seed=21)
+    assert set(counts) == {"built", "built on Redis", "refused", "switched off"}
+    assert min(counts.values()) > 10
+    tell(counts.total(), "settings")
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_random_settings(tell: Callable[[int, str], None]) -> None:
+    tell(fuzz.run(100_000, seed=22).total(), "settings")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "shown"),
+    [
+        ("RATELIMIT_DEFAULT", "5/fortnight", "'5/fortnight' is not a limit"),
+        ("RATELIMIT_DEFAULTS_COST", "1", "cost='1' is not a whole number"),
+        ("RATELIMIT_STRATEGY", "fixed", "'fixed' is not a strategy; write one of fixed-window"),
+        ("RATELIMIT_STRATEGY", ["gcra"], "list is no text"),
+        ("RATELIMIT_STORAGE_URI", 6379, "int is no text"),
+        ("RATELIMIT_STORAGE_URI", "redis", "'redis' is not a store; write 'memory://'"),
+        ("RATELIMIT_STORAGE_OPTIONS", "deadline=1", "str is no dict of names"),
+        ("RATELIMIT_STORAGE_OPTIONS", {1: 2}, "dict is no dict of names"),
+        ("RATELIMIT_STORAGE_OPTIONS", {"deadline": 0}, ""),  # of no use in memory
+        ("RATELIMIT_ON_BREACH_CALLBACK", "tell", "str is no function"),
+        ("RATELIMIT_DEFAULTS_DEDUCT_WHEN", lambda: True, "write a function of one argument"),
+        ("RATELIMIT_DEFAULTS_EXEMPT_WHEN", lambda who: who, "write a function of none"),
+        ("RATELIMIT_HEADER_FIELDS", 10, "header_fields=10: write ['x-ratelimit', 'draft-10']"),
+        ("RATELIMIT_HEADER_LIMIT", "X Limit", "'X Limit' is no header's name; write 'X-Limit'"),
+        ("RATELIMIT_HEADERS_ENABLED", [], ""),
+        ("RATELIMIT_HEADERS_ENABLED", [True], "list is neither True nor False"),
+        ("RATELIMIT_KEY_SECRET", "short", "a secret of 5 bytes can be guessed"),
+        ("RATELIMIT_PARTITION_SECRET", 5, "int is neither text nor bytes"),
+        ("RATELIMIT_STRATEGY", "", ""),
+        ("RATELIMIT_DEFAULTS_EXEMPT_WHEN", "", ""),
+        ("RATELIMIT_STORAGE_OPTIONS", None, ""),
+    ],
+)
+def test_a_variable_is_named_with_what_is_wrong_with_it(
+    variable: str, value: Any, shown: str
+) -> None:
+    app = Quart(__name__)
+    app.config[variable] = value
+    if not shown:  # as if it were not there
+        assert Limiter(app=app).binding_for(app)
+        return
+    with pytest.raises(ConfigurationError) as raised:
+        Limiter(app=app)
+    assert str(raised.value).startswith(variable)
+    assert shown in str(raised.value)
+
+
+def test_the_variables_of_a_store_are_named() -> None:
+    app = Quart(__name__)
+    app.config["RATELIMIT_STORAGE_URI"] = "redis://localhost:6379/0"
+    app.config["RATELIMIT_STORAGE_OPTIONS"] = {"deadline": 0}
+    named = "^RATELIMIT_STORAGE_URI, RATELIMIT_STORAGE_OPTIONS: deadline=0 must be above 0"
+    with pytest.raises(ConfigurationError, match=named):
+        Limiter(app=app)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("on_store_error", "ignore", "'ignore' is not a policy"),
+        ("limit_unmatched", "no", "='no' is text"),
+        ("header_name_mapping", {"limit": "X-Limit"}, "write {HeaderNames.LIMIT: 'X-Limit'}"),
+        ("header_name_mapping", {HeaderNames.LIMIT: "a\r\nb: c"}, "is no header's name"),
+        ("storage_options", {"deadline": "1"}, "deadline='1' must be above 0 seconds"),
+        ("storage_options", {"deadline": float("inf")}, "deadline=inf must be above 0 seconds"),
+        ("storage_options", {"max_connections": 0}, "max_connections=0 is not a whole number"),
+        ("storage_options", {"prefix": None}, "prefix=None is no text"),
+        ("storage_options", {"self": 1}, "'self' is no option of a store"),
+    ],
+)
+def test_so_is_an_argument(name: str, value: Any, shown: str) -> None:
+    keywords: dict[str, Any] = {"storage_uri": "redis://localhost:6379/0", name: value}
+    with pytest.raises(ConfigurationError) as raised:
+        Limiter(app=Quart(__name__), **keywords)
+    assert name in str(raised.value)
+    assert shown in str(raised.value)

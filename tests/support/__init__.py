@@ -1,0 +1,1 @@
+"""What tests stand on: servers, proxies, clients, apps, stores. No tests."""
