@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 from tests.support.servers import RedisServer
 
-from . import measure, plot
-from .contenders import BASE, FIXED, PEERS, SCRIPTED, SEVERAL, SINGLE, Ask
+from .kit import measure, plot
+from .kit.contenders import BASE, FIXED, PEERS, SCRIPTED, SEVERAL, SINGLE, Ask
 
 KEYS = tuple(f"203.0.113.{number}" for number in range(1000))
 HOT = ("203.0.113.7",)

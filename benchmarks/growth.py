@@ -18,9 +18,9 @@ from contextlib import asynccontextmanager
 from quart_ratelimit.quotas import FixedWindow
 from tests.support.servers import RedisServer
 
-from . import measure
-from .contenders import AMOUNT, PERIOD, Ask, Contender, ours
 from .decisions import Sample, sample
+from .kit import measure
+from .kit.contenders import AMOUNT, PERIOD, Ask, Contender, ours
 
 CALLERS = 64
 KEYS = (100, 10_000, 1_000_000)

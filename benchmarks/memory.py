@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from . import measure
+from .kit import measure
 
 AMOUNT, PERIOD = 1000, 86_400
 #: Decisions between two looks of the ticker: so few that they are no stall themselves, and so many

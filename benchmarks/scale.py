@@ -15,7 +15,7 @@ import argparse
 import random
 from dataclasses import dataclass
 
-from . import measure
+from .kit import measure
 
 WORKERS = (4, 16, 64)
 LEASES = (1, 5, 25, 100)

@@ -28,7 +28,7 @@ from threading import Thread
 
 from tests.support.servers import RedisServer, free_port
 
-from . import apps, load, measure
+from .kit import apps, load, measure
 
 #: The routes without a limiter, that the others are compared with.
 BASE = "no limiter"
@@ -78,7 +78,7 @@ def serving(case: str, redis_url: str, by: str) -> Iterator[Served]:
     """Serve a case by that server; its port and its process."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.apps", case, str(port), redis_url, by],
+        [sys.executable, "-m", "benchmarks.kit.apps", case, str(port), redis_url, by],
         cwd=measure.DOCS.parent,
     )
     try:
@@ -102,7 +102,7 @@ def drive(port: int, seconds: float, connections: int) -> tuple[int, float, int]
     url = f"http://127.0.0.1:{port}/"
     wrk = shutil.which("wrk")
     if wrk is None:
-        command = [sys.executable, "-m", "benchmarks.load", str(port), str(seconds)]
+        command = [sys.executable, "-m", "benchmarks.kit.load", str(port), str(seconds)]
         out = subprocess.run(
             [*command, str(connections)], capture_output=True, text=True, check=True
         ).stdout

@@ -16,7 +16,7 @@ from tests.support.servers import RedisServer, binary
 
 T = TypeVar("T")
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parent.parent.parent / "docs"
 #: What a run's figures depend on.
 PACKAGES = (
     "quart-ratelimit",

@@ -1,6 +1,6 @@
 """The apps that `benchmarks.serving` serves: one route each, limited in one way or another.
 
-``python -m benchmarks.apps CASE PORT REDIS_URL [SERVER]`` serves one. A case is a function of a
+``python -m benchmarks.kit.apps CASE PORT REDIS_URL [SERVER]`` serves one. A case is a function of a
 Redis URL.
 """
 

@@ -1,6 +1,6 @@
 """A load generator for machines without ``wrk``: keep-alive GETs over raw sockets, one thread.
 
-``python -m benchmarks.load PORT SECONDS CONNECTIONS`` prints requests, seconds, and others than
+``python -m benchmarks.kit.load PORT SECONDS CONNECTIONS`` prints requests, seconds, and others than
 2xx.
 """
 
