@@ -1,16 +1,26 @@
-"""Calls what the user handed us: sync functions directly, in no thread, and async ones awaited."""
+"""The app's own functions: called whether sync or async, and checked when they are handed over.
+
+Sync functions are called directly, in no thread. Knows functions by their signatures, and nothing
+of rate limits.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from .errors import ConfigurationError, MissingParentheses
+
+T = TypeVar("T")
+#: A function of the app, sync or async.
+UserFunction = Callable[..., T | Awaitable[T]]
 
 #: Types of most answers; `inspect.isawaitable` takes ten times as long to say no.
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
-async def ask(function: Callable[..., Any], *args: Any) -> Any:
+async def call(function: Callable[..., Any], *args: Any) -> Any:
     """The function's answer, awaited if it is awaitable."""
     answer = function(*args)
     if type(answer) in _PLAIN or not inspect.isawaitable(answer):
@@ -29,7 +39,7 @@ class Memo:
         # The function is kept beside its answer, so that no other can take over its id.
         self._answers: dict[int, tuple[Callable[..., Any], Any]] = {}
 
-    async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """The function's first answer. The arguments must depend on the function alone."""
         known = self._answers.get(id(function))
         answer = await self._settle(function, function(*args)) if known is None else known[1]
@@ -46,3 +56,57 @@ class Memo:
             answer = await answer
         self.note(function, answer)
         return answer
+
+
+def check_called(given: object, decorator: str, form: str) -> None:
+    """Raise `MissingParentheses` for a function where a decorator's own argument belongs."""
+    if callable(given):
+        raise bare(given, decorator, form)
+
+
+def bare(function: Callable[..., Any], decorator: str, form: str) -> MissingParentheses:
+    """The error of ``@decorator`` on a function."""
+    return MissingParentheses(
+        f"@{decorator} is given the function {name_of(function)}; write @{form}"
+    )
+
+
+def check_user_function(function: object, place: str, *arguments: object) -> None:
+    """Raise `ConfigurationError` unless it is a function that can be asked with such arguments.
+
+    ``place`` is where it was given: ``key_func``, ``limiter.deny``.
+    """
+    if not callable(function):
+        raise ConfigurationError(
+            f"{place}: {type(function).__name__} is no function; write def answer(): ..."
+        )
+    made = getattr(function, "makes_functions", None)
+    if made is not None:
+        raise ConfigurationError(
+            f"{place}: {name_of(function)} lacks its parentheses; write {made}"
+        )
+    if not takes(function, *arguments):
+        count = "one argument" if arguments else "none (the request is quart.request)"
+        raise ConfigurationError(
+            f"{place}: {name_of(function)} takes other arguments than it is asked with; write a "
+            f"function of {count}, or call first what makes one"
+        )
+
+
+def takes(function: Callable[..., Any], *arguments: object) -> bool:
+    """Whether it can be called so, as far as its signature tells."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # it has none that can be known
+        return True
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def name_of(function: object) -> str:
+    """What a function is called in messages."""
+    own = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    return str(own or type(function).__name__)

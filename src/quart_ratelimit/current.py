@@ -21,7 +21,7 @@ _websocket: ContextVar[Any] | None = getattr(globals, "_cv_websocket", None)
 request_context: Any = getattr(globals, "request_ctx", app_ctx)
 
 
-def app_at_hand() -> Quart | None:
+def current_app_or_none() -> Quart | None:
     """The app of the current context; None outside of one."""
     context = _app.get(None)
     if context is None:
@@ -30,18 +30,18 @@ def app_at_hand() -> Quart | None:
     return app
 
 
-def request_at_hand() -> Request | Websocket | None:
+def current_request_or_none() -> Request | Websocket | None:
     """The current request, or the handshake of the current websocket; None outside of both."""
     if _request is None:
-        return _of_app_context("request") or websocket_at_hand()
+        return _of_app_context("request") or current_websocket_or_none()
     context = _request.get(None)
     if context is None:
-        return websocket_at_hand()
+        return current_websocket_or_none()
     request: Request = context.request_websocket
     return request
 
 
-def websocket_at_hand() -> Websocket | None:
+def current_websocket_or_none() -> Websocket | None:
     """The current websocket; None outside of one."""
     if _websocket is None:
         other: Websocket | None = _of_app_context("websocket")

@@ -16,14 +16,13 @@ from quart import Blueprint, Quart, current_app, request
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.sansio.response import Response
 
-from .callables import Memo
+from .callables import Memo, UserFunction
 from .clients.key_functions import client_address
 from .clients.keys import slot_key
 from .current import request_context
 from .errors import LimiterUnavailable
 from .quotas import GCRA, Decision, Hit
 from .responses.x_ratelimit import retry_after
-from .rules.limits import Asked
 from .stores import GuardedStore, MemoryStore, RedisStore, Store
 
 #: The app's variable; it wins over ``enabled``.
@@ -53,8 +52,8 @@ class RateLimit:
 
     count: int
     period: timedelta
-    key_function: Asked[str] | None = None
-    skip_function: Asked[bool] | None = None
+    key_function: UserFunction[str] | None = None
+    skip_function: UserFunction[bool] | None = None
 
     @property
     def inverse(self) -> float:
@@ -84,8 +83,8 @@ async def remote_addr_key() -> str:
 def rate_limit(
     limit: int | None = None,
     period: timedelta | None = None,
-    key_function: Asked[str] | None = None,
-    skip_function: Asked[bool] | None = None,
+    key_function: UserFunction[str] | None = None,
+    skip_function: UserFunction[bool] | None = None,
     *,
     limits: Sequence[RateLimit] | None = None,
 ) -> Callable[[T], T]:
@@ -109,8 +108,8 @@ def limit_blueprint(
     blueprint: B,
     limit: int | None = None,
     period: timedelta | None = None,
-    key_function: Asked[str] | None = None,
-    skip_function: Asked[bool] | None = None,
+    key_function: UserFunction[str] | None = None,
+    skip_function: UserFunction[bool] | None = None,
     *,
     limits: Sequence[RateLimit] | None = None,
 ) -> B:
@@ -130,11 +129,11 @@ class RateLimiter:
     def __init__(  # noqa: PLR0917  # quart-rate-limiter's own signature
         self,
         app: Quart | None = None,
-        key_function: Asked[str] = remote_addr_key,
+        key_function: UserFunction[str] = remote_addr_key,
         store: Store | None = None,
         default_limits: Sequence[RateLimit] | None = None,
         enabled: bool = True,
-        skip_function: Asked[bool] | None = None,
+        skip_function: UserFunction[bool] | None = None,
         *,
         on_store_error: str = "local",
     ) -> None:
@@ -162,7 +161,7 @@ class RateLimiter:
             return
         hits = []
         for limit in limits:
-            who = await memo.ask(limit.key_function or self.key_function)
+            who = await memo.call(limit.key_function or self.key_function)
             key = slot_key(current_app.import_name, str(who), request.endpoint or "")
             hits.append(Hit(limit.quota, key))
         decisions = await self.store.hit(hits)
@@ -194,14 +193,14 @@ class RateLimiter:
 
     async def _skips(self, limit: RateLimit, memo: Memo) -> bool:
         function = limit.skip_function or self.skip_function
-        return function is not None and bool(await memo.ask(function))
+        return function is not None and bool(await memo.call(function))
 
 
 def _given(
     limit: int | None,
     period: timedelta | None,
-    key_function: Asked[str] | None,
-    skip_function: Asked[bool] | None,
+    key_function: UserFunction[str] | None,
+    skip_function: UserFunction[bool] | None,
     limits: Sequence[RateLimit] | None,
 ) -> list[RateLimit]:
     if limit is None and period is None:

@@ -39,7 +39,7 @@ class Signal(NamedSignal):
             )
         return super().connect(receiver, sender, weak)
 
-    def tell(self, sender: Any, **facts: Any) -> None:
+    def send_safely(self, sender: Any, **facts: Any) -> None:
         """Call all receivers; what they raise is logged."""
         for receiver in list(self.receivers_for(sender)):
             try:
@@ -79,7 +79,7 @@ store_unavailable = Signal("store_unavailable")
 store_recovered = Signal("store_recovered")
 
 
-def tell_decided(
+def send_decided(
     sender: Any,
     hits: Sequence[Hit],
     decisions: Sequence[Decision],
@@ -104,7 +104,7 @@ def tell_decided(
             decision.by,
             shadow,
         )
-        limit_decided.tell(sender, event=event, hit=hit)
+        limit_decided.send_safely(sender, event=event, hit=hit)
 
 
 def outcome(decision: Decision, *, shadow: bool = False) -> str:

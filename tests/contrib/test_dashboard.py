@@ -248,7 +248,7 @@ async def test_rows_are_bounded() -> None:
     hit = (await limiter._hits("1/hour", "ann", 1))[0]
     for number in range(ROWS + 5):
         event = Decided(f"tenant {number}", "", "allowed", False, "store")
-        limit_decided.tell(limiter, event=event, hit=hit)
+        limit_decided.send_safely(limiter, event=event, hit=hit)
     tally.close()
     assert (len(tally.rows), tally.left_off) == (ROWS, 5)
 

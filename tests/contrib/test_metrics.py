@@ -12,10 +12,10 @@ import pytest
 from quart_ratelimit import FixedWindow, Hit
 from quart_ratelimit.signals import (
     batch_sent,
+    send_decided,
     store_asked,
     store_recovered,
     store_unavailable,
-    tell_decided,
 )
 from quart_ratelimit.stores import MemoryStore
 
@@ -56,7 +56,7 @@ async def decide(*quotas: FixedWindow) -> None:
     store = MemoryStore()
     for quota in quotas:
         hits = [Hit(quota, "ann")]
-        tell_decided(None, hits, await store.hit(hits))
+        send_decided(None, hits, await store.hit(hits))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -111,7 +111,7 @@ async def test_limits_past_the_bound_share_a_label(scrape: Any) -> None:
 async def test_what_a_limit_in_shadow_would_refuse_is_told_apart(scrape: Any) -> None:
     store, hits = MemoryStore(), [Hit(FixedWindow(1, 60), "ann")]
     for _ in range(3):
-        tell_decided(None, hits, await store.hit(hits), shadow=True)
+        send_decided(None, hits, await store.hit(hits), shadow=True)
     samples, labels = scrape(), {"limit": "1 per 1 minute"}
     found = [
         value(samples, "ratelimit_decisions_total", **labels, outcome=outcome)
@@ -123,10 +123,10 @@ async def test_what_a_limit_in_shadow_would_refuse_is_told_apart(scrape: Any) ->
 async def test_policies_and_the_breaker_are_counted(scrape: Any) -> None:
     store, hits = MemoryStore(), [Hit(FixedWindow(9, 60), "ann")]
     decisions = [one._replace(by="local") for one in await store.hit(hits)]
-    tell_decided(None, hits, decisions)
-    store_unavailable.tell(store, policy="local")
+    send_decided(None, hits, decisions)
+    store_unavailable.send_safely(store, policy="local")
     away = scrape()
-    store_recovered.tell(store)
+    store_recovered.send_safely(store)
     limit = "9 per 1 minute"
     assert value(away, "ratelimit_fallback_total", limit=limit, policy="local") == 1
     assert value(away, "ratelimit_breaker_open") == 1
@@ -150,10 +150,10 @@ async def test_opentelemetry_reports_the_same() -> None:
     provider = sdk.MeterProvider([reader])
     metrics = otel.OpenTelemetryMetrics(provider.get_meter("test"), most_limits=1)
     await decide(*[FixedWindow(9, 60, name="login")] * 2, FixedWindow(1, 60, name="tenant"))
-    store_asked.tell(None, seconds=0.25, answered=False)
-    batch_sent.tell(None, size=7)
+    store_asked.send_safely(None, seconds=0.25, answered=False)
+    batch_sent.send_safely(None, size=7)
     store = MemoryStore()
-    store_unavailable.tell(store, policy="open")
+    store_unavailable.send_safely(store, policy="open")
     metrics.close()
     await decide(FixedWindow(9, 60))
     found = {

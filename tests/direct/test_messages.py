@@ -344,14 +344,14 @@ async def test_a_store_that_cannot_decide_closes_for_a_while() -> None:
 
 
 async def test_a_long_reason_is_cut_where_a_frame_ends() -> None:
-    from quart_ratelimit.direct.websocket_connection import LONGEST_REASON, connection_at_hand
+    from quart_ratelimit.direct.websocket_connection import LONGEST_REASON, current_connection
 
     reasons: list[str] = []
     room = Room()
 
     @room.app.websocket("/ws")
     async def view() -> None:
-        connection, close = connection_at_hand(), websocket.close
+        connection, close = current_connection(), websocket.close
 
         async def told(code: int, reason: str) -> None:
             reasons.append(reason)

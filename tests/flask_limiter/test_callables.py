@@ -11,7 +11,7 @@ from quart_ratelimit import Limit, MetaLimit
 from ..support.apps import Make, ask, view
 
 
-class Asked:
+class UserFunction:
     """Counts its calls; its answers are plain or awaitable."""
 
     def __init__(self, *, later: bool) -> None:
@@ -31,7 +31,7 @@ class Asked:
 
 @pytest.mark.parametrize("later", [False, True])
 async def test_each_is_asked_once_a_request(make: Make, later: bool) -> None:
-    asked = Asked(later=later)
+    asked = UserFunction(later=later)
     key = asked.answering("key", "somebody")
     app, limiter = make(
         key_func=key,

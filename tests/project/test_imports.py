@@ -22,7 +22,6 @@ FLOORS = {
     # what is allowed, and who is counted
     "callables": 2,
     "clients": 2,
-    "mistakes": 2,
     "quotas": 2,
     "signals": 2,
     # what is limited

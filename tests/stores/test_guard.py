@@ -136,10 +136,10 @@ def test_an_unknown_policy_is_named_with_the_right_ones() -> None:
 
 
 async def test_a_redis_store_with_a_hit_of_its_own_is_asked_by_that() -> None:
-    class Own(RedisStore):
+    class OpenAPINote(RedisStore):
         async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
             return [Decision(True, 7, 0, 0) for _ in hits]
 
-    guard = GuardedStore(Own("redis://127.0.0.1:1"), policy="closed")
+    guard = GuardedStore(OpenAPINote("redis://127.0.0.1:1"), policy="closed")
     (decision,) = await guard.hit([Hit(FixedWindow(10, 60), "ann")])
     assert (decision.remaining, decision.by) == (7, "store")

@@ -129,7 +129,7 @@ async def limits(
 
     async def look() -> list[Survey]:
         found = []
-        for limiter, binding in _bound(app, limiters):
+        for limiter, binding in _require_binding(app, limiters):
             surveyor = Surveyor(app, limiter, binding, key)
             found.append(await surveyor.survey(endpoint, method))
             if key is not None:
@@ -170,7 +170,7 @@ async def clear(
     """Forget what was counted for a key, in exactly the keys of the limits listed."""
     endpoint = find_endpoint(app, endpoint, path, method)
     surveys = []
-    for limiter, binding in _bound(app, limiters):
+    for limiter, binding in _require_binding(app, limiters):
         if binding.in_memory:
             click.echo("Counts are kept in memory: only this process' are cleared.", err=True)
         surveyor = Surveyor(app, limiter, binding, key)
@@ -267,11 +267,11 @@ async def _in_app(app: Quart, function: Command, kwargs: dict[str, Any]) -> None
         except StoreError as error:
             raise click.ClickException(str(error)) from error
         finally:
-            for _, binding in _bound(app, limiters):
+            for _, binding in _require_binding(app, limiters):
                 await binding.store.aclose()
 
 
-def _bound(app: Quart, limiters: list[Limiter]) -> list[tuple[Limiter, Binding]]:
+def _require_binding(app: Quart, limiters: list[Limiter]) -> list[tuple[Limiter, Binding]]:
     pairs = ((limiter, limiter.binding_for(app)) for limiter in limiters)
     return [(limiter, binding) for limiter, binding in pairs if binding is not None]
 

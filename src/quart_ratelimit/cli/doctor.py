@@ -7,7 +7,7 @@ from typing import Any
 
 from quart import Quart
 
-from ..callables import ask
+from ..callables import call
 from ..errors import ConfigurationError, StoreError
 from ..extension.binding import Binding
 from ..extension.limiter import Limiter
@@ -29,7 +29,7 @@ async def examine(app: Quart, limiter: Limiter) -> list[Finding]:
     found = [*startup_findings(app, binding), *await _of_server(binding)]
     found += await _of_keys(app, binding)
     try:
-        binding.gate.check_views()
+        binding.hooks.check_views()
     except ConfigurationError as error:
         found.append(
             Finding("QRL032", str(error), "Put the decorators in the order that is shown.")
@@ -61,7 +61,7 @@ async def _of_keys(app: Quart, binding: Binding) -> list[Finding]:
     for client in CLIENTS:
         async with app.test_request_context("/", headers={"Remote-Addr": client}):
             try:
-                keys.append(await ask(binding.settings.key_func))
+                keys.append(await call(binding.settings.key_func))
             except Exception:  # it may need more of a request than there is
                 return []
     fix = "Fall back on client_address(), as in user or address()."

@@ -12,12 +12,12 @@ from typing import Any
 from quart import Quart, request
 from werkzeug.routing import Rule
 
-from ..callables import Memo, ask
-from ..enforcement.context import Context, Route
+from ..callables import Memo, call
+from ..enforcement.context import RequestContext, Route
 from ..enforcement.hooks import blueprint_path
 from ..extension.binding import Binding
 from ..extension.limiter import Limiter
-from ..rules.registry import Limited, limited_by
+from ..rules.registry import LimitedFunction, limited_by
 from ..rules.resolved import RuntimeLimit
 from ..settings.reading import Settings
 
@@ -155,11 +155,13 @@ class Surveyor:
         ).upper()
         limited = limited_by(self._limiter, view)
         exemption = resolver.exemption(view, path)
-        context = Context(endpoint, Route(endpoint, shown, view, path, exemption, limited))
+        context = RequestContext(endpoint, Route(endpoint, shown, view, path, exemption, limited))
         settings = self._binding.settings
         defaults = await resolver.load_all(settings.default_limits, self._memo)
         own = await resolver.load_all(limited.limits, self._memo) if limited else []
-        found = await resolver.of_function(context, limited or Limited(endpoint), self._memo)
+        found = await resolver.of_function(
+            context, limited or LimitedFunction(endpoint), self._memo
+        )
         lines: list[Line] = []
         for limit in found:
             default = limit in defaults and limit not in own
@@ -196,7 +198,7 @@ class Surveyor:
         own = limit.scope
         if callable(own):
             try:
-                own = await ask(own, request.endpoint or "")
+                own = await call(own, request.endpoint or "")
             except Exception as error:  # the user's function may need a real request
                 line.error = f"scope not known outside a request: {type(error).__name__}"
                 return line

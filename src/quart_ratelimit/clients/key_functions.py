@@ -9,7 +9,7 @@ from typing import Any
 
 from quart import Request, Websocket
 
-from ..current import request_at_hand
+from ..current import current_request_or_none
 from ..errors import ConfigurationError
 from ..findings import Finding
 from .address import canonical, parse
@@ -55,7 +55,7 @@ def client_address(
 
     def address() -> str:
         nonlocal warned, looks
-        connection = request_at_hand() or known_connection()
+        connection = current_request_or_none() or known_connection()
         if trusting:
             who = client_by(proxies, connection)
         else:
@@ -94,7 +94,7 @@ def proxies_by(
 
 def known_connection() -> Request | Websocket:
     """The current request or websocket. Raises `RuntimeError` outside of both."""
-    connection = request_at_hand()
+    connection = current_request_or_none()
     if connection is None:
         raise RuntimeError("the address of a client is known in a request or a websocket only")
     return connection

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 
 from quart import current_app
 
-from ..current import request_at_hand
+from ..current import current_request_or_none
 from ..quotas import Hit, Quota
-from ..rules.registry import Own, check_function, note_own, note_wrapped
+from ..rules.registry import OpenAPINote, check_function, note_for_openapi, note_wrapped
 from .asgi_call import hold
 from .ledger import Charge, Tell
 from .slots import Slot
@@ -43,7 +43,7 @@ class InFlight:
         @functools.wraps(view)
         async def limited(*args: Any, **kwargs: Any) -> Any:
             slot = await self._take(name)
-            request = request_at_hand()
+            request = current_request_or_none()
             hold(None if request is None else request.scope, slot)
             streaming = False
             try:
@@ -58,7 +58,7 @@ class InFlight:
                     await slot.release()
 
         note_wrapped(view, limited)
-        note_own(limited, Own([self._quota]))
+        note_for_openapi(limited, OpenAPINote([self._quota]))
         return limited
 
     async def __aenter__(self) -> Slot:

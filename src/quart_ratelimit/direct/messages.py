@@ -17,15 +17,15 @@ from weakref import WeakKeyDictionary
 
 from quart import current_app
 
-from ..callables import ask
+from ..callables import UserFunction, call
 from ..enforcement.evaluator import refusal
 from ..errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from ..quotas import Decision, Hit
-from ..rules.limits import Asked, check_cost
+from ..rules.limits import check_cost
 from ..rules.registry import check_function, note_wrapped
 from ..rules.resolved import RequestLimit
 from .ledger import Charge
-from .websocket_connection import CLOSE_CODES, Connection, connection_at_hand
+from .websocket_connection import CLOSE_CODES, Connection, current_connection
 
 Data = str | bytes
 
@@ -53,8 +53,8 @@ class Messages:
         charge: Charge,
         hits: Callable[[str], Awaitable[Sequence[Hit]]],
         *,
-        cost: int | Asked[int],
-        on_breach: str | Asked[Any],
+        cost: int | UserFunction[int],
+        on_breach: str | UserFunction[Any],
     ) -> None:
         if on_breach not in CHOICES and not callable(on_breach):
             known = ", ".join(map(repr, CHOICES))
@@ -91,7 +91,7 @@ class Messages:
         self._open[asyncio.current_task()].pop().close()
 
     async def _inbox(self, name: str) -> Inbox:
-        connection = connection_at_hand()
+        connection = current_connection()
         if callable(self.cost):  # bytes and messages are not to be counted as one
             name = f"{name}:{getattr(self.cost, '__qualname__', 'cost')}"
         return Inbox(self, connection, await self._hits(name))
@@ -132,7 +132,7 @@ class Inbox:
     async def _costing(self, data: Data) -> list[Hit]:
         cost = self._limit.cost
         if callable(cost):
-            cost = check_cost(await ask(cost, data))
+            cost = check_cost(await call(cost, data))
         return [hit._replace(cost=cost) for hit in self._hits] if cost else []
 
     async def _refuse(self, hit: Hit, decision: Decision) -> None:
@@ -149,7 +149,7 @@ class Inbox:
             told = RequestLimit(
                 self._limit.extension, hit.quota, [hit.key], True, False, decision=decision
             )
-            answer = await ask(choice, told)
+            answer = await call(choice, told)
             if answer is not None:
                 await websocket.send(answer)
         await asyncio.sleep(0)  # a flood that is dropped must not keep others waiting

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from quart import Websocket
 
-from ..current import websocket_at_hand
+from ..current import current_websocket_or_none
 
 #: What was asked breaks a rule.
 POLICY_VIOLATION = 1008
@@ -73,12 +73,12 @@ class Connection:
             await self.websocket.close(code)
 
 
-def connection_at_hand() -> Connection:
+def current_connection() -> Connection:
     """The current websocket's connection, watched from the first call on.
 
     Raises `RuntimeError` outside of a websocket.
     """
-    websocket = websocket_at_hand()
+    websocket = current_websocket_or_none()
     if websocket is None:
         raise RuntimeError(
             "limits on messages count those of websockets: write them under @app.websocket(...)"

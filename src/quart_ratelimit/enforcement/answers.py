@@ -39,7 +39,7 @@ class Answers:
                 return None
             if isinstance(known, _Outcome):
                 return known.found
-            answers = (*answers, await memo.ask(known))
+            answers = (*answers, await memo.call(known))
 
     def keep(self, asked: Sequence[tuple[Callable[..., Any], Any]], found: Any) -> None:
         """Note what these functions, in this order, answered, and what it came to."""

@@ -10,7 +10,7 @@ from ..callables import Memo
 from ..constants import ExemptionScope
 from ..errors import RateLimitExceeded
 from ..quotas import Concurrency, Decision, Hit
-from ..rules.registry import Limited
+from ..rules.registry import LimitedFunction
 from ..rules.resolved import RequestLimit, RuntimeLimit
 from ..stores import Store
 from .answers import Answers
@@ -50,7 +50,7 @@ class Route:
     #: What the view is exempt from, by itself and by its blueprints.
     exemption: ExemptionScope = ExemptionScope.NONE
     #: The view, if it has limits of its own.
-    limited: Limited | None = None
+    limited: LimitedFunction | None = None
     #: A websocket: its functions and blocks may be called without end, so only the last is told of.
     open_ended: bool = False
     #: It serves static files.
@@ -66,13 +66,13 @@ class Route:
         self.static = self.endpoint.rpartition(".")[2] == "static"
 
 
-class Context:
+class RequestContext:
     """The limits of one request, what was charged, and what is still to be settled."""
 
     # What nearly every request leaves as it is stands in the class: one is made for each request.
 
     #: Limits after the first one that refused, which were asked as well: for response fields.
-    beyond: Sequence[RequestLimit] = ()
+    after_refusal: Sequence[RequestLimit] = ()
     #: Meta limits that were looked at: those that any breach counts in, and others.
     general_looks: Sequence[Charge] = ()
     looks: Sequence[Charge] = ()
@@ -131,9 +131,11 @@ class Context:
 
         A helper that is called again and again, or a block in a loop, is asked each time.
         """
-        if len(self.limits) < 2 and not self.beyond:
+        if len(self.limits) < 2 and not self.after_refusal:
             return self.limits
-        latest = {(one.limit, *one.request_args): one for one in (*self.limits, *self.beyond)}
+        latest = {
+            (one.limit, *one.request_args): one for one in (*self.limits, *self.after_refusal)
+        }
         return list(latest.values())[-MOST_TOLD:]
 
     def tell(self, told: RequestLimit) -> None:

@@ -12,17 +12,17 @@ from typing import Any
 
 from werkzeug.sansio.response import Response
 
-from ..callables import Memo, ask
+from ..callables import Memo, UserFunction, call
 from ..clients.keys import client_text
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Decision, Hit
 from ..responses.x_ratelimit import retry_after
-from ..rules.limits import Asked, check_cost
+from ..rules.limits import check_cost
 from ..rules.resolved import RequestLimit, RuntimeLimit
 from ..settings.reading import Settings
-from ..signals import limit_decided, limit_name, tell_decided
+from ..signals import limit_decided, limit_name, send_decided
 from ..stores import Store
-from .context import Charge, Context
+from .context import Charge, RequestContext
 from .resolver import Lone, Rules
 from .shadow import ShadowLog, by_rule, divided
 
@@ -38,7 +38,7 @@ LONGEST_KNOWN = 64
 
 
 #: Raises an error that came of these rules, or another instead, or lets the request go on.
-Failed = Callable[[Context, Rules, Exception], Awaitable[None]]
+Failed = Callable[[RequestContext, Rules, Exception], Awaitable[None]]
 
 
 class Evaluator:
@@ -57,7 +57,9 @@ class Evaluator:
         self._hits = functools.lru_cache(KNOWN)(Lone.hits)
         self._shadow_log = ShadowLog()
 
-    def check(self, context: Context, rules: Rules, memo: Memo | None = None) -> Awaitable[None]:
+    def check(
+        self, context: RequestContext, rules: Rules, memo: Memo | None = None
+    ) -> Awaitable[None]:
         """Charge all limits of a stage, or refuse; ``memo`` instead of the request's.
 
         Raises `RateLimitExceeded`, `LimiterUnavailable` under the policy "closed", `StoreError`.
@@ -67,7 +69,12 @@ class Evaluator:
         return self._check_all(context, rules, memo or context.memo)
 
     async def check_lone(
-        self, context: Context, rules: Rules, lone: Lone, failed: Failed, memo: Memo | None = None
+        self,
+        context: RequestContext,
+        rules: Rules,
+        lone: Lone,
+        failed: Failed,
+        memo: Memo | None = None,
     ) -> None:
         """As `check`, for the usual case, at half the cost; errors are ``failed``'s to raise.
 
@@ -81,7 +88,7 @@ class Evaluator:
                     who = await who
                 context.client = (lone.key_func, who)
             else:
-                who = await (memo or context.memo).ask(lone.key_func)
+                who = await (memo or context.memo).call(lone.key_func)
             if type(who) is not str:
                 who = "" if who is None else client_text(who)
             if not who:
@@ -99,7 +106,7 @@ class Evaluator:
                 decision=decision,
             )
             if limit_decided.receivers:
-                tell_decided(self._extension, hits, (decision,), (lone.scope,))
+                send_decided(self._extension, hits, (decision,), (lone.scope,))
             if allowed:
                 context.limits.append(told)
                 return
@@ -112,7 +119,7 @@ class Evaluator:
         except Exception as error:
             await failed(context, rules, error)
 
-    async def _check_all(self, context: Context, rules: Rules, memo: Memo) -> None:
+    async def _check_all(self, context: RequestContext, rules: Rules, memo: Memo) -> None:
         general: list[Charge] = []
         looks: list[Charge] = []
         if rules.general or rules.metas:
@@ -131,7 +138,7 @@ class Evaluator:
             context.looks = [*context.looks, *looks[len(general) :]]
         await self._conclude(context, looks, charges)
 
-    async def _check_with_shadows(self, context: Context, rules: Rules, memo: Memo) -> None:
+    async def _check_with_shadows(self, context: RequestContext, rules: Rules, memo: Memo) -> None:
         """As `check`; then each rule in shadow is tried on what has passed."""
         in_force, shadows = await divided(rules.shadows, memo)
         limits = sorted((*rules.limits, *in_force), key=lambda one: one.limit)
@@ -147,7 +154,7 @@ class Evaluator:
                 _log.exception("a limit in shadow could not be tried")
         await asyncio.gather(*[self._try(context, group) for group in groups if group])
 
-    async def _try(self, context: Context, charges: Sequence[Charge]) -> None:
+    async def _try(self, context: RequestContext, charges: Sequence[Charge]) -> None:
         """Charge one rule in shadow, and log what it would refuse."""
         try:
             await self._ask(charges)
@@ -160,7 +167,7 @@ class Evaluator:
             _reserve(context, charges)
 
     async def _conclude(
-        self, context: Context, looks: Sequence[Charge], charges: Sequence[Charge]
+        self, context: RequestContext, looks: Sequence[Charge], charges: Sequence[Charge]
     ) -> None:
         """Note what was decided, and refuse if it must be."""
         refused = [charge for charge in charges if not charge.told.decision.allowed]
@@ -170,7 +177,7 @@ class Evaluator:
         if refused and self._settings.fail_on_first_breach:
             # All were asked at once. Flask-Limiter knows none after the first refusal.
             end = charges.index(refused[0]) + 1
-            context.beyond = [charge.told for charge in charges[end:]]
+            context.after_refusal = [charge.told for charge in charges[end:]]
             charges = charges[:end]
         context.limits += [charge.told for charge in charges]
         if not refused or not self._settings.fail_on_first_breach:
@@ -182,7 +189,7 @@ class Evaluator:
                 retry_after(*[charge.decision for charge in refused]),
             )
 
-    async def settle(self, context: Context, response: Response) -> None:
+    async def settle(self, context: RequestContext, response: Response) -> None:
         """Give back what the response says is not to be charged, or all of it on a refusal.
 
         A request that ends without a response, as when its client goes away, stays charged.
@@ -200,26 +207,31 @@ class Evaluator:
             await self._give_back(store, [charge for charge in back if charge.store is store])
 
     async def _charges(
-        self, context: Context, limits: Iterable[RuntimeLimit], memo: Memo, *, look: bool = False
+        self,
+        context: RequestContext,
+        limits: Iterable[RuntimeLimit],
+        memo: Memo,
+        *,
+        look: bool = False,
     ) -> list[Charge]:
         charges = []
         for limit in limits:
-            if limit.exempt_when is not None and await memo.ask(limit.exempt_when):
+            if limit.exempt_when is not None and await memo.call(limit.exempt_when):
                 continue
             scope = limit.scope
             if callable(scope):
-                scope = await memo.ask(scope, context.route.endpoint)
-            who = await memo.ask(limit.key_func)
+                scope = await memo.call(scope, context.route.endpoint)
+            who = await memo.call(limit.key_func)
             cost: Any = 0 if look else limit.cost
             if callable(cost):
-                cost = check_cost(await memo.ask(cost))
+                cost = check_cost(await memo.call(cost))
             charge = self._charge(context, limit, who, scope, cost)
             if charge is not None:
                 charges.append(charge)
         return charges
 
     def _charge(
-        self, context: Context, limit: RuntimeLimit, who: Any, scope: Any, cost: int
+        self, context: RequestContext, limit: RuntimeLimit, who: Any, scope: Any, cost: int
     ) -> Charge | None:
         scope = limit.full_scope(scope, context.identity, context.route.method)
         args = self._args(limit, who, scope)
@@ -237,7 +249,7 @@ class Evaluator:
         return self._settings.key_parts(limit.key_func, who, scope)
 
     async def _decide(
-        self, context: Context, looks: Sequence[Charge], charges: Sequence[Charge]
+        self, context: RequestContext, looks: Sequence[Charge], charges: Sequence[Charge]
     ) -> None:
         """Ask the store: once for all, all-or-nothing.
 
@@ -264,10 +276,10 @@ class Evaluator:
         if limit_decided.receivers:
             scopes = [charge.args[-1] for charge in charges]
             shadow = any(charge.limit.shadow for charge in charges)
-            tell_decided(self._extension, hits, decisions, scopes, shadow=shadow)
+            send_decided(self._extension, hits, decisions, scopes, shadow=shadow)
         return hits
 
-    async def _refuse_by_meta(self, context: Context, look: Charge) -> None:
+    async def _refuse_by_meta(self, context: RequestContext, look: Charge) -> None:
         context.limits.append(look.told)
         callback = look.limit.on_breach or self._settings.on_meta_breach
         response = None
@@ -275,7 +287,9 @@ class Evaluator:
             response = await self._notify(callback, look.told, "on_meta_breach")
         await self._raise(context, look.limit, response, retry_after(look.decision))
 
-    async def _refuse(self, context: Context, failed: list[Charge], wait: int | None) -> None:
+    async def _refuse(
+        self, context: RequestContext, failed: list[Charge], wait: int | None
+    ) -> None:
         response = None
         for charge in failed:
             if _log.isEnabledFor(logging.INFO):
@@ -287,7 +301,7 @@ class Evaluator:
             await self._charge_metas(context, failed)
         await self._raise(context, failed[0].limit, response, wait)
 
-    async def _charge_metas(self, context: Context, failed: Sequence[Charge]) -> None:
+    async def _charge_metas(self, context: RequestContext, failed: Sequence[Charge]) -> None:
         """Count the breach in the general meta limits and in those of the limits that failed."""
         own = [meta for charge in failed for meta in charge.limit.meta_limits]
         looks = [look for look in context.looks if look.limit in own]
@@ -295,7 +309,7 @@ class Evaluator:
         hits = []
         for look in looks:
             cost = look.limit.cost
-            cost = check_cost(await ask(cost) if callable(cost) else cost)
+            cost = check_cost(await call(cost) if callable(cost) else cost)
             # No more than remains: a breach must count, also if it costs more than that.
             cost = min(cost, max(1, look.decision.remaining))
             hits.append(look.hit._replace(cost=cost))
@@ -306,13 +320,13 @@ class Evaluator:
 
     async def _raise(
         self,
-        context: Context,
+        context: RequestContext,
         limit: RuntimeLimit,
         response: Response | None,
         wait: int | None,
     ) -> None:
         message = limit.error_message
-        text = await ask(message) if callable(message) else message
+        text = await call(message) if callable(message) else message
         jitter = self._settings.retry_jitter
         if jitter and wait is not None:  # so that a crowd does not come back at the same moment
             wait += round(random.uniform(0, jitter * limit.limit.period))  # noqa: S311
@@ -321,9 +335,11 @@ class Evaluator:
         )
         raise context.refusal
 
-    async def _notify(self, callback: Asked[Any], told: RequestLimit, name: str) -> Response | None:
+    async def _notify(
+        self, callback: UserFunction[Any], told: RequestLimit, name: str
+    ) -> Response | None:
         try:
-            response = await ask(callback, told)
+            response = await call(callback, told)
         except Exception as error:
             if not self._settings.swallow_errors:
                 raise
@@ -335,7 +351,7 @@ class Evaluator:
         deduct_when = charge.limit.deduct_when
         assert deduct_when is not None
         try:
-            return bool(await ask(deduct_when, response))
+            return bool(await call(deduct_when, response))
         except Exception:
             if not self._settings.swallow_errors and not charge.limit.shadow:
                 raise
@@ -358,7 +374,7 @@ class Evaluator:
             charge.told.decide(decision)
 
 
-def _reserve(context: Context, charges: Iterable[Charge]) -> None:
+def _reserve(context: RequestContext, charges: Iterable[Charge]) -> None:
     """Keep for the response those charges that it decides on."""
     kept = [
         charge

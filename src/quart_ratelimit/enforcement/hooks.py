@@ -10,18 +10,17 @@ from quart import Quart, Websocket, current_app
 from werkzeug.exceptions import Forbidden, HTTPException
 from werkzeug.sansio.response import Response
 
-from ..callables import Memo, ask
-from ..current import request_at_hand
+from ..callables import Memo, UserFunction, call
+from ..current import current_request_or_none
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Decision, Hit
 from ..responses.drafts import seconds_until_more
 from ..responses.problems import describe, wants_problem
 from ..responses.x_ratelimit import add, at_least, field_names, write
-from ..rules.limits import Asked
-from ..rules.registry import Limited, Marks, check_order, limited_by
+from ..rules.registry import LimitedFunction, Registry, check_order, limited_by
 from ..rules.resolved import RequestLimit
 from ..settings.reading import Settings, check_limit
-from .context import Context, Route
+from .context import RequestContext, Route
 from .evaluator import Evaluator, refusal
 from .report import Error, Teller
 from .resolver import Resolver, Rules
@@ -33,7 +32,7 @@ UNMATCHED = "<unmatched>"
 _log = logging.getLogger("quart_ratelimit")
 
 
-class Gate:
+class RequestHooks:
     """Stops a request that is not to pass, and tells its client how it stands."""
 
     def __init__(
@@ -42,19 +41,19 @@ class Gate:
         settings: Settings,
         *,
         room: str,
-        marks: Marks,
+        registry: Registry,
         resolver: Resolver,
         evaluator: Evaluator,
         fallback: Evaluator,
-        filters: Sequence[Asked[bool]],
-        denials: Sequence[Asked[bool]],
+        filters: Sequence[UserFunction[bool]],
+        denials: Sequence[UserFunction[bool]],
     ) -> None:
         self._extension = extension
         self._settings = settings
         #: The attribute by which a request bears its context.
         self._room = room
-        self._marks = marks
-        self._version = marks.version
+        self._registry = registry
+        self._version = registry.version
         self._routes: dict[tuple[str, str, type], Route] = {}
         self._resolver = resolver
         self._evaluator = evaluator
@@ -71,7 +70,7 @@ class Gate:
 
     def nothing_before(self) -> bool:
         """Whether it is known that nothing applies before a view, so `before_request` is idle."""
-        return self._version_of_nothing == self._marks.version
+        return self._version_of_nothing == self._registry.version
 
     def before_request(self) -> Awaitable[None] | None:
         """Charge what binds the application and views without limits of their own.
@@ -81,9 +80,9 @@ class Gate:
         if not self._views_checked:
             self.check_views()
         if self._has_nothing_before():
-            self._version_of_nothing = self._marks.version
+            self._version_of_nothing = self._registry.version
             return None
-        request = request_at_hand()
+        request = current_request_or_none()
         route = self._route(request)
         if self._denials:
             return self._unless_denied(request, route)
@@ -93,11 +92,11 @@ class Gate:
         """Whether functions alone are limited: no request is looked at before its view."""
         settings = self._settings
         general = (settings.application_limits, settings.default_limits, settings.meta_limits)
-        return not (any(general) or self._marks.blueprints or self._denials)
+        return not (any(general) or self._registry.blueprints or self._denials)
 
     async def _unless_denied(self, request: Any, route: Route) -> None:
         for function in self._denials:
-            if await ask(function):
+            if await call(function):
                 raise Forbidden
         if not route.free_before:
             await self._before(request, route)
@@ -108,13 +107,13 @@ class Gate:
         if not context.free:
             await self._check(context, None)
 
-    def call(self, limited: Limited) -> Awaitable[None] | None:
+    def call(self, limited: LimitedFunction) -> Awaitable[None] | None:
         """Charge what binds a function that is called, or a block that is entered.
 
         None: there is nothing to await, as nothing applies.
         """
-        request = request_at_hand()
-        context: Context | None = getattr(request, self._room, None) or self._begin(request)
+        request = current_request_or_none()
+        context: RequestContext | None = getattr(request, self._room, None) or self._begin(request)
         if context is None:
             return self._begin_and_call(limited)
         if context.free:
@@ -128,7 +127,7 @@ class Gate:
             context.looks = ()
         return self._check(context, limited, Memo())
 
-    async def _begin_and_call(self, limited: Limited) -> None:
+    async def _begin_and_call(self, limited: LimitedFunction) -> None:
         await self.context()
         called = self.call(limited)
         if called is not None:
@@ -139,7 +138,7 @@ class Gate:
 
         To be asked before a charge, and only where responses have fields.
         """
-        if request_at_hand() is not None:
+        if current_request_or_none() is not None:
             await self.context()
 
     def teller(self, *args: str, refuse: Callable[[Hit, Decision], Error] = refusal) -> Teller:
@@ -152,7 +151,7 @@ class Gate:
 
         None: it is done, and there is nothing to await.
         """
-        context: Context | None = getattr(request_at_hand(), self._room, None)
+        context: RequestContext | None = getattr(current_request_or_none(), self._room, None)
         if context is None:
             return None
         if context.reserved:
@@ -160,11 +159,11 @@ class Gate:
         self._finish(context, response)
         return None
 
-    async def _settle(self, context: Context, response: Response) -> None:
+    async def _settle(self, context: RequestContext, response: Response) -> None:
         await self._evaluator.settle(context, response)
         self._finish(context, response)
 
-    def _finish(self, context: Context, response: Response) -> None:
+    def _finish(self, context: RequestContext, response: Response) -> None:
         if context.refusal is not None:
             context.refusal.forget_frames()
             if response.status_code == 429:
@@ -186,9 +185,9 @@ class Gate:
             # Also where the app's own answer bears no field of the refusal's.
             at_least(response.headers, context.refusal.retry_after or 0, settings.retry_after)
 
-    async def context(self) -> Context:
+    async def context(self) -> RequestContext:
         """What is known of this request; made at the first question."""
-        request = request_at_hand()
+        request = current_request_or_none()
         known = context_of(request, self._room)
         if known is not None:
             return known
@@ -199,31 +198,31 @@ class Gate:
             )
         return await self._begin_asking(request, self._route(request))
 
-    def _begin(self, request: Any) -> Context | None:
+    def _begin(self, request: Any) -> RequestContext | None:
         """A context for the request; None if the user's functions are to be asked for it."""
         if self._identifier is not None or self._filters or request is None:
             return None
         route = self._route(request)
         if not route.endpoint:
             return None
-        context = Context(route.endpoint, route)
+        context = RequestContext(route.endpoint, route)
         setattr(request, self._room, context)
         return context
 
-    async def _begin_asking(self, request: Any, route: Route) -> Context:
+    async def _begin_asking(self, request: Any, route: Route) -> RequestContext:
         identity = route.endpoint
         if self._identifier is not None or not identity:
             identity = await self._identity(request.endpoint)
-        context = Context(identity, route)
+        context = RequestContext(identity, route)
         setattr(request, self._room, context)
         for function in self._filters:
-            context.free = context.free or bool(await ask(function))
+            context.free = context.free or bool(await call(function))
         return context
 
     def _route(self, request: Any) -> Route:
         """What is known of the request's endpoint and method; kept until a mark changes."""
-        if self._version != self._marks.version:
-            self._version = self._marks.version
+        if self._version != self._registry.version:
+            self._version = self._registry.version
             self._routes.clear()
         endpoint, method, kind = request.endpoint, request.method, type(request)
         route = self._routes.get((endpoint, method, kind))
@@ -247,7 +246,7 @@ class Gate:
         if self._views_checked:
             return
         views = current_app.view_functions.values()
-        check_order(views, self._marks)
+        check_order(views, self._registry)
         for view in views:
             limited = limited_by(self._extension, view)
             if limited is not None:
@@ -255,7 +254,7 @@ class Gate:
                     check_limit(limit, f"function {limited.name}", self._settings.strategy)
         self._views_checked = True
 
-    def lists(self, app: Quart) -> Iterator[tuple[Any, Any]]:
+    def pass_and_deny_functions(self, app: Quart) -> Iterator[tuple[Any, Any]]:
         """The functions that say whom to let pass or to deny, each after its key function."""
         settings = self._settings
         for function in (*self._filters, *self._denials):
@@ -270,13 +269,13 @@ class Gate:
 
     async def _identity(self, endpoint: str | None) -> str:
         identifier = self._identifier
-        identity = str(await ask(identifier) or "") if identifier else endpoint or ""
+        identity = str(await call(identifier) or "") if identifier else endpoint or ""
         if not identity and endpoint is None and self._settings.limit_unmatched:
             return UNMATCHED
         return identity
 
     def _check(
-        self, context: Context, limited: Limited | None, memo: Memo | None = None
+        self, context: RequestContext, limited: LimitedFunction | None, memo: Memo | None = None
     ) -> Awaitable[None]:
         """Charge what applies to a limited function that is called; None: before the view.
 
@@ -288,7 +287,11 @@ class Gate:
         return self._check_rules(context, limited, rules, memo)
 
     async def _check_rules(
-        self, context: Context, limited: Limited | None, rules: Rules | None, memo: Memo | None
+        self,
+        context: RequestContext,
+        limited: LimitedFunction | None,
+        rules: Rules | None,
+        memo: Memo | None,
     ) -> None:
         try:
             if rules is None:
@@ -297,7 +300,7 @@ class Gate:
         except Exception as error:
             await self._failed(context, rules, error)
 
-    async def _failed(self, context: Context, rules: Rules | None, error: Exception) -> None:
+    async def _failed(self, context: RequestContext, rules: Rules | None, error: Exception) -> None:
         """Raise what the request ends with, if it may not go on.
 
         ``rules`` is None if it is not known what applies.
@@ -312,7 +315,7 @@ class Gate:
                 self._note_refused(context.asked, fields)
             raise error
         except (RateLimitExceeded, LimiterUnavailable) as refusal:
-            self._describe(refusal, context.limits, context.beyond)
+            self._describe(refusal, context.limits, context.after_refusal)
             raise
         except HTTPException:
             raise
@@ -321,7 +324,7 @@ class Gate:
                 raise
             _log.exception("Failed to rate limit. Swallowing error")
 
-    async def _fall_back(self, context: Context) -> None:
+    async def _fall_back(self, context: RequestContext) -> None:
         """Charge what replaces all limits while the store is away, once a request."""
         if not context.with_fallback:
             context.with_fallback = True
@@ -329,16 +332,19 @@ class Gate:
             await self._fallback.check(context, instead, context.memo)
 
     def _describe(
-        self, error: Error, limits: Sequence[RequestLimit], beyond: Sequence[RequestLimit] = ()
+        self,
+        error: Error,
+        limits: Sequence[RequestLimit],
+        after_refusal: Sequence[RequestLimit] = (),
     ) -> None:
         """Tell handlers and templates, and the client in JSON if the settings say so."""
         if isinstance(error, RateLimitExceeded):
             error.limits = tuple(limits)
-        request = request_at_hand()
+        request = current_request_or_none()
         if not self._settings.problem_details or request is None:
             return
         if wants_problem(request.accept_mimetypes):
-            error.problem = describe(error, [*limits, *beyond])
+            error.problem = describe(error, [*limits, *after_refusal])
 
     def note_refused(self, hits: Sequence[Hit], key_func: Any) -> None:
         """Tell the shield of a refusal, if nothing but the connection was asked for its key."""
@@ -347,7 +353,7 @@ class Gate:
             self._note_refused(hits, fields)
 
     def _note_refused(self, hits: Sequence[Hit], fields: tuple[bytes, ...]) -> None:
-        request = request_at_hand()
+        request = current_request_or_none()
         if request is None or self._identifier:
             return
         for function in (*self._filters, *self._denials):
@@ -360,14 +366,14 @@ class Gate:
             scope[REFUSED] = Refused(hits, fields)
 
 
-def known_context(room: str) -> Context | None:
+def known_context(room: str) -> RequestContext | None:
     """What a limiter knows of the current request; None if it was not asked yet."""
-    return context_of(request_at_hand(), room)
+    return context_of(current_request_or_none(), room)
 
 
-def context_of(request: Any, room: str) -> Context | None:
+def context_of(request: Any, room: str) -> RequestContext | None:
     """What a limiter knows of a request; None if it was not asked yet, or there is none."""
-    known: Context | None = getattr(request, room, None)
+    known: RequestContext | None = getattr(request, room, None)
     return known
 
 

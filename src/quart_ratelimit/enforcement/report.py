@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import LimiterUnavailable, RateLimitExceeded
 from ..quotas import Decision, Hit
 from ..rules.resolved import RequestLimit
-from .context import Context
+from .context import RequestContext
 
 Error = RateLimitExceeded | LimiterUnavailable
 
@@ -31,7 +31,7 @@ class Teller:
     #: The limiter.
     extension: Any = None
     #: The request's, if it is known.
-    context: Context | None = None
+    context: RequestContext | None = None
     #: The client and the scope, see `RequestLimit.request_args`.
     args: Sequence[str] = ()
     #: Whether the response tells of limits that allowed it, too.

@@ -12,22 +12,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
-from ..callables import Memo
+from ..callables import Memo, name_of
 from ..constants import ExemptionScope
 from ..errors import InvalidLimit
-from ..mistakes import name_of
 from ..quotas import Hit, Quota
 from ..responses.drafts import derived_name
 from ..rules.exemptions import inherited, limiting
 from ..rules.limits import Limit, MetaLimit, Provider
 from ..rules.limits_file import FileLimit
 from ..rules.notation import FORM
-from ..rules.registry import Limited, Marks
+from ..rules.registry import LimitedFunction, Registry
 from ..rules.resolved import RuntimeLimit
 from ..rules.strategies import quotas_of
 from ..settings.reading import Settings
 from .answers import Answers
-from .context import Context
+from .context import RequestContext
 
 _log = logging.getLogger("quart_ratelimit")
 
@@ -77,15 +76,15 @@ class Lone:
 class Resolver:
     """Finds the limits of one app's requests."""
 
-    def __init__(self, settings: Settings, marks: Marks) -> None:
+    def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
-        self._marks = marks
+        self._registry = registry
         #: endpoint -> functions that are no view, but were called by it: name -> function.
-        self._hints: dict[str, dict[str, Limited]] = {}
+        self._hints: dict[str, dict[str, LimitedFunction]] = {}
         self._static = functools.lru_cache(maxsize=1024)(self._load_static)
         self._logged: set[str] = set()
 
-    def known(self, context: Context, limited: Limited | None) -> Rules | None:
+    def known(self, context: RequestContext, limited: LimitedFunction | None) -> Rules | None:
         """What applies when this function is called, or (None) before the view, if it is known."""
         stage = (limited, context.with_blueprints, context.with_defaults)
         known = context.route.stages.get(stage)
@@ -95,7 +94,9 @@ class Resolver:
         rules, context.with_blueprints, context.with_defaults = known
         return rules
 
-    async def find(self, context: Context, limited: Limited | None, memo: Memo) -> Rules:
+    async def find(
+        self, context: RequestContext, limited: LimitedFunction | None, memo: Memo
+    ) -> Rules:
         """As `known`, found out anew; known from then on, or known again by functions' answers."""
         stage = (limited, context.with_blueprints, context.with_defaults)
         keeps = limited in (None, context.route.limited)
@@ -121,13 +122,17 @@ class Resolver:
         except Exception:
             return None  # whose function failed, and whether that matters, is found out anew
 
-    async def _find_out(self, context: Context, limited: Limited | None, memo: Memo) -> Rules:
+    async def _find_out(
+        self, context: RequestContext, limited: LimitedFunction | None, memo: Memo
+    ) -> Rules:
         if limited is None:
             limits = await self._before_view(context, memo)
             return await self._rules(context, limits, self._settings.meta_limits, memo)
         return await self._rules(context, await self.of_function(context, limited, memo), (), memo)
 
-    def _keep(self, context: Context, stage: Any, asked: Sequence[Any], rules: Rules) -> None:
+    def _keep(
+        self, context: RequestContext, stage: Any, asked: Sequence[Any], rules: Rules
+    ) -> None:
         route, flags = context.route, (context.with_blueprints, context.with_defaults)
         if asked:
             route.answers.setdefault(stage, Answers()).keep(asked, (rules, *flags))
@@ -137,17 +142,17 @@ class Resolver:
             route.free_before = not any((*rules[:4], *flags))
 
     async def of_function(
-        self, context: Context, limited: Limited, memo: Memo
+        self, context: RequestContext, limited: LimitedFunction, memo: Memo
     ) -> list[RuntimeLimit]:
         """A limited function's own limits, its blueprints' and the defaults, for any method."""
         explicit: list[RuntimeLimit] = []
-        if not self._marks.exemption(limited.function):
+        if not self._registry.exemption(limited.function):
             explicit = await self.load_all(limited.limits, memo, f"function {limited.name}")
         if _none_override(explicit):
             explicit += await self._of_blueprints(context, memo)
         return await self._with_defaults(context, explicit, memo)
 
-    def _lone(self, rules: Rules, context: Context) -> Lone | None:
+    def _lone(self, rules: Rules, context: RequestContext) -> Lone | None:
         if len(rules.limits) != 1 or rules.metas or rules.general or rules.shadows:
             return None
         (limit,) = rules.limits
@@ -158,21 +163,21 @@ class Resolver:
         scope = limit.full_scope(limit.scope, context.identity, context.route.method)
         return Lone(limit, scope, self._settings) if scope else None
 
-    async def for_fallback(self, context: Context) -> Rules:
+    async def for_fallback(self, context: RequestContext) -> Rules:
         """What replaces all limits while the store is away."""
         limits = await self.load_all(self._settings.in_memory_fallback, context.memo)
         return _ruling(limits, context.route.method)
 
-    def hint(self, endpoint: str, limited: Limited) -> None:
+    def hint(self, endpoint: str, limited: LimitedFunction) -> None:
         """This endpoint calls a limited function that is not its view."""
         hints = self._hints.setdefault(endpoint, {})
         if limited.name not in hints:
-            self._marks.version += 1
+            self._registry.version += 1
         hints[limited.name] = limited
 
     def exemption(self, view: Callable[..., Any] | None, path: Sequence[Any]) -> ExemptionScope:
         """What a view in these blueprints, outermost first, is exempt from."""
-        return inherited(path, self._marks.exempt_blueprints) | self._marks.exemption(view)
+        return inherited(path, self._registry.exempt_blueprints) | self._registry.exemption(view)
 
     async def load_all(
         self, limits: Iterable[Limit], memo: Memo, where: str = "default limits"
@@ -239,7 +244,7 @@ class Resolver:
         ]
 
     async def _quotas(self, provider: Provider, memo: Memo, where: str) -> Sequence[Quota]:
-        value = await memo.ask(provider) if callable(provider) else provider
+        value = await memo.call(provider) if callable(provider) else provider
         if value is not None and not isinstance(value, (str, Quota)):
             memo.asked = None  # what is no limit may have no hash to be remembered by
         if not value:
@@ -264,23 +269,23 @@ class Resolver:
         self._logged.add(text)
         _log.error("failed to load ratelimit for %s", text)
 
-    async def _of_blueprints(self, context: Context, memo: Memo) -> list[RuntimeLimit]:
-        if context.with_blueprints or not self._marks.blueprints:
+    async def _of_blueprints(self, context: RequestContext, memo: Memo) -> list[RuntimeLimit]:
+        if context.with_blueprints or not self._registry.blueprints:
             return []
         context.with_blueprints = True
-        marks = self._marks
+        registry = self._registry
         overrides = {
             blueprint: all(limit.override_defaults for limit in limits)
-            for blueprint, limits in marks.blueprints.items()
+            for blueprint, limits in registry.blueprints.items()
         }
         found: list[RuntimeLimit] = []
-        for blueprint in limiting(context.route.path, marks.exempt_blueprints, overrides):
+        for blueprint in limiting(context.route.path, registry.exempt_blueprints, overrides):
             where = f"blueprint {blueprint.name}"
-            found += await self.load_all(marks.blueprints[blueprint], memo, where)
+            found += await self.load_all(registry.blueprints[blueprint], memo, where)
         return found
 
     async def _with_defaults(
-        self, context: Context, explicit: list[RuntimeLimit], memo: Memo
+        self, context: RequestContext, explicit: list[RuntimeLimit], memo: Memo
     ) -> list[RuntimeLimit]:
         """The explicit limits, and the defaults unless these, or an exemption, rule them out."""
         wanted = _none_override(explicit) or all(
@@ -296,7 +301,7 @@ class Resolver:
         context.with_defaults = True
         return await self.load_all(self._settings.default_limits, memo) + explicit
 
-    async def _before_view(self, context: Context, memo: Memo) -> list[RuntimeLimit]:
+    async def _before_view(self, context: RequestContext, memo: Memo) -> list[RuntimeLimit]:
         settings, route = self._settings, context.route
         limits: list[RuntimeLimit] = []
         if not route.exemption & ExemptionScope.APPLICATION:
@@ -311,7 +316,7 @@ class Resolver:
 
     async def _rules(
         self,
-        context: Context,
+        context: RequestContext,
         limits: Sequence[RuntimeLimit],
         general: Iterable[Limit],
         memo: Memo,

@@ -10,10 +10,9 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..callables import Memo
+from ..callables import Memo, UserFunction
 from ..clock import Clock, monotonic_ms
 from ..quotas import Quota
-from ..rules.limits import Asked
 from ..rules.resolved import RuntimeLimit
 from ..signals import limit_name
 
@@ -41,10 +40,10 @@ async def divided(
     return in_force, shadows
 
 
-async def _is_in_shadow(function: Asked[bool], memo: Memo) -> bool:
+async def _is_in_shadow(function: UserFunction[bool], memo: Memo) -> bool:
     """What the function says; if it fails the limit stays in shadow, and harms nobody."""
     try:
-        return bool(await memo.ask(function))
+        return bool(await memo.call(function))
     except Exception:
         _log.exception("whether a limit is in shadow could not be asked")
         return True

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..callables import UserFunction
 from ..enforcement.evaluator import Evaluator
-from ..enforcement.hooks import Gate
+from ..enforcement.hooks import RequestHooks
 from ..enforcement.resolver import Resolver
 from ..errors import ConfigurationError
-from ..rules.limits import Asked
-from ..rules.registry import Marks
+from ..rules.registry import Registry
 from ..settings.reading import Settings
 from ..stores import (
     ClusterStore,
@@ -40,7 +40,7 @@ class Binding:
     #: What the store is called, without what stands around it.
     instance: str
     resolver: Resolver
-    gate: Gate
+    hooks: RequestHooks
     storage: Storage
     strategy: Strategy
 
@@ -56,9 +56,9 @@ def bind(
     *,
     room: str,
     config: Mapping[str, Any],
-    marks: Marks,
-    filters: Sequence[Asked[bool]],
-    denials: Sequence[Asked[bool]],
+    registry: Registry,
+    filters: Sequence[UserFunction[bool]],
+    denials: Sequence[UserFunction[bool]],
     store: Store | None,
 ) -> Binding:
     """Make what the settings ask for. Opens nothing. Raises `ConfigurationError`."""
@@ -70,12 +70,12 @@ def bind(
         store = GuardedStore(store, policy=settings.on_store_error, local=standin)
         if settings.remember_refusals:
             store = RememberingStore(store, longest_ms=settings.remember_refusals)
-    resolver = Resolver(settings, marks)
-    gate = Gate(
+    resolver = Resolver(settings, registry)
+    hooks = RequestHooks(
         extension,
         settings,
         room=room,
-        marks=marks,
+        registry=registry,
         resolver=resolver,
         evaluator=Evaluator(extension, settings, store, standin),
         fallback=Evaluator(extension, settings, standin, standin),
@@ -85,7 +85,7 @@ def bind(
     local = store if isinstance(store, MemoryStore) else standin
     storage, strategy = Storage(store), Strategy(store, settings.keys)
     return Binding(
-        settings, config, store, local, backend, instance, resolver, gate, storage, strategy
+        settings, config, store, local, backend, instance, resolver, hooks, storage, strategy
     )
 
 

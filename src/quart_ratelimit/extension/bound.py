@@ -5,40 +5,37 @@ from __future__ import annotations
 import itertools
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from quart import Quart
 
+from ..callables import UserFunction
 from ..clients.key_functions import client_address
 from ..clients.keys import Keys, keys_with
 from ..constants import ConfigVars
-from ..current import app_at_hand
+from ..current import current_app_or_none
 from ..errors import ConfigurationError
-from ..rules.limits import Asked
-from ..rules.registry import Marks
+from ..rules.registry import Registry
 from ..settings.reading import Settings
 from ..stores import Store
 from .binding import Binding, bind
 from .flask_limiter import Storage, Strategy
 
-#: Whom a request counts for.
-KeyFunction = Callable[[], "str | Awaitable[str]"]
-
 #: Tells limiters apart.
 _numbers = itertools.count(1)
 
 
-class Bound:
+class Bindings:
     """The part of `Limiter` that knows its bindings."""
 
     def __init__(self, given: dict[str, Any], *, store: Store | None, enabled: bool) -> None:
-        self._key_func: KeyFunction = given["key_func"] or client_address()
+        self._key_func: UserFunction[str] = given["key_func"] or client_address()
         self._given = {**given, "default_key_func": self._key_func}
         self._store = store
-        self._marks = Marks()
-        self._filters: list[Asked[bool]] = []
-        self._denials: list[Asked[bool]] = []
+        self._registry = Registry()
+        self._filters: list[UserFunction[bool]] = []
+        self._denials: list[UserFunction[bool]] = []
         #: Where each app that is limited keeps the limiter's latest binding, in its ``extensions``,
         #: and each request what is known of it, as an attribute.
         self._room = f"quart_ratelimit/{next(_numbers)}"
@@ -54,7 +51,7 @@ class Bound:
 
     def _off_here(self) -> bool:
         """Whether the app at hand was switched off as the limiter was bound to it."""
-        app = app_at_hand()
+        app = current_app_or_none()
         return app is not None and app in self._known_apps and self.binding_for(app) is None
 
     @property
@@ -65,7 +62,7 @@ class Bound:
     @property
     def store(self) -> Store:
         """Where the limiter counts. Raises `ConfigurationError` before `init_app`."""
-        binding = self._nearest()
+        binding = self._current_or_latest()
         if binding is not None:
             return binding.store
         if self._store is not None:
@@ -75,17 +72,17 @@ class Bound:
     @property
     def storage(self) -> Storage:
         """The store as Flask-Limiter knows it. Raises `ConfigurationError` before `init_app`."""
-        return self._bound().storage
+        return self._require_binding().storage
 
     @property
     def limiter(self) -> Strategy:
         """Single limits by key. Raises `ConfigurationError` before `init_app`."""
-        return self._bound().strategy
+        return self._require_binding().strategy
 
     @property
     def keys(self) -> Keys:
         """How the limiter's keys are made: with clients in clear, or by their pseudonyms."""
-        binding = self._nearest()
+        binding = self._current_or_latest()
         return binding.settings.keys if binding else keys_with(self._given["key_secret"])
 
     def binding_for(self, app: Quart) -> Binding | None:
@@ -94,21 +91,21 @@ class Bound:
         return binding
 
     def _binding(self) -> Binding | None:
-        app = app_at_hand()
+        app = current_app_or_none()
         return None if app is None else self.binding_for(app)
 
-    def _nearest(self) -> Binding | None:
+    def _current_or_latest(self) -> Binding | None:
         """That of the app at hand; outside of one, the latest."""
         return self._binding() or self._latest
 
-    def _bound(self) -> Binding:
-        binding = self._nearest()
+    def _require_binding(self) -> Binding:
+        binding = self._current_or_latest()
         if binding is None:
             raise ConfigurationError("this Limiter is bound to no app: call limiter.init_app(app)")
         return binding
 
     def _strategy(self) -> str | None:
-        binding = self._nearest()
+        binding = self._current_or_latest()
         return binding.settings.strategy if binding else self._given["strategy"]
 
     def _bindings(self) -> list[tuple[Quart, Binding]]:
@@ -120,7 +117,7 @@ class Bound:
             settings,
             room=self._room,
             config=config,
-            marks=self._marks,
+            registry=self._registry,
             filters=self._filters,
             denials=self._denials,
             store=self._store,

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from secrets import token_hex
 from typing import Any
 
-from ..callables import ask
+from ..callables import UserFunction, call, check_called, check_user_function
 from ..clients.keys import client_text
-from ..current import request_at_hand
+from ..current import current_request_or_none
 from ..direct.in_flight import InFlight
 from ..direct.ledger import Tell
 from ..direct.messages import Messages
@@ -19,17 +19,15 @@ from ..direct.turns import Turns
 from ..enforcement.evaluator import refusal
 from ..enforcement.report import Teller
 from ..errors import ConfigurationError, InvalidLimit
-from ..mistakes import check_asked, check_called
 from ..quotas import Concurrency, Decision, Hit, Quota
-from ..rules.limits import Asked
 from ..rules.strategies import quotas_of, read_limit
-from ..signals import limit_decided, tell_decided
+from ..signals import limit_decided, send_decided
 from ..stores import Store
 from .binding import Binding
-from .bound import Bound, KeyFunction
+from .bound import Bindings
 
 
-class Charging(Bound):
+class DirectLimits(Bindings):
     """The part of `Limiter` that charges keys, by limits that belong to no rule."""
 
     def __init__(self, given: dict[str, Any], *, store: Store | None, enabled: bool) -> None:
@@ -120,18 +118,18 @@ class Charging(Bound):
             if cost > quota.capacity:
                 raise InvalidLimit(f"cost={cost} can never be allowed by '{quota}'")
 
-        async def ask() -> tuple[list[Hit], Tell]:
+        async def first_hits() -> tuple[list[Hit], Tell]:
             who = await self.identify() if key is None else key
             return await self._hits(limit, who, cost), await self._teller(who, "reserve")
 
-        return Reserving(self.charge, self._correct, ask)
+        return Reserving(self.charge, self._correct, first_hits)
 
     def in_flight(
         self,
         amount: int,
         key: str | None = None,
         *,
-        key_func: KeyFunction | None = None,
+        key_func: UserFunction[str] | None = None,
         scope: str | None = None,
         lease: int = 60,
     ) -> InFlight:
@@ -143,26 +141,26 @@ class Charging(Bound):
         """
         check_called(amount, "limiter.in_flight", "limiter.in_flight(10)")
         if key_func is not None:
-            check_asked(key_func, "limiter.in_flight(key_func=...)")
+            check_user_function(key_func, "limiter.in_flight(key_func=...)")
         quota = Concurrency(amount, lease, counted_as="in_flight")  # whatever the amount
 
-        async def ask(default_scope: str) -> tuple[Hit, Tell]:
+        async def first_hits(default_scope: str) -> tuple[Hit, Tell]:
             who = await self.identify(key_func) if key is None else key
             hit = Hit(quota, self.keys.slot(who, scope or default_scope))
             return hit, await self._teller(who, scope or "in_flight")
 
-        return InFlight(quota, self.charge, ask)
+        return InFlight(quota, self.charge, first_hits)
 
     def messages(
         self,
         limit: str | Quota,
         key: str | None = None,
         *,
-        key_func: KeyFunction | None = None,
+        key_func: UserFunction[str] | None = None,
         scope: str | None = None,
         per_connection: bool = False,
-        cost: int | Asked[int] = 1,
-        on_breach: str | Asked[Any] = "close",
+        cost: int | UserFunction[int] = 1,
+        on_breach: str | UserFunction[Any] = "close",
     ) -> Messages:
         """Limit what the client of a websocket sends: by its key, or each connection by itself.
 
@@ -176,13 +174,13 @@ class Charging(Bound):
         """
         check_called(limit, "limiter.messages", 'limiter.messages("10/second")')
         if key_func is not None:
-            check_asked(key_func, "limiter.messages(key_func=...)")
+            check_user_function(key_func, "limiter.messages(key_func=...)")
         quotas_of(limit, self._strategy())
 
         async def hits(default_scope: str) -> list[Hit]:
             if self._off_here() or not (self.enabled or self.initialized):
                 return []  # switched off from the start
-            if (await self._bound().gate.context()).free:
+            if (await self._require_binding().hooks.context()).free:
                 return []
             who = token_hex(8) if per_connection else key
             bucket = self.keys.slot(
@@ -203,22 +201,22 @@ class Charging(Bound):
         """The quotas of a limit given in any of its spellings. Raises `InvalidLimit`."""
         return list(read_limit(limit, requests, duration, self._strategy()))
 
-    async def identify(self, key: KeyFunction | None = None) -> str:
+    async def identify(self, key: UserFunction[str] | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""
-        if request_at_hand() is None:
+        if current_request_or_none() is None:
             raise ConfigurationError("outside a request say whom to count: hit(limit, key)")
         binding = self._binding()
         own = binding.settings.key_func if binding else self._key_func
-        return client_text(await ask(key or own))
+        return client_text(await call(key or own))
 
     async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
         """Charge all hits or none; a disabled limiter allows and charges nothing."""
-        binding = self._nearest()
+        binding = self._current_or_latest()
         if self._off_here() or not (self.enabled if binding is None else self.is_on(binding)):
             return [Decision(True, hit.quota.amount, 0, 0) for hit in hits]
         decisions = await self.store.hit(hits)
         if limit_decided.receivers and hits and hits[0].cost > 0:
-            tell_decided(self, hits, decisions)
+            send_decided(self, hits, decisions)
         return decisions
 
     async def _correct(self, hits: Sequence[Hit], charged: Sequence[Decision]) -> list[Decision]:
@@ -226,19 +224,19 @@ class Charging(Bound):
 
         Redis, back again, would give back what others have charged.
         """
-        binding = self._nearest()
+        binding = self._current_or_latest()
         if binding is None or charged[0].by != "local" or hits[0].cost > 0:
             return await self.charge(hits)
         return [each._replace(by="local") for each in await binding.local.hit(hits)]
 
     async def _charge_here(self, hits: Sequence[Hit]) -> list[Decision]:
         """As `charge`, in this worker alone."""
-        binding = self._bound()
+        binding = self._require_binding()
         if not self.is_on(binding):
             return await self.charge(hits)
         decisions = await binding.local.hit(hits)
         if limit_decided.receivers:
-            tell_decided(self, hits, decisions)
+            send_decided(self, hits, decisions)
         return decisions
 
     async def _hits(self, limit: str | Quota, key: str | None, cost: int) -> list[Hit]:
@@ -249,8 +247,8 @@ class Charging(Bound):
         """Who is to be told of decisions on limits that belong to no rule."""
         binding = self._binding()
         if binding is not None and binding.settings.headers_enabled and self.is_on(binding):
-            await binding.gate.know_request()
-            return binding.gate.teller(who, scope)
+            await binding.hooks.know_request()
+            return binding.hooks.teller(who, scope)
         return functools.partial(self._refused, binding, who, scope)
 
     def _refused(
@@ -264,7 +262,7 @@ class Charging(Bound):
         """The error of a refusal, where responses tell of nothing else."""
         for decision in decisions:
             if not decision.allowed:
-                tell = Teller(refusal) if binding is None else binding.gate.teller(who, scope)
+                tell = Teller(refusal) if binding is None else binding.hooks.teller(who, scope)
                 return tell(hits, decisions)
         return None
 

@@ -13,26 +13,25 @@ from quart import Blueprint, Quart, current_app
 from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
+from ..callables import UserFunction, bare, check_user_function, takes
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
-from ..current import app_at_hand
+from ..current import current_app_or_none
 from ..direct.asgi_call import AsgiCall
-from ..direct.websocket_connection import connection_at_hand
+from ..direct.websocket_connection import current_connection
 from ..enforcement.hooks import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
-from ..mistakes import bare, check_asked, takes
 from ..quotas import Hit
 from ..rules.exemptions import USUAL
-from ..rules.limits import ApplicationLimit, Asked, Limit, MetaLimit, Provider, RouteLimit
-from ..rules.registry import ATTRIBUTE, Limited, check_function, limited_by, note_wrapped
+from ..rules.limits import ApplicationLimit, Limit, MetaLimit, Provider, RouteLimit
+from ..rules.registry import ATTRIBUTE, LimitedFunction, check_function, limited_by, note_wrapped
 from ..rules.resolved import RequestLimit
 from ..rules.strategies import quotas_of
 from ..settings.reading import check_limit, check_rule, read_settings
-from ..signals import limit_decided, tell_decided
+from ..signals import limit_decided, send_decided
 from ..stores import Store
 from .binding import Binding
-from .bound import KeyFunction
-from .direct_limits import Charging
+from .direct_limits import DirectLimits
 from .startup import startup_findings
 
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
@@ -44,7 +43,7 @@ R = TypeVar("R", bound=Response)
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
 
-class Limiter(Charging):
+class Limiter(DirectLimits):
     """Rate limiting for Quart apps; `init_app` may bind it later, and to several.
 
     The keywords up to ``enabled`` are Flask-Limiter's; every function may be sync or async. Each
@@ -64,19 +63,19 @@ class Limiter(Charging):
 
     def __init__(
         self,
-        key_func: KeyFunction | None = None,
+        key_func: UserFunction[str] | None = None,
         *,
         app: Quart | None = None,
         default_limits: Sequence[Provider | Limit] | None = None,
         default_limits_per_method: bool | None = None,
-        default_limits_exempt_when: Asked[bool] | None = None,
-        default_limits_deduct_when: Asked[bool] | None = None,
-        default_limits_cost: int | Asked[int] | None = None,
+        default_limits_exempt_when: UserFunction[bool] | None = None,
+        default_limits_deduct_when: UserFunction[bool] | None = None,
+        default_limits_cost: int | UserFunction[int] | None = None,
         application_limits: Sequence[Provider | ApplicationLimit] | None = None,
         application_limits_per_method: bool | None = None,
-        application_limits_exempt_when: Asked[bool] | None = None,
-        application_limits_deduct_when: Asked[bool] | None = None,
-        application_limits_cost: int | Asked[int] | None = None,
+        application_limits_exempt_when: UserFunction[bool] | None = None,
+        application_limits_deduct_when: UserFunction[bool] | None = None,
+        application_limits_cost: int | UserFunction[int] | None = None,
         headers_enabled: bool | None = None,
         header_name_mapping: Mapping[HeaderNames, str] | None = None,
         strategy: str | None = None,
@@ -84,14 +83,14 @@ class Limiter(Charging):
         storage_options: Mapping[str, Any] | None = None,
         swallow_errors: bool | None = None,
         fail_on_first_breach: bool | None = None,
-        on_breach: Asked[Any] | None = None,
+        on_breach: UserFunction[Any] | None = None,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
-        on_meta_breach: Asked[Any] | None = None,
+        on_meta_breach: UserFunction[Any] | None = None,
         in_memory_fallback: Sequence[Provider | Limit] | None = None,
         in_memory_fallback_enabled: bool | None = None,
         retry_after: str | None = None,
         key_prefix: str = "",
-        request_identifier: Asked[str] | None = None,
+        request_identifier: UserFunction[str] | None = None,
         enabled: bool = True,
         store: Store | None = None,
         on_store_error: str | None = None,
@@ -102,7 +101,7 @@ class Limiter(Charging):
         problem_details: bool | None = None,
         key_secret: str | bytes | None = None,
         doctor: bool | None = None,
-        shadow: bool | Asked[bool] | None = None,
+        shadow: bool | UserFunction[bool] | None = None,
         retry_jitter: float = 0,
     ) -> None:
         own = ("self", "app", "store", "__class__")
@@ -154,7 +153,7 @@ class Limiter(Charging):
             raise ConfigurationError(
                 "a shield needs the memory of refusals: leave out remember_refusals=0 and store="
             )
-        binding.gate.shielded = True
+        binding.hooks.shielded = True
         shield = Shield(app.asgi_app, functools.partial(self._refuses, app))
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield
@@ -179,19 +178,19 @@ class Limiter(Charging):
         self,
         limit_value: Provider,
         *,
-        key_func: Asked[Any] | None = None,
+        key_func: UserFunction[Any] | None = None,
         per_method: bool = False,
         methods: Sequence[str] | None = None,
-        error_message: str | Asked[str] | None = None,
-        exempt_when: Asked[bool] | None = None,
+        error_message: str | UserFunction[str] | None = None,
+        exempt_when: UserFunction[bool] | None = None,
         override_defaults: bool = True,
-        deduct_when: Asked[bool] | None = None,
-        on_breach: Asked[Any] | None = None,
-        cost: int | Asked[int] = 1,
+        deduct_when: UserFunction[bool] | None = None,
+        on_breach: UserFunction[Any] | None = None,
+        cost: int | UserFunction[int] = 1,
         scope: Any = None,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
-        shadow: bool | Asked[bool] | None = None,
+        shadow: bool | UserFunction[bool] | None = None,
     ) -> RouteLimit:
         """Limit a view, a helper function, a blueprint or, by ``async with``, a block of code.
 
@@ -223,18 +222,18 @@ class Limiter(Charging):
         limit_value: Provider,
         scope: Any,
         *,
-        key_func: Asked[Any] | None = None,
+        key_func: UserFunction[Any] | None = None,
         per_method: bool = False,
         methods: Sequence[str] | None = None,
-        error_message: str | Asked[str] | None = None,
-        exempt_when: Asked[bool] | None = None,
+        error_message: str | UserFunction[str] | None = None,
+        exempt_when: UserFunction[bool] | None = None,
         override_defaults: bool = True,
-        deduct_when: Asked[bool] | None = None,
-        on_breach: Asked[Any] | None = None,
-        cost: int | Asked[int] = 1,
+        deduct_when: UserFunction[bool] | None = None,
+        on_breach: UserFunction[Any] | None = None,
+        cost: int | UserFunction[int] = 1,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
-        shadow: bool | Asked[bool] | None = None,
+        shadow: bool | UserFunction[bool] | None = None,
     ) -> RouteLimit:
         """As `limit`, with one counter for all that is limited with this scope."""
         return RouteLimit(
@@ -261,24 +260,24 @@ class Limiter(Charging):
         if obj is None:
             return functools.partial(self.exempt, flags=flags)
         if isinstance(obj, Blueprint):
-            self._marks.exempt_blueprint(obj, flags)
+            self._registry.exempt_blueprint(obj, flags)
         else:
             check_function(obj, "limiter.exempt")
             limited = limited_by(self, obj)
-            self._marks.exempt(limited.function if limited else obj, flags)
+            self._registry.exempt(limited.function if limited else obj, flags)
         return obj
 
-    def request_filter(self, fn: Asked[bool]) -> Asked[bool]:
+    def request_filter(self, fn: UserFunction[bool]) -> UserFunction[bool]:
         """Do not limit requests for which this function answers true."""
-        check_asked(fn, "limiter.request_filter")
+        check_user_function(fn, "limiter.request_filter")
         self._filters.append(fn)
         return fn
 
-    def deny(self, fn: Asked[bool]) -> Asked[bool]:
+    def deny(self, fn: UserFunction[bool]) -> UserFunction[bool]:
         """Answer requests with 403, and count nothing, for which this function answers true."""
-        check_asked(fn, "limiter.deny")
+        check_user_function(fn, "limiter.deny")
         self._denials.append(fn)
-        self._marks.version += 1
+        self._registry.version += 1
         return fn
 
     def _check_provider(self, given: Any) -> None:
@@ -291,24 +290,24 @@ class Limiter(Charging):
         elif not takes(given):
             raise bare(given, "limiter.limit", 'limiter.limit("10/minute")')
         elif inspect.isfunction(given):
-            self._marks.providers.add(given)
+            self._registry.providers.add(given)
 
     def apply_limit(self, limit: RouteLimit, target: Any) -> Any:
         """See `RouteLimit.__call__`. Raises `InvalidLimit`."""
         strategy = self._given["strategy"]
         if isinstance(target, Blueprint):
             check_rule(limit, f"blueprint {target.name}", strategy)
-            self._marks.limit_blueprint(target, limit)
+            self._registry.limit_blueprint(target, limit)
             return None
         check_function(target, "limiter.limit(...)")
         name = f"{target.__module__}.{getattr(target, '__qualname__', repr(target))}"
         check_rule(limit, f"function {name}", strategy)
-        self._marks.version += 1
+        self._registry.version += 1
         known = limited_by(self, target)
         if known is not None:
             known.add(limit)
             return target
-        limited = Limited(name, [limit], target)
+        limited = LimitedFunction(name, [limit], target)
         is_async = inspect.iscoroutinefunction(target)
 
         @functools.wraps(target)
@@ -320,15 +319,15 @@ class Limiter(Charging):
                 return await target(*args, **kwargs)
             return await current_app.ensure_async(target)(*args, **kwargs)
 
-        marks = {**getattr(target, ATTRIBUTE, {}), self: limited}
-        setattr(limited_function, ATTRIBUTE, marks)
+        registry = {**getattr(target, ATTRIBUTE, {}), self: limited}
+        setattr(limited_function, ATTRIBUTE, registry)
         note_wrapped(target, limited_function)
         return limited_function
 
     async def enter_limit(self, limit: RouteLimit, where: str) -> None:
         """See `RouteLimit.__aenter__`."""
         check_limit(limit, where, self._given["strategy"])
-        charging = self._call(Limited(where, [limit]))
+        charging = self._call(LimitedFunction(where, [limit]))
         if charging is not None:
             await charging
 
@@ -351,7 +350,7 @@ class Limiter(Charging):
         binding = self._binding()
         if binding is None or not self.is_on(binding):
             return ""
-        return (await binding.gate.context()).identity
+        return (await binding.hooks.context()).identity
 
     # One request
 
@@ -361,31 +360,31 @@ class Limiter(Charging):
 
         async def before_request() -> None:
             binding: Binding = extensions[room]
-            if not binding.gate.nothing_before() and self.is_on(binding):
-                checking = binding.gate.before_request()
+            if not binding.hooks.nothing_before() and self.is_on(binding):
+                checking = binding.hooks.before_request()
                 if checking is not None:
                     await checking
 
         async def after_request(response: R) -> R:
             binding: Binding = extensions[room]
-            settling = binding.gate.after_request(response)
+            settling = binding.hooks.after_request(response)
             if settling is not None:
                 await settling
             return response
 
         async def before_websocket() -> None:
-            connection_at_hand()  # watched from its handshake on
+            current_connection()  # watched from its handshake on
             await before_request()
 
         async def after_websocket(response: ResponseTypes | None) -> ResponseTypes | None:
             if response is not None:
                 response = await after_request(response)
-                await connection_at_hand().end_as(response.status_code)
+                await current_connection().end_as(response.status_code)
             return response
 
         async def teardown_websocket(_: BaseException | None) -> None:
             # A connection that had no response in HTTP was accepted: that is status 101.
-            if connection_at_hand().accepted:
+            if current_connection().accepted:
                 await after_request(Response(status=101))
 
         app.asgi_app = AsgiCall(app.asgi_app)  # type: ignore[assignment, method-assign]
@@ -395,12 +394,12 @@ class Limiter(Charging):
         app.after_websocket(after_websocket)
         app.teardown_websocket(teardown_websocket)
 
-    def _call(self, limited: Limited) -> Awaitable[None] | None:
+    def _call(self, limited: LimitedFunction) -> Awaitable[None] | None:
         """Charge what binds a function that is called, or a block that is entered; or None."""
-        app = app_at_hand()
+        app = current_app_or_none()
         binding: Binding | None = None if app is None else app.extensions.get(self._room)
         if binding is not None:
-            return binding.gate.call(limited) if self.is_on(binding) else None
+            return binding.hooks.call(limited) if self.is_on(binding) else None
         if self.enabled and app not in self._known_apps and not self._warned:
             self._warned = True
             self.logger.warning(
@@ -418,12 +417,12 @@ class Limiter(Charging):
             return bool(store.refuses(hits))
         decisions = store.refusal(hits)
         if decisions is not None:
-            tell_decided(self, hits, decisions)
+            send_decided(self, hits, decisions)
         return decisions is not None
 
     async def _start(self, app: Quart) -> None:
         binding: Binding = app.extensions[self._room]
-        binding.gate.check_views()
+        binding.hooks.check_views()
         if binding.settings.doctor:
             for finding in startup_findings(app, binding):
                 self.logger.log(LEVELS[finding.severity], "%s", finding)

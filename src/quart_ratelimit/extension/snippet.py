@@ -10,19 +10,17 @@ from typing import Any, ParamSpec, cast
 
 from quart import current_app, jsonify
 
-from ..callables import ask
+from ..callables import UserFunction, call, check_called, check_user_function
 from ..clients.keys import client_text
-from ..current import app_at_hand
+from ..current import current_app_or_none
 from ..enforcement.evaluator import refuse
 from ..errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
-from ..mistakes import check_asked, check_called
 from ..quotas import Decision, Hit, Quota
-from ..rules.registry import Own, check_function, note_own, note_wrapped
+from ..rules.registry import OpenAPINote, check_function, note_for_openapi, note_wrapped
 from ..rules.strategies import read_limit
 from ..settings.reading import Settings
-from ..signals import limit_decided, tell_decided
+from ..signals import limit_decided, send_decided
 from .binding import Binding
-from .bound import KeyFunction
 from .limiter import EXTENSION, Limiter
 
 P = ParamSpec("P")
@@ -47,7 +45,7 @@ def rate_limit(
     *,
     requests: int | None = None,
     duration: int | None = None,
-    key: KeyFunction | None = None,
+    key: UserFunction[str] | None = None,
     scope: str | None = None,
     message: str = MESSAGE,
 ) -> Callable[[Callable[P, Any]], Callable[P, Awaitable[Any]]]:
@@ -62,8 +60,8 @@ def rate_limit(
     """
     check_called(limit, "rate_limit", 'rate_limit("10/minute")')
     if key is not None:
-        check_asked(key, "rate_limit(key=...)")
-    own = Own(read_limit(limit, requests, duration), says_json=True)
+        check_user_function(key, "rate_limit(key=...)")
+    own = OpenAPINote(read_limit(limit, requests, duration), says_json=True)
     quotas_of: dict[str, Sequence[Quota]] = {}  # by strategy
 
     def decorate(view: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
@@ -85,29 +83,29 @@ def rate_limit(
         async def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
             limiter, binding = _at_hand(view)
             if binding is not None and limiter.is_on(binding):
-                settings, gate = binding.settings, binding.gate
+                settings, hooks = binding.settings, binding.hooks
                 key_func = key or settings.key_func
-                who = client_text(await ask(key_func))
+                who = client_text(await call(key_func))
                 hits = hits_of(settings, who)
                 tells = settings.headers_enabled
                 if tells:
-                    await gate.know_request()
+                    await hooks.know_request()
                 decisions = await binding.store.hit(hits)
                 if limit_decided.receivers:
-                    tell_decided(limiter, hits, decisions, [scope or NAME] * len(hits))
+                    send_decided(limiter, hits, decisions, [scope or NAME] * len(hits))
                 for decision in decisions:
                     tells = tells or not decision.allowed
                 if tells:
-                    error = gate.teller(who, scope or NAME, refuse=refused)(hits, decisions)
+                    error = hooks.teller(who, scope or NAME, refuse=refused)(hits, decisions)
                     if error is not None:
-                        gate.note_refused(hits, key_func)
+                        hooks.note_refused(hits, key_func)
                         raise error
             if is_async:
                 return await cast(Any, view(*args, **kwargs))
             return await current_app.ensure_async(view)(*args, **kwargs)
 
         note_wrapped(view, limited)
-        note_own(limited, own)
+        note_for_openapi(limited, own)
         return limited
 
     return decorate
@@ -115,7 +113,7 @@ def rate_limit(
 
 def _at_hand(view: Callable[..., Any]) -> tuple[Limiter, Binding | None]:
     """The app's first limiter and, unless it is disabled there, its rooms."""
-    app = app_at_hand()
+    app = current_app_or_none()
     limiter: Limiter | None = app.extensions.get(EXTENSION) if app else None
     if app is None or limiter is None:
         raise ConfigurationError(

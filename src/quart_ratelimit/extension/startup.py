@@ -59,7 +59,7 @@ def _of_policy(app: Any, binding: Binding) -> Iterator[Finding]:
 
 def _of_proxies(app: Any, binding: Binding) -> Iterator[Finding]:
     """`client_in` and `client_address` of which one alone trusts proxies."""
-    for key, function in binding.gate.lists(app):
+    for key, function in binding.hooks.pass_and_deny_functions(app):
         counted, listed = getattr(key, "proxies", None), getattr(function, "proxies", None)
         if counted is None or listed is None or bool(counted) is bool(listed):
             continue

@@ -7,19 +7,16 @@ async and is asked within the request.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
+from ..callables import UserFunction, bare
 from ..errors import ConfigurationError
-from ..mistakes import bare
 from ..quotas import Quota
 
-T = TypeVar("T")
-#: A user's function: sync or async.
-Asked = Callable[..., T | Awaitable[T]]
 #: A limit as text ("10/minute; 100/day"), as a quota, or a function that answers with either.
-Provider = str | Quota | Asked[str | Quota | None]
+Provider = str | Quota | UserFunction[str | Quota | None]
 
 
 class Applies(Protocol):
@@ -39,11 +36,11 @@ class Limit:
     #: The limit, or a function that answers with it; "" or None from a function is no limit.
     limit_provider: Provider
     #: Whom a request counts for; None: the limiter's own function.
-    key_function: Asked[Any] | None = None
+    key_function: UserFunction[Any] | None = None
     #: Tells counters of one endpoint apart; a function is called with the endpoint.
     scope: Any = None
     #: Units that a request costs; None is 1.
-    cost: int | Asked[int] | None = None
+    cost: int | UserFunction[int] | None = None
     #: One counter for all endpoints with this scope.
     shared: bool = False
     #: Only these HTTP methods are limited.
@@ -51,21 +48,21 @@ class Limit:
     #: A counter of its own for each HTTP method.
     per_method: bool = False
     #: What a refused client is told instead of the limit.
-    error_message: str | Asked[str] | None = None
+    error_message: str | UserFunction[str] | None = None
     #: Limits on how often this one may be breached.
     meta_limits: Iterable[Provider | MetaLimit] | None = None
     #: Whether this request is not limited.
-    exempt_when: Asked[bool] | None = None
+    exempt_when: UserFunction[bool] | None = None
     #: Whether the response is to be charged; until it is known the cost is reserved.
-    deduct_when: Asked[bool] | None = None
+    deduct_when: UserFunction[bool] | None = None
     #: Called with the `RequestLimit` on a breach; a response that it answers with is sent.
-    on_breach: Asked[Any] | None = None
+    on_breach: UserFunction[Any] | None = None
     #: Its name in response fields; with several limits in the text, the start of their names. What
     #: was used is kept under it when the amount changes.
     name: str | None = field(default=None, kw_only=True)
     #: Counted and reported, and never in the way; None: as the limiter says. With ``shadow=`` it
     #: replaces no other limits.
-    shadow: bool | Asked[bool] | None = field(default=None, kw_only=True)
+    shadow: bool | UserFunction[bool] | None = field(default=None, kw_only=True)
     #: Whether it replaces the limits around it: the defaults, or outer blueprints' limits.
     override_defaults: bool = field(default=False, init=False)
     #: False: cost, per_method, exempt_when and deduct_when are those of all defaults, or of all
@@ -133,11 +130,11 @@ class MetaLimit(Limit):
     Without a ``key_function`` it counts whom the limit counts that it belongs to.
     """
 
-    key_function: Asked[Any] | None = None
+    key_function: UserFunction[Any] | None = None
     scope: Any = "meta"
     meta_limits: Iterable[Provider | MetaLimit] | None = field(default=None, init=False)
-    deduct_when: Asked[bool] | None = field(default=None, init=False)
-    shadow: bool | Asked[bool] | None = field(default=False, init=False)
+    deduct_when: UserFunction[bool] | None = field(default=None, init=False)
+    shadow: bool | UserFunction[bool] | None = field(default=False, init=False)
     shared: bool = field(default=True, init=False)
 
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..callables import bare
 from ..constants import ExemptionScope
 from ..errors import ConfigurationError
-from ..mistakes import bare
 from ..quotas import Quota
 from .limits import Limit, RouteLimit
 
-#: The attribute of a limited function: limiter -> `Limited`. ``functools.wraps`` hands it on to
-#: decorators above, so that the view under the route is known as limited.
+#: The attribute of a limited function: limiter -> `LimitedFunction`. ``functools.wraps`` copies it
+#: to decorators above, so that the view under the route is known as limited.
 ATTRIBUTE = "_quart_ratelimit"
 
 #: Functions inside limited ones, with the limited ones.
@@ -22,7 +22,7 @@ _inside: weakref.WeakKeyDictionary[Any, list[weakref.ref[Any]]] = weakref.WeakKe
 
 
 @dataclass(eq=False, slots=True)
-class Limited:
+class LimitedFunction:
     """A function or a block of code, and its limits."""
 
     #: For messages, and to know an inner function that is defined anew in each request.
@@ -50,7 +50,7 @@ class Limited:
 _OWN = "_quart_ratelimit_own"
 
 
-class Own(NamedTuple):
+class OpenAPINote(NamedTuple):
     """Limits that a function charges by itself, and that belong to no rule."""
 
     quotas: Sequence[Quota]
@@ -58,18 +58,18 @@ class Own(NamedTuple):
     says_json: bool = False
 
 
-def note_own(function: Callable[..., Any], own: Own) -> None:
+def note_for_openapi(function: Callable[..., Any], own: OpenAPINote) -> None:
     """Remember what a function charges by itself."""
-    setattr(function, _OWN, (*owns(function), own))
+    setattr(function, _OWN, (*openapi_notes(function), own))
 
 
-def owns(function: Callable[..., Any]) -> tuple[Own, ...]:
+def openapi_notes(function: Callable[..., Any]) -> tuple[OpenAPINote, ...]:
     """What this function, and those that it wraps, charge by themselves."""
-    noted: tuple[Own, ...] = getattr(function, _OWN, ())
+    noted: tuple[OpenAPINote, ...] = getattr(function, _OWN, ())
     return noted
 
 
-class Marks:
+class Registry:
     """One limiter's notes on blueprints and exempt functions."""
 
     def __init__(self) -> None:
@@ -109,10 +109,10 @@ class Marks:
         return ExemptionScope.NONE
 
 
-def limited_by(limiter: Any, function: Callable[..., Any] | None) -> Limited | None:
+def limited_by(limiter: Any, function: Callable[..., Any] | None) -> LimitedFunction | None:
     """What this limiter knows of a function that it limits; None: it does not limit it."""
-    marks: dict[Any, Limited] = getattr(function, ATTRIBUTE, {})
-    return marks.get(limiter)
+    registry: dict[Any, LimitedFunction] = getattr(function, ATTRIBUTE, {})
+    return registry.get(limiter)
 
 
 def check_function(target: Any, decorator: str) -> None:
@@ -135,14 +135,14 @@ def note_wrapped(inner: Callable[..., Any], outer: Callable[..., Any]) -> None:
     _inside[_core(inner)] = [*living, weakref.ref(outer)]
 
 
-def check_order(views: Iterable[Callable[..., Any]], marks: Marks) -> None:
+def check_order(views: Iterable[Callable[..., Any]], registry: Registry) -> None:
     """Raise `ConfigurationError` for a view whose limit is above its route, and so never runs.
 
     Raises `MissingParentheses` for one that is taken for a function that says how much is allowed.
     """
     views = list(views)
     for view in views:
-        if view in marks.providers:
+        if view in registry.providers:
             raise bare(view, "limiter.limit", 'limiter.limit("10/minute"), below its route')
         if isinstance(view, RouteLimit):
             view.__name__  # noqa: B018  # it raises

@@ -6,9 +6,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..callables import UserFunction
 from ..clock import wall_ms
 from ..quotas import Decision, Quota
-from .limits import Asked, Limit
+from .limits import Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,20 +17,20 @@ class RuntimeLimit:
     """One quota of a rule, with all that the rule says of it; `RateLimitExceeded.limit`."""
 
     limit: Quota
-    key_func: Asked[Any]
+    key_func: UserFunction[Any]
     scope: Any = None
     per_method: bool = False
     methods: tuple[str, ...] | None = None
-    error_message: str | Asked[str] | None = None
-    exempt_when: Asked[bool] | None = None
+    error_message: str | UserFunction[str] | None = None
+    exempt_when: UserFunction[bool] | None = None
     override_defaults: bool = False
-    deduct_when: Asked[bool] | None = None
-    on_breach: Asked[Any] | None = None
-    cost: int | Asked[int] = 1
+    deduct_when: UserFunction[bool] | None = None
+    on_breach: UserFunction[Any] | None = None
+    cost: int | UserFunction[int] = 1
     shared: bool = False
     meta_limits: tuple[RuntimeLimit, ...] = ()
     #: Whether it refuses nothing; a function is asked in each request.
-    shadow: bool | Asked[bool] = False
+    shadow: bool | UserFunction[bool] = False
     #: The rule that it is a quota of.
     rule: Limit | None = field(default=None, compare=False, repr=False)
 

@@ -12,17 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..callables import UserFunction, check_user_function
 from ..clients.forwarded import TOKEN
 from ..clients.keys import Keys, key_parts, keys_with, pseudonyms, space_of
 from ..constants import ConfigVars, HeaderNames
 from ..errors import ConfigurationError, InvalidLimit
-from ..mistakes import check_asked
 from ..quotas import Penalty, Quota
 from ..responses.drafts import DRAFTS, Draft, Pseudonym, check_name
-from ..rules.limits import ApplicationLimit, Asked, Limit, MetaLimit, check_cost
+from ..rules.limits import ApplicationLimit, Limit, MetaLimit, check_cost
 from ..rules.strategies import quotas_of, strategy
 from ..stores import check_policy
-from .sources import Given, Kind, asked, options, secret, switch, switch_or_function, text, told
+from .sources import Kind, Sources, asked, options, secret, switch, switch_or_function, text, told
 
 #: The constructor's keyword -> the app's variable.
 VARIABLES = {
@@ -111,7 +111,7 @@ _HEADER_VARIABLES = {
 class Settings:
     """All that one app told its limiter."""
 
-    key_func: Asked[Any]
+    key_func: UserFunction[Any]
     key_prefix: str
     #: How keys are made, by the ``key_secret``.
     keys: Keys
@@ -124,8 +124,8 @@ class Settings:
     application_limits: tuple[Limit, ...]
     meta_limits: tuple[Limit, ...]
     in_memory_fallback: tuple[Limit, ...]
-    on_breach: Asked[Any] | None
-    on_meta_breach: Asked[Any] | None
+    on_breach: UserFunction[Any] | None
+    on_meta_breach: UserFunction[Any] | None
     headers_enabled: bool
     header_names: Mapping[HeaderNames, str]
     #: Whether ``X-RateLimit-*`` is among the fields.
@@ -139,12 +139,12 @@ class Settings:
     retry_jitter: float
     swallow_errors: bool
     fail_on_first_breach: bool
-    request_identifier: Asked[str] | None
+    request_identifier: UserFunction[str] | None
     #: What to do while the store is away: one of the store's policies, or "raise".
     on_store_error: str
     limit_unmatched: bool
     #: Whether limits that do not say so themselves are in shadow.
-    shadow: bool | Asked[bool]
+    shadow: bool | UserFunction[bool]
     #: Refusals in JSON for clients that take it.
     problem_details: bool
     #: Whether what looks wrong is logged at start.
@@ -152,7 +152,7 @@ class Settings:
     #: Milliseconds that a refusal is remembered, and not asked again; 0: not at all.
     remember_refusals: int
 
-    def key_parts(self, key_func: Asked[Any], who: str, scope: str) -> list[str]:
+    def key_parts(self, key_func: UserFunction[Any], who: str, scope: str) -> list[str]:
         """The parts of the key that a rule counts a client under.
 
         Clients that another function names than the limiter's own are in a space of their own:
@@ -168,7 +168,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
     Raises `ConfigurationError`; for a limit it names where it was given and its text.
     """
     variables = {**VARIABLES, **_SWITCHES, "storage_options": ConfigVars.STORAGE_OPTIONS}
-    chosen = Given(given, config, variables)
+    chosen = Sources(given, config, variables)
     for name, kind in _KINDS.items():
         chosen.check(name, kind)
 
@@ -180,7 +180,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
             "deduct_when": chosen(f"{name}_deduct_when"),
         }
         if callable(shares["cost"]):
-            check_asked(shares["cost"], chosen.origin(f"{name}_cost"))
+            check_user_function(shares["cost"], chosen.origin(f"{name}_cost"))
         else:
             with chosen.naming(f"{name}_cost"):
                 check_cost(shares["cost"])
@@ -218,7 +218,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
         raise ConfigurationError(
             f"{chosen.origin('key_func')}={key_func!r} is no function; write get_remote_address"
         )
-    check_asked(key_func, chosen.origin("key_func"))
+    check_user_function(key_func, chosen.origin("key_func"))
     return Settings(
         key_func=key_func,
         key_prefix=str(chosen("key_prefix", "")),
@@ -316,7 +316,7 @@ def check_rule(limit: Limit, where: str, strategy_name: str | None = None) -> No
     }
     for name, function in functions.items():
         if function is not None:
-            check_asked(function, f"{where}: {name}")
+            check_user_function(function, f"{where}: {name}")
 
 
 def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> None:

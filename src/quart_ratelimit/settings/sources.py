@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ..callables import check_user_function
 from ..errors import ConfigurationError
-from ..mistakes import check_asked
 
 #: Raises `ConfigurationError`, which begins with the name, for a value of another kind.
 Kind = Callable[[str, Any], None]
 
 
-class Given:
+class Sources:
     """A keyword counts unless it is None or empty, then its variable, then the default."""
 
     def __init__(
@@ -83,7 +83,7 @@ def switch(name: str, value: Any) -> None:
 def switch_or_function(name: str, value: Any) -> None:
     """On or off, or a function that says so of a request."""
     if callable(value):
-        check_asked(value, name)
+        check_user_function(value, name)
     else:
         switch(name, value)
 
@@ -108,12 +108,12 @@ def options(name: str, value: Any) -> None:
 
 def asked(name: str, value: Any) -> None:
     """A function that is asked in a request, without arguments."""
-    check_asked(value, name)
+    check_user_function(value, name)
 
 
 def told(name: str, value: Any) -> None:
     """A function that is asked with one argument: a response, a limit."""
-    check_asked(value, name, object())
+    check_user_function(value, name, object())
 
 
 def _kind(value: Any) -> str:

@@ -14,7 +14,7 @@ from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError, StoreError, StoreOverloaded
 from ..quotas import Decision, Hit
 from ..signals import store_asked, store_recovered, store_unavailable
-from .last_decisions import Recall
+from .last_decisions import LastDecisions
 from .memory import MemoryStore
 from .store import Store
 
@@ -98,7 +98,7 @@ class GuardedStore:
         self._policy = policy
         self._local = MemoryStore() if local is None else local  # an empty store is false
         self._breaker = Breaker() if breaker is None else breaker
-        self._recall = Recall()
+        self._last_decisions = LastDecisions()
         self._ask = _asking(store)
         #: Told of each request that the store refused.
         self.on_refusal: Callable[[Sequence[Hit], list[Decision]], None] | None = None
@@ -129,7 +129,7 @@ class GuardedStore:
             else:
                 if breaker.failures:
                     self._note_success()
-                self._recall.note(hits, decisions)
+                self._last_decisions.note(hits, decisions)
                 for decision in decisions:
                     if not decision.allowed and self.on_refusal is not None:
                         self.on_refusal(hits, decisions)
@@ -154,7 +154,7 @@ class GuardedStore:
             answered = True
         finally:
             seconds = time.perf_counter() - started
-            store_asked.tell(self._store, seconds=seconds, answered=answered)
+            store_asked.send_safely(self._store, seconds=seconds, answered=answered)
         return decisions
 
     async def _stand_in(self, hits: Sequence[Hit]) -> list[Decision]:
@@ -162,7 +162,7 @@ class GuardedStore:
         if "raise" in policies:
             raise StoreError("the rate limit store is away")
         local = [hit for hit, policy in zip(hits, policies, strict=True) if policy == "local"]
-        self._recall.hand_over(local, self._local)
+        self._last_decisions.hand_over(local, self._local)
         counted = iter(await self._local.hit(local)) if local else iter(())
         decisions = []
         for hit, policy in zip(hits, policies, strict=True):
@@ -186,7 +186,7 @@ class GuardedStore:
             _log.error(
                 "the rate limit store is away: %s; policy: %s", error, self._policy, extra=facts
             )
-            store_unavailable.tell(self._store, policy=self._policy)
+            store_unavailable.send_safely(self._store, policy=self._policy)
 
     def _note_success(self) -> None:
         was_open = self._breaker.is_open
@@ -196,7 +196,7 @@ class GuardedStore:
         _log.warning(
             "the rate limit store answers again", extra={"ratelimit_event": "store_recovered"}
         )
-        store_recovered.tell(self._store)
+        store_recovered.send_safely(self._store)
 
 
 def _asking(store: Store) -> Callable[[Sequence[Hit]], Awaitable[list[Decision]]]:

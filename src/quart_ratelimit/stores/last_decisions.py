@@ -23,7 +23,7 @@ TOGETHER = 64
 _NOTE = Struct("3q")
 
 
-class Recall:
+class LastDecisions:
     """The last decision of each of the keys hit last.
 
     Kept as text and bytes, which the garbage collector passes by: a key that was not hit lately

@@ -14,7 +14,7 @@ from typing import Any
 from quart import Blueprint, Response, abort, jsonify, request
 from quart.typing import ResponseReturnValue
 
-from ...callables import ask
+from ...callables import call
 from ...errors import ConfigurationError, StoreError
 from ...extension.limiter import Limiter
 from ...quotas import Hit
@@ -49,7 +49,7 @@ def dashboard(
     blueprint = Blueprint(name, __name__, url_prefix=url_prefix)
 
     async def admit() -> Any:
-        answer = await ask(guard)
+        answer = await call(guard)
         if answer is True:
             return None
         return answer if isinstance(answer, Response) else abort(403)

@@ -15,12 +15,12 @@ except ImportError as error:  # pragma: no cover
 
 from ...callables import Memo
 from ...constants import ExemptionScope
-from ...enforcement.context import Context, Route
+from ...enforcement.context import RequestContext, Route
 from ...enforcement.hooks import blueprint_path
 from ...errors import RateLimitExceeded
 from ...extension.limiter import EXTENSION, Limiter
 from ...quotas import FixedWindow, Quota
-from ...rules.registry import Limited, limited_by, owns
+from ...rules.registry import LimitedFunction, limited_by, openapi_notes
 from ...settings.reading import Settings
 from .schemas import bodies, described, fields, retry_after
 
@@ -78,7 +78,7 @@ def _says(app: Any, limiter: Limiter, endpoint: str, method: str) -> _Said:
     assert binding is not None
     view, settings = app.view_functions[endpoint], binding.settings
     rules = _rules(app, limiter, endpoint, method)
-    own = owns(view) if app.extensions.get(EXTENSION) is limiter else ()
+    own = openapi_notes(view) if app.extensions.get(EXTENSION) is limiter else ()
     quotas = rules + [quota for one in own for quota in one.quotas]
     content = {} if _handled(app, endpoint) else bodies(bool(rules), own, settings)
     closes = settings.on_store_error == "closed" and not binding.in_memory
@@ -123,9 +123,9 @@ def _rules(app: Any, limiter: Limiter, endpoint: str, method: str) -> list[Quota
     path = blueprint_path(app, endpoint.rpartition(".")[0] or None)
     resolver, limited = binding.resolver, limited_by(limiter, view)
     exemption = resolver.exemption(view, path)
-    context = Context(endpoint, Route(endpoint, method, view, path, exemption, limited))
+    context = RequestContext(endpoint, Route(endpoint, method, view, path, exemption, limited))
     memo = Unasked()
-    found = _at_once(resolver.of_function(context, limited or Limited(endpoint), memo))
+    found = _at_once(resolver.of_function(context, limited or LimitedFunction(endpoint), memo))
     if not exemption & ExemptionScope.APPLICATION:
         found += _at_once(resolver.load_all(binding.settings.application_limits, memo))
     in_force = [one for one in found if one.shadow is not True and not one.exempts(method)]
@@ -144,7 +144,7 @@ class Varying(FixedWindow):
 class Unasked(Memo):
     """Asks no function how much is allowed."""
 
-    async def ask(self, function: Any, *args: Any) -> Any:  # noqa: ARG002  # it is not asked
+    async def call(self, function: Any, *args: Any) -> Any:  # noqa: ARG002  # it is not asked
         """Any limit."""
         return Varying(1, 1)
 

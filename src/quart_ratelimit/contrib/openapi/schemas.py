@@ -11,7 +11,7 @@ from typing import Any
 from ...constants import HeaderNames
 from ...quotas import Quota
 from ...responses.problems import JSON
-from ...rules.registry import Own
+from ...rules.registry import OpenAPINote
 from ...rules.resolved import RequestLimit
 from ...settings.reading import Settings
 
@@ -46,7 +46,7 @@ def described(quotas: Iterable[Quota]) -> str:
     return f"Too many requests. Limits: {', '.join(dict.fromkeys(map(str, quotas)))}."
 
 
-def bodies(by_rules: bool, own: Sequence[Own], settings: Settings) -> dict[str, Any]:
+def bodies(by_rules: bool, own: Sequence[OpenAPINote], settings: Settings) -> dict[str, Any]:
     """The schemas of a refusal's body, by its type."""
     found: dict[str, Any] = {}
     if any(one.says_json for one in own):

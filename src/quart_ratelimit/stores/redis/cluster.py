@@ -220,7 +220,7 @@ class _Link:
 
     async def _send(self, requests: list[Sequence[Hit]]) -> Sequence[list[Decision] | Exception]:
         if batch_sent.receivers:
-            batch_sent.tell(self, size=len(requests))
+            batch_sent.send_safely(self, size=len(requests))
         try:
             await self.prepare()
             batch = script.Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())

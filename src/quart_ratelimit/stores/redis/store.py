@@ -273,7 +273,7 @@ class _Link:
     def _answers(self, ask: _Ask, requests: list[Sequence[Hit]]) -> Awaitable[_Answers]:
         """Send at once if it can be; then the answers are to be awaited. Raises `StoreError`."""
         if batch_sent.receivers:
-            batch_sent.tell(self, size=len(requests))
+            batch_sent.send_safely(self, size=len(requests))
         try:
             asked = ask(requests) if self._prepared else None
         except Exception as error:
