@@ -26,9 +26,9 @@ from .quotas import (
     SlidingWindow,
     StrictWindow,
 )
+from .responses.request_limit import RequestLimit
 from .rules.limits import ApplicationLimit, Limit, MetaLimit, RouteLimit
 from .rules.limits_file import LimitsFile
-from .rules.resolved import RequestLimit
 
 __all__ = [
     "GCRA",

@@ -53,6 +53,15 @@ def current_websocket_or_none() -> Websocket | None:
     return websocket
 
 
+def blueprint_path(app: Quart, name: str | None) -> list[Any]:
+    """The blueprints of a dotted name, outermost first; none if it names no blueprint."""
+    if name is None or name not in app.blueprints:
+        return []
+    parts = name.split(".")
+    names = (".".join(parts[: end + 1]) for end in range(len(parts)))
+    return [app.blueprints[name] for name in names if name in app.blueprints]
+
+
 def _of_app_context(name: str) -> Any:
     """What Quart 0.23's one context holds by that name; None if it is no such context."""
     try:

@@ -22,7 +22,7 @@ from .clients.keys import slot_key
 from .current import request_context
 from .errors import LimiterUnavailable
 from .quotas import GCRA, Decision, Hit
-from .responses.x_ratelimit import retry_after
+from .responses.refusal import retry_after
 from .stores import GuardedStore, MemoryStore, RedisStore, Store
 
 #: The app's variable; it wins over ``enabled``.

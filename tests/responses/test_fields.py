@@ -12,8 +12,8 @@ from werkzeug.datastructures import Headers
 from quart_ratelimit import ConfigurationError
 from quart_ratelimit.quotas import GCRA, Concurrency, Decision, FixedWindow, Quota
 from quart_ratelimit.responses.drafts import DRAFTS, LARGEST, draft_6, draft_7, draft_10
+from quart_ratelimit.responses.request_limit import RequestLimit
 from quart_ratelimit.responses.x_ratelimit import FieldNames, write
-from quart_ratelimit.rules.resolved import RequestLimit
 
 from ..support.apps import Make, view
 from ..support.apps import clock as clock  # noqa: PLC0414  # a fixture

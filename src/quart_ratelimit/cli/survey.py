@@ -13,8 +13,8 @@ from quart import Quart, request
 from werkzeug.routing import Rule
 
 from ..callables import Memo, call
+from ..current import blueprint_path
 from ..enforcement.context import RequestContext, Route
-from ..enforcement.hooks import blueprint_path
 from ..extension.binding import Binding
 from ..extension.limiter import Limiter
 from ..rules.registry import LimitedFunction, limited_by

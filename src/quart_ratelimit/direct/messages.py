@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -18,12 +17,13 @@ from weakref import WeakKeyDictionary
 from quart import current_app
 
 from ..callables import UserFunction, call
-from ..enforcement.evaluator import refusal
 from ..errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from ..quotas import Decision, Hit
+from ..quotas.quota import refused_longest
+from ..responses.refusal import refusal
+from ..responses.request_limit import RequestLimit
 from ..rules.limits import check_cost
 from ..rules.registry import check_function, note_wrapped
-from ..rules.resolved import RequestLimit
 from .ledger import Charge
 from .websocket_connection import CLOSE_CODES, Connection, current_connection
 
@@ -124,10 +124,10 @@ class Inbox:
                 # charged twice.
                 self._given_back.append(data)
                 raise
-            refused = [one for one in zip(hits, decisions, strict=True) if not one[1].allowed]
-            if not refused:
+            refused = refused_longest(zip(hits, decisions, strict=True))
+            if refused is None:
                 return data
-            await self._refuse(*max(refused, key=_longest_wait))
+            await self._refuse(*refused)
 
     async def _costing(self, data: Data) -> list[Hit]:
         cost = self._limit.cost
@@ -165,8 +165,3 @@ def error_text(error: RateLimitExceeded | LimiterUnavailable) -> str:
             "retry_after": error.retry_after,
         }
     )
-
-
-def _longest_wait(refused: tuple[Hit, Decision]) -> float:
-    wait = refused[1].retry_ms
-    return math.inf if wait is None else wait

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from ..quotas import Decision, Hit
+from ..quotas.quota import longest_wait_ms
 from .ledger import Charge
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -56,10 +57,10 @@ class Turns:
                 return await self._turned_away(hits)
             while True:
                 decisions = await self._charge(hits)
-                wait = _longest_wait(decisions)
-                if wait == 0 or wait is None or now() + wait > end:
+                wait_ms = longest_wait_ms(decisions)
+                if not wait_ms or now() + wait_ms / 1000 > end:
                     return decisions
-                await self._sleep(wait)
+                await self._sleep(wait_ms / 1000)
         finally:
             was_head = queue[0] is turn
             queue.remove(turn)
@@ -84,11 +85,3 @@ async def _until(turn: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _longest_wait(decisions: Sequence[Decision]) -> float | None:
-    """Seconds until every refusal can be over; 0: none refused; None: one can never be."""
-    waits = [decision.retry_ms for decision in decisions if not decision.allowed]
-    if None in waits:
-        return None
-    return max((wait for wait in waits if wait is not None), default=0) / 1000

@@ -10,8 +10,9 @@ from ..callables import Memo
 from ..constants import ExemptionScope
 from ..errors import RateLimitExceeded
 from ..quotas import Concurrency, Decision, Hit
+from ..responses.request_limit import RequestLimit
 from ..rules.registry import LimitedFunction
-from ..rules.resolved import RequestLimit, RuntimeLimit
+from ..rules.resolved import RuntimeLimit
 from ..stores import Store
 from .answers import Answers
 

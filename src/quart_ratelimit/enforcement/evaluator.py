@@ -15,10 +15,11 @@ from werkzeug.sansio.response import Response
 from ..callables import Memo, UserFunction, call
 from ..clients.keys import client_text
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
-from ..quotas import Decision, Hit
-from ..responses.x_ratelimit import retry_after
+from ..quotas import Hit
+from ..responses.refusal import retry_after
+from ..responses.request_limit import RequestLimit
 from ..rules.limits import check_cost
-from ..rules.resolved import RequestLimit, RuntimeLimit
+from ..rules.resolved import RuntimeLimit
 from ..settings.reading import Settings
 from ..signals import limit_decided, limit_name, send_decided
 from ..stores import Store
@@ -404,15 +405,3 @@ def _refuse_if_closed(*groups: Iterable[Charge]) -> None:
         for charge in charges:
             if charge.told.decision.by == "closed":
                 raise LimiterUnavailable(retry_after=retry_after(charge.decision))
-
-
-def refuse(limit: Any, decision: Decision, **kwargs: Any) -> RateLimitExceeded | LimiterUnavailable:
-    """The HTTP answer to a refusal: 429, or 503 when nothing could decide."""
-    if decision.by == "closed":
-        return LimiterUnavailable(retry_after=retry_after(decision))
-    return RateLimitExceeded(limit, retry_after=retry_after(decision), **kwargs)
-
-
-def refusal(hit: Hit, decision: Decision) -> RateLimitExceeded | LimiterUnavailable:
-    """The HTTP answer to a refused hit that belongs to no rule."""
-    return refuse(RuntimeLimit(hit.quota, lambda: hit.key), decision)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
-from quart import Quart, Websocket, current_app
+from quart import Websocket, current_app
 from werkzeug.exceptions import Forbidden, HTTPException
 from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
-from ..current import current_request_or_none
+from ..current import blueprint_path, current_request_or_none
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Decision, Hit
 from ..responses.drafts import seconds_until_more
 from ..responses.problems import describe, wants_problem
+from ..responses.refusal import refusal
+from ..responses.request_limit import RequestLimit
 from ..responses.x_ratelimit import add, at_least, field_names, write
-from ..rules.registry import LimitedFunction, Registry, check_order, limited_by
-from ..rules.resolved import RequestLimit
-from ..settings.reading import Settings, check_limit
+from ..rules.registry import LimitedFunction, Registry, limited_by
+from ..rules.validation import check_views
+from ..settings.reading import Settings
 from .context import RequestContext, Route
-from .evaluator import Evaluator, refusal
+from .evaluator import Evaluator
 from .report import Error, Teller
 from .resolver import Resolver, Rules
 from .shield import REFUSED, Refused
@@ -239,33 +241,11 @@ class RequestHooks:
         return route
 
     def check_views(self) -> None:
-        """Once, at start or at the first request: find mistakes that decorators could not.
-
-        Raises `ConfigurationError`.
-        """
-        if self._views_checked:
-            return
-        views = current_app.view_functions.values()
-        check_order(views, self._registry)
-        for view in views:
-            limited = limited_by(self._extension, view)
-            if limited is not None:
-                for limit in limited.limits:
-                    check_limit(limit, f"function {limited.name}", self._settings.strategy)
-        self._views_checked = True
-
-    def pass_and_deny_functions(self, app: Quart) -> Iterator[tuple[Any, Any]]:
-        """The functions that say whom to let pass or to deny, each after its key function."""
-        settings = self._settings
-        for function in (*self._filters, *self._denials):
-            yield settings.key_func, function
-        rules = [*settings.application_limits, *settings.default_limits]
-        for view in app.view_functions.values():
-            limited = limited_by(self._extension, view)
-            rules += limited.limits if limited else []
-        for rule in rules:
-            if rule.exempt_when is not None:
-                yield rule.key_function or settings.key_func, rule.exempt_when
+        """Once, at start or at the first request: see `validation.check_views`."""
+        if not self._views_checked:
+            views = current_app.view_functions.values()
+            check_views(views, self._extension, self._registry, self._settings.strategy)
+            self._views_checked = True
 
     async def _identity(self, endpoint: str | None) -> str:
         identifier = self._identifier
@@ -375,12 +355,3 @@ def context_of(request: Any, room: str) -> RequestContext | None:
     """What a limiter knows of a request; None if it was not asked yet, or there is none."""
     known: RequestContext | None = getattr(request, room, None)
     return known
-
-
-def blueprint_path(app: Quart, name: str | None) -> list[Any]:
-    """The blueprints of a dotted name, outermost first; none if it names no blueprint."""
-    if name is None or name not in app.blueprints:
-        return []
-    parts = name.split(".")
-    names = (".".join(parts[: end + 1]) for end in range(len(parts)))
-    return [app.blueprints[name] for name in names if name in app.blueprints]

@@ -6,14 +6,14 @@ request. Their answers join those of its rules here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import LimiterUnavailable, RateLimitExceeded
 from ..quotas import Decision, Hit
-from ..rules.resolved import RequestLimit
+from ..quotas.quota import refused_longest
+from ..responses.request_limit import RequestLimit
 from .context import RequestContext
 
 Error = RateLimitExceeded | LimiterUnavailable
@@ -41,10 +41,10 @@ class Teller:
 
     def __call__(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> Error | None:
         """Note the decisions; see `Teller`."""
-        refused = [pair for pair in zip(hits, decisions, strict=True) if not pair[1].allowed]
-        if not refused and not self.all_told:
+        refused = refused_longest(zip(hits, decisions, strict=True))
+        if refused is None and not self.all_told:
             return None
-        error = self.refuse(*max(refused, key=_wait)) if refused else None
+        error = None if refused is None else self.refuse(*refused)
         limits = [] if isinstance(error, LimiterUnavailable) else self._limits(hits, decisions)
         if self.context is not None:
             for told in limits:
@@ -68,8 +68,3 @@ class Teller:
             )
             for hit, decision in zip(hits, decisions, strict=True)
         ]
-
-
-def _wait(refused: tuple[Hit, Decision]) -> float:
-    wait = refused[1].retry_ms
-    return math.inf if wait is None else wait

@@ -16,10 +16,10 @@ from ..callables import Memo, name_of
 from ..constants import ExemptionScope
 from ..errors import InvalidLimit
 from ..quotas import Hit, Quota
-from ..responses.drafts import derived_name
 from ..rules.exemptions import inherited, limiting
 from ..rules.limits import Limit, MetaLimit, Provider
 from ..rules.limits_file import FileLimit
+from ..rules.naming import derived_name
 from ..rules.notation import FORM
 from ..rules.registry import LimitedFunction, Registry
 from ..rules.resolved import RuntimeLimit

@@ -29,7 +29,11 @@ from .flask_limiter import Storage, Strategy
 class Binding:
     """What `bind` made."""
 
+    #: The extension.
+    limiter: Any
     settings: Settings
+    filters: Sequence[UserFunction[bool]]
+    denials: Sequence[UserFunction[bool]]
     #: The app's own, with all its variables.
     config: Mapping[str, Any]
     store: Store
@@ -85,7 +89,19 @@ def bind(
     local = store if isinstance(store, MemoryStore) else standin
     storage, strategy = Storage(store), Strategy(store, settings.keys)
     return Binding(
-        settings, config, store, local, backend, instance, resolver, hooks, storage, strategy
+        extension,
+        settings,
+        filters,
+        denials,
+        config,
+        store,
+        local,
+        backend,
+        instance,
+        resolver,
+        hooks,
+        storage,
+        strategy,
     )
 
 

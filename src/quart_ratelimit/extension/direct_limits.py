@@ -16,10 +16,11 @@ from ..direct.ledger import Tell
 from ..direct.messages import Messages
 from ..direct.reservation import Reserving
 from ..direct.turns import Turns
-from ..enforcement.evaluator import refusal
 from ..enforcement.report import Teller
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Concurrency, Decision, Hit, Quota
+from ..quotas.quota import tightness
+from ..responses.refusal import refusal
 from ..rules.strategies import quotas_of, read_limit
 from ..signals import limit_decided, send_decided
 from ..stores import Store
@@ -265,8 +266,3 @@ class DirectLimits(Bindings):
                 tell = Teller(refusal) if binding is None else binding.hooks.teller(who, scope)
                 return tell(hits, decisions)
         return None
-
-
-def tightness(decision: Decision) -> tuple[bool, int]:
-    """Sorts the first refusal, else the decision with least left, to the front."""
-    return (decision.allowed, decision.remaining)

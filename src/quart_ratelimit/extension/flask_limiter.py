@@ -6,7 +6,7 @@ from ..clients.keys import Keys, slot_key
 from ..clock import wall_ms
 from ..errors import StoreError
 from ..quotas import FixedWindow, Hit, Quota
-from ..rules.resolved import WindowStats
+from ..responses.request_limit import WindowStats
 from ..stores import Store
 
 

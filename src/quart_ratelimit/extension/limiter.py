@@ -22,12 +22,13 @@ from ..enforcement.hooks import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
 from ..quotas import Hit
+from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
 from ..rules.limits import ApplicationLimit, Limit, MetaLimit, Provider, RouteLimit
 from ..rules.registry import ATTRIBUTE, LimitedFunction, check_function, limited_by, note_wrapped
-from ..rules.resolved import RequestLimit
 from ..rules.strategies import quotas_of
-from ..settings.reading import check_limit, check_rule, read_settings
+from ..rules.validation import check_limit, check_rule
+from ..settings.reading import read_settings
 from ..signals import limit_decided, send_decided
 from ..stores import Store
 from .binding import Binding

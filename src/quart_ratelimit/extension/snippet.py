@@ -13,9 +13,9 @@ from quart import current_app, jsonify
 from ..callables import UserFunction, call, check_called, check_user_function
 from ..clients.keys import client_text
 from ..current import current_app_or_none
-from ..enforcement.evaluator import refuse
 from ..errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from ..quotas import Decision, Hit, Quota
+from ..responses.refusal import refuse
 from ..rules.registry import OpenAPINote, check_function, note_for_openapi, note_wrapped
 from ..rules.strategies import read_limit
 from ..settings.reading import Settings

@@ -8,7 +8,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from quart import Quart
+
 from ..findings import Finding
+from ..rules.registry import limited_by
 from ..stores import RedisStore
 from .binding import Binding
 
@@ -59,7 +62,7 @@ def _of_policy(app: Any, binding: Binding) -> Iterator[Finding]:
 
 def _of_proxies(app: Any, binding: Binding) -> Iterator[Finding]:
     """`client_in` and `client_address` of which one alone trusts proxies."""
-    for key, function in binding.hooks.pass_and_deny_functions(app):
+    for key, function in pass_and_deny_functions(app, binding):
         counted, listed = getattr(key, "proxies", None), getattr(function, "proxies", None)
         if counted is None or listed is None or bool(counted) is bool(listed):
             continue
@@ -68,3 +71,17 @@ def _of_proxies(app: Any, binding: Binding) -> Iterator[Finding]:
         fix = "Give client_in and client_address the same trusted_proxies=[...]."
         yield Finding("QRL023", seen, fix)
         return
+
+
+def pass_and_deny_functions(app: Quart, binding: Binding) -> Iterator[tuple[Any, Any]]:
+    """The functions that say whom to let pass or to deny, each after its key function."""
+    settings = binding.settings
+    for function in (*binding.filters, *binding.denials):
+        yield settings.key_func, function
+    rules = [*settings.application_limits, *settings.default_limits]
+    for view in app.view_functions.values():
+        limited = limited_by(binding.limiter, view)
+        rules += limited.limits if limited else []
+    for rule in rules:
+        if rule.exempt_when is not None:
+            yield rule.key_function or settings.key_func, rule.exempt_when

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -176,3 +177,26 @@ def check_whole(what: str, value: object, most: int = MAX_EXACT) -> None:
         raise InvalidLimit(f"{what}={value!r} is not a positive whole number; write e.g. {what}=10")
     if value > most:
         raise InvalidLimit(f"{what}={value} is too large: at most {most}")
+
+
+def tightness(decision: Decision) -> tuple[bool, int]:
+    """Sort key that puts the first refusal, else the decision with least left, to the front."""
+    return (decision.allowed, decision.remaining)
+
+
+def longest_wait_ms(decisions: Iterable[Decision]) -> int | None:
+    """Time until every refusal can be over, in ms; 0: none was refused; None: one never can."""
+    waits = [decision.retry_ms for decision in decisions if not decision.allowed]
+    known = [wait for wait in waits if wait is not None]
+    return max(known, default=0) if len(known) == len(waits) else None
+
+
+def refused_longest(pairs: Iterable[tuple[Hit, Decision]]) -> tuple[Hit, Decision] | None:
+    """The refused hit that waits longest, with its decision; None if none was refused."""
+    refused = [pair for pair in pairs if not pair[1].allowed]
+    return max(refused, key=_wait, default=None)
+
+
+def _wait(pair: tuple[Hit, Decision]) -> float:
+    wait = pair[1].retry_ms
+    return math.inf if wait is None else wait

@@ -12,10 +12,9 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
-from ..clients.keys import join_key
-from ..errors import ConfigurationError
 from ..quotas import Concurrency, Quota
-from ..rules.resolved import RequestLimit
+from ..rules.naming import derived_name
+from .request_limit import RequestLimit
 
 #: A field's name and its value.
 Line = tuple[str, str]
@@ -26,8 +25,6 @@ Draft = Callable[[Sequence[RequestLimit], RequestLimit, Pseudonym | None], list[
 
 #: The largest integer that a structured field may hold: 15 digits.
 LARGEST = 999_999_999_999_999
-#: The longest name that may be given to a limit.
-LONGEST_NAME = 64
 #: Limits whose names and policies are kept as text.
 REMEMBERED = 1024
 
@@ -94,27 +91,6 @@ def names(limits: Iterable[RequestLimit]) -> list[str]:
             unique, number = f"{name}#{number}", number + 1
         found[unique] = None
     return list(found)
-
-
-@lru_cache(maxsize=REMEMBERED)
-def derived_name(start: str, quota: Quota) -> str:
-    """A name in printable ASCII that tells this quota from others: ``index:10/minute``."""
-    if isinstance(quota, Concurrency):
-        return f"{join_key(start)}:{quota.amount}"
-    multiples = quota.multiples if quota.multiples > 1 else ""
-    return f"{join_key(start)}:{quota.amount}/{multiples}{quota.unit}"
-
-
-def check_name(name: str | None) -> None:
-    """Raise `ConfigurationError` unless a structured field's string can hold the name."""
-    if name is None:
-        return
-    fits = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME
-    if not fits or not (name.isascii() and name.isprintable()):
-        raise ConfigurationError(
-            f"name={name!r} must be 1 to {LONGEST_NAME} printable ASCII characters, "
-            "e.g. name='login'"
-        )
 
 
 def quote(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from werkzeug.datastructures import MIMEAccept
 
 from ..errors import LimiterUnavailable, RateLimitExceeded
-from ..rules.resolved import RequestLimit
+from ..responses.request_limit import RequestLimit
 from .drafts import names
 
 JSON = "application/problem+json"

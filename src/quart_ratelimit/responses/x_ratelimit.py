@@ -15,8 +15,7 @@ from werkzeug.http import http_date, parse_date
 
 from ..clock import wall_ms
 from ..constants import HeaderNames
-from ..quotas import Decision
-from ..rules.resolved import RequestLimit
+from .request_limit import RequestLimit
 
 
 class FieldNames(NamedTuple):
@@ -96,13 +95,6 @@ def _retry_after(headers: Iterable[tuple[str, str]]) -> str | None:
         if len(name) == 11 and name.lower() == "retry-after":
             return value
     return None
-
-
-def retry_after(*decisions: Decision) -> int | None:
-    """Whole seconds, rounded up, until all these hits can be allowed; None: one never can."""
-    waits = [decision.retry_ms for decision in decisions]
-    known = [wait for wait in waits if wait is not None]
-    return max(1, math.ceil(max(known) / 1000)) if known and len(known) == len(waits) else None
 
 
 def _asked_wait(value: str | None, now: float) -> float:

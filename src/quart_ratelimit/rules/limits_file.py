@@ -13,7 +13,7 @@ from typing import Any
 
 from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError, InvalidLimit
-from ..responses.drafts import check_name
+from .naming import check_name
 from .notation import FORM
 from .strategies import quotas_of
 from .strategies import strategy as strategy_by_name

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..callables import bare
 from ..constants import ExemptionScope
 from ..errors import ConfigurationError
 from ..quotas import Quota
-from .limits import Limit, RouteLimit
+from .limits import Limit
 
 #: The attribute of a limited function: limiter -> `LimitedFunction`. ``functools.wraps`` copies it
 #: to decorators above, so that the view under the route is known as limited.
@@ -97,12 +96,12 @@ class Registry:
     def exempt(self, function: Any, flags: ExemptionScope) -> None:
         """Exempt a function, with all decorators above it."""
         self.version += 1
-        self._exempt[_core(function)] = flags
+        self._exempt[core_function(function)] = flags
 
     def exemption(self, function: Callable[..., Any] | None) -> ExemptionScope:
         """What this function, or one that it wraps, is exempt from."""
         while self._exempt and function is not None:
-            flags = self._exempt.get(_core(function))
+            flags = self._exempt.get(core_function(function))
             if flags is not None:
                 return flags
             function = getattr(function, "__wrapped__", None)
@@ -129,30 +128,17 @@ def check_function(target: Any, decorator: str) -> None:
         )
 
 
+def limiting(function: Callable[..., Any]) -> list[Any]:
+    """The functions that limit this one, as `note_wrapped` noted them."""
+    return [
+        outer for ref in _inside.get(core_function(function), ()) if (outer := ref()) is not None
+    ]
+
+
 def note_wrapped(inner: Callable[..., Any], outer: Callable[..., Any]) -> None:
     """Remember that ``outer`` limits ``inner``, so that a route on ``inner`` is found out."""
-    living = [ref for ref in _inside.get(_core(inner), ()) if ref() is not None]
-    _inside[_core(inner)] = [*living, weakref.ref(outer)]
-
-
-def check_order(views: Iterable[Callable[..., Any]], registry: Registry) -> None:
-    """Raise `ConfigurationError` for a view whose limit is above its route, and so never runs.
-
-    Raises `MissingParentheses` for one that is taken for a function that says how much is allowed.
-    """
-    views = list(views)
-    for view in views:
-        if view in registry.providers:
-            raise bare(view, "limiter.limit", 'limiter.limit("10/minute"), below its route')
-        if isinstance(view, RouteLimit):
-            view.__name__  # noqa: B018  # it raises
-        above = [outer for ref in _inside.get(_core(view), ()) if (outer := ref()) is not None]
-        if above and not any(outer in views for outer in above):
-            name = getattr(view, "__qualname__", repr(view))
-            raise ConfigurationError(
-                f"the limit of {name} stands above its route and never runs: write the route "
-                "first, as in @app.get(...) and below it @limiter.limit(...)"
-            )
+    living = [ref for ref in _inside.get(core_function(inner), ()) if ref() is not None]
+    _inside[core_function(inner)] = [*living, weakref.ref(outer)]
 
 
 def _count_as_one(one: Limit, other: Limit) -> bool:
@@ -162,6 +148,6 @@ def _count_as_one(one: Limit, other: Limit) -> bool:
     )  # fmt: skip
 
 
-def _core(function: Callable[..., Any]) -> Any:
+def core_function(function: Callable[..., Any]) -> Any:
     """The function of a bound method, which is made anew each time it is asked for."""
     return getattr(function, "__func__", function)

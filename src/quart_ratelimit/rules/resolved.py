@@ -1,14 +1,12 @@
-"""A rule in one request: what it comes to, and what was decided."""
+"""A rule in one request: each of its quotas, with all that the rule says of it."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..callables import UserFunction
-from ..clock import wall_ms
-from ..quotas import Decision, Quota
+from ..quotas import Quota
 from .limits import Limit
 
 
@@ -45,98 +43,3 @@ class RuntimeLimit:
         if own:
             full = own if self.shared else f"{identity}:{own}"
         return f"{full}:{method.upper()}" if self.per_method else full
-
-
-class WindowStats(NamedTuple):
-    """When a window ends, in seconds since the epoch, and what remains in it."""
-
-    reset_time: float
-    remaining: int
-
-
-class RequestLimit:
-    """A limit in this request: what remains, and until when.
-
-    All of it came with the hit: nothing here asks the store.
-    """
-
-    __slots__ = (
-        "_at",
-        "_ticks",
-        "breached",
-        "decision",
-        "extension",
-        "limit",
-        "request_args",
-        "shared",
-    )
-
-    def __init__(
-        self,
-        extension: Any,
-        limit: Quota,
-        request_args: list[str],
-        breached: bool,
-        shared: bool,
-        *,
-        decision: Decision | None = None,
-    ) -> None:
-        self.extension = extension
-        #: The quota, with ``.amount`` and ``.get_expiry()``.
-        self.limit = limit
-        #: The key's parts: prefix and key function (if it is not the limiter's), client, scope.
-        self.request_args = request_args
-        self.breached = breached
-        self.shared = shared
-        if decision is None:  # not `or`: a refusal is false
-            decision = Decision(not breached, 0 if breached else limit.amount, 0, 0)
-        # As `decide` does, without a call for each limit of each request.
-        self.decision = decision
-        self._at, self._ticks = time.time(), time.monotonic()
-
-    def decide(self, decision: Decision) -> None:
-        """Take over a decision; its times count from now."""
-        self.decision = decision
-        self._at, self._ticks = time.time(), time.monotonic()
-
-    @property
-    def key(self) -> str:
-        """Flask-Limiter's name for the counter: ``LIMITER/127.0.0.1/index/2/1/second``."""
-        limit = self.limit
-        return "/".join(
-            ["LIMITER", *self.request_args, str(limit.amount), str(limit.multiples), limit.unit]
-        )
-
-    @property
-    def limiter(self) -> Any:
-        """The limiter's ``.limiter``."""
-        return self.extension.limiter
-
-    @property
-    def age_ms(self) -> int:
-        """Time since the decision."""
-        return int((time.monotonic() - self._ticks) * 1000)
-
-    @property
-    def window(self) -> WindowStats:
-        """What remains and until when, also if the window has passed since the hit."""
-        reset_ms, remaining = self.window_ms()
-        return WindowStats(reset_ms / 1000, remaining)
-
-    def window_ms(self) -> tuple[int, int]:
-        """As `window`, its end in milliseconds."""
-        allowed, remaining, reset_ms, retry_ms, _, _ = self.decision
-        wait = reset_ms if allowed else retry_ms or reset_ms
-        if (time.monotonic() - self._ticks) * 1000 >= wait:
-            return wall_ms(), self.limit.capacity if wait else remaining
-        return int(self._at * 1000) + wait, remaining
-
-    @property
-    def reset_at(self) -> int:
-        """The first whole second since the epoch after the window's end."""
-        return int(self.window.reset_time + 1)
-
-    @property
-    def remaining(self) -> int:
-        """Units left after this request."""
-        return self.window_ms()[1]

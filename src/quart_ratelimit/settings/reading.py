@@ -16,11 +16,11 @@ from ..callables import UserFunction, check_user_function
 from ..clients.forwarded import TOKEN
 from ..clients.keys import Keys, key_parts, keys_with, pseudonyms, space_of
 from ..constants import ConfigVars, HeaderNames
-from ..errors import ConfigurationError, InvalidLimit
-from ..quotas import Penalty, Quota
-from ..responses.drafts import DRAFTS, Draft, Pseudonym, check_name
+from ..errors import ConfigurationError
+from ..responses.drafts import DRAFTS, Draft, Pseudonym
 from ..rules.limits import ApplicationLimit, Limit, MetaLimit, check_cost
-from ..rules.strategies import quotas_of, strategy
+from ..rules.strategies import strategy
+from ..rules.validation import check_rule
 from ..stores import check_policy
 from .sources import Kind, Sources, asked, options, secret, switch, switch_or_function, text, told
 
@@ -304,53 +304,6 @@ def _header_fields(value: Any) -> tuple[bool, Draft | None]:
             known = ", ".join(["x-ratelimit", *DRAFTS])
             raise ConfigurationError(f"header_fields={value!r}: {name!r} is none of {known}")
     return "x-ratelimit" in given, DRAFTS[drafts[0]] if drafts else None
-
-
-def check_rule(limit: Limit, where: str, strategy_name: str | None = None) -> None:
-    """As `check_limit`, and that its functions can be asked: for rules that are made once."""
-    check_limit(limit, where, strategy_name)
-    functions = {
-        "limit_provider": limit.limit_provider if callable(limit.limit_provider) else None,
-        "key_func": limit.key_function,
-        "exempt_when": limit.exempt_when,
-    }
-    for name, function in functions.items():
-        if function is not None:
-            check_user_function(function, f"{where}: {name}")
-
-
-def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> None:
-    """Raise `InvalidLimit`, which says where, for a text that cannot be read.
-
-    Raises `ConfigurationError` for a name that no response field can hold.
-    """
-    check_name(limit.name)
-    metas = [meta for meta in limit.meta_limits or () if not isinstance(meta, MetaLimit)]
-    for provider in (limit.limit_provider, *metas):
-        if not callable(provider):
-            try:
-                quotas = quotas_of(provider, strategy_name)
-            except InvalidLimit as error:
-                raise InvalidLimit(f"{where}: {error}") from error
-            if provider is limit.limit_provider:
-                _check_capacity(limit.cost, quotas, where)
-                if limit.deduct_when and any(isinstance(one, Penalty) for one in quotas):
-                    raise InvalidLimit(
-                        f"{where}: a Penalty takes nothing back, so not with deduct_when; write "
-                        "limit('5/minute', deduct_when=..., meta_limits=[Penalty(...)])"
-                    )
-    for meta in limit.meta_limits or ():
-        if isinstance(meta, MetaLimit):
-            check_limit(meta, where, strategy_name)
-
-
-def _check_capacity(cost: Any, quotas: Sequence[Quota], where: str) -> None:
-    """Raise `InvalidLimit` for a cost, known now, that a limit can never allow."""
-    if cost is None or callable(cost):
-        return
-    for quota in quotas:
-        if check_cost(cost) > quota.capacity:
-            raise InvalidLimit(f"{where}: cost={cost} can never be allowed by '{quota}'")
 
 
 def _limits(value: Any, kind: type[Limit], **shared: Any) -> list[Limit]:

@@ -15,8 +15,8 @@ except ImportError as error:  # pragma: no cover
 
 from ...callables import Memo
 from ...constants import ExemptionScope
+from ...current import blueprint_path
 from ...enforcement.context import RequestContext, Route
-from ...enforcement.hooks import blueprint_path
 from ...errors import RateLimitExceeded
 from ...extension.limiter import EXTENSION, Limiter
 from ...quotas import FixedWindow, Quota

@@ -11,8 +11,8 @@ from typing import Any
 from ...constants import HeaderNames
 from ...quotas import Quota
 from ...responses.problems import JSON
+from ...responses.request_limit import RequestLimit
 from ...rules.registry import OpenAPINote
-from ...rules.resolved import RequestLimit
 from ...settings.reading import Settings
 
 MEANINGS = {

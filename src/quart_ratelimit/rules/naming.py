@@ -1,0 +1,35 @@
+"""A limit's name: which one is valid, and which one a limit without a name gets."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ..clients.keys import join_key
+from ..errors import ConfigurationError
+from ..quotas import Concurrency, Quota
+
+#: The longest name that may be given to a limit.
+LONGEST_NAME = 64
+#: Derived names that are kept.
+REMEMBERED = 1024
+
+
+@lru_cache(maxsize=REMEMBERED)
+def derived_name(start: str, quota: Quota) -> str:
+    """A name in printable ASCII that tells this quota from others: ``index:10/minute``."""
+    if isinstance(quota, Concurrency):
+        return f"{join_key(start)}:{quota.amount}"
+    multiples = quota.multiples if quota.multiples > 1 else ""
+    return f"{join_key(start)}:{quota.amount}/{multiples}{quota.unit}"
+
+
+def check_name(name: str | None) -> None:
+    """Raise `ConfigurationError` unless a structured field's string can hold the name."""
+    if name is None:
+        return
+    fits = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME
+    if not fits or not (name.isascii() and name.isprintable()):
+        raise ConfigurationError(
+            f"name={name!r} must be 1 to {LONGEST_NAME} printable ASCII characters, "
+            "e.g. name='login'"
+        )

@@ -1,0 +1,97 @@
+"""Finds rules and views that can never work, when the app is built or starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ..callables import bare, check_user_function
+from ..errors import ConfigurationError, InvalidLimit
+from ..quotas import Penalty, Quota
+from .limits import Limit, MetaLimit, RouteLimit, check_cost
+from .naming import check_name
+from .registry import Registry, limited_by, limiting
+from .strategies import quotas_of
+
+
+def check_rule(limit: Limit, where: str, strategy_name: str | None = None) -> None:
+    """As `check_limit`, and that its functions can be asked: for rules that are made once."""
+    check_limit(limit, where, strategy_name)
+    functions = {
+        "limit_provider": limit.limit_provider if callable(limit.limit_provider) else None,
+        "key_func": limit.key_function,
+        "exempt_when": limit.exempt_when,
+    }
+    for name, function in functions.items():
+        if function is not None:
+            check_user_function(function, f"{where}: {name}")
+
+
+def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> None:
+    """Raise `InvalidLimit`, which says where, for a text that cannot be read.
+
+    Raises `ConfigurationError` for a name that no response field can hold.
+    """
+    check_name(limit.name)
+    metas = [meta for meta in limit.meta_limits or () if not isinstance(meta, MetaLimit)]
+    for provider in (limit.limit_provider, *metas):
+        if not callable(provider):
+            try:
+                quotas = quotas_of(provider, strategy_name)
+            except InvalidLimit as error:
+                raise InvalidLimit(f"{where}: {error}") from error
+            if provider is limit.limit_provider:
+                _check_capacity(limit.cost, quotas, where)
+                if limit.deduct_when and any(isinstance(one, Penalty) for one in quotas):
+                    raise InvalidLimit(
+                        f"{where}: a Penalty takes nothing back, so not with deduct_when; write "
+                        "limit('5/minute', deduct_when=..., meta_limits=[Penalty(...)])"
+                    )
+    for meta in limit.meta_limits or ():
+        if isinstance(meta, MetaLimit):
+            check_limit(meta, where, strategy_name)
+
+
+def _check_capacity(cost: Any, quotas: Sequence[Quota], where: str) -> None:
+    """Raise `InvalidLimit` for a cost, known now, that a limit can never allow."""
+    if cost is None or callable(cost):
+        return
+    for quota in quotas:
+        if check_cost(cost) > quota.capacity:
+            raise InvalidLimit(f"{where}: cost={cost} can never be allowed by '{quota}'")
+
+
+def check_order(views: Iterable[Callable[..., Any]], registry: Registry) -> None:
+    """Raise `ConfigurationError` for a view whose limit is above its route, and so never runs.
+
+    Raises `MissingParentheses` for one that is taken for a function that says how much is allowed.
+    """
+    views = list(views)
+    for view in views:
+        if view in registry.providers:
+            raise bare(view, "limiter.limit", 'limiter.limit("10/minute"), below its route')
+        if isinstance(view, RouteLimit):
+            view.__name__  # noqa: B018  # it raises
+        above = limiting(view)
+        if above and not any(outer in views for outer in above):
+            name = getattr(view, "__qualname__", repr(view))
+            raise ConfigurationError(
+                f"the limit of {name} stands above its route and never runs: write the route "
+                "first, as in @app.get(...) and below it @limiter.limit(...)"
+            )
+
+
+def check_views(
+    views: Iterable[Callable[..., Any]], limiter: Any, registry: Registry, strategy_name: str
+) -> None:
+    """Find the mistakes in an app's views that decorators could not find yet.
+
+    Raises `ConfigurationError`.
+    """
+    views = list(views)
+    check_order(views, registry)
+    for view in views:
+        limited = limited_by(limiter, view)
+        if limited is not None:
+            for limit in limited.limits:
+                check_limit(limit, f"function {limited.name}", strategy_name)
