@@ -1,8 +1,4 @@
-"""Whole pipelines on redis.asyncio's connections, at a fifth of what its own pipelines cost.
-
-Knows Redis' protocol and connections, and no limit. Format: https://redis.io/docs/latest/develop/
-reference/protocol-spec/, arrays of bulk strings.
-"""
+"""Whole pipelines on redis.asyncio's connections, at a fifth of what its own pipelines cost."""
 
 from __future__ import annotations
 
@@ -14,15 +10,6 @@ from typing import Any
 import redis.asyncio
 from redis.exceptions import RedisError, ResponseError
 
-MULTI = b"*1\r\n$5\r\nMULTI\r\n"
-EXEC = b"*1\r\n$4\r\nEXEC\r\n"
-TIME = b"*1\r\n$4\r\nTIME\r\n"
-
-_COUNT = (
-    b"*3\r\n$6\r\nINCRBY\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
-    b"*4\r\n$6\r\nEXPIRE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$2\r\nNX\r\n"
-)
-
 #: Whether there is something to read, or the connection is closed: its name changed in redis-py 8.
 _CAN_READ = "can_read" if hasattr(redis.asyncio.Connection, "can_read") else "can_read_destructive"
 #: Whether that needs no turn of the event loop, and the system can be asked for a single socket.
@@ -33,34 +20,6 @@ _READ_RESPONSE = redis.asyncio.Connection.read_response
 _CONNECT = "connect"
 if hasattr(redis.asyncio.Connection, "connect_check_health"):
     _CONNECT = "connect_check_health"
-
-
-def encoded(text: str) -> bytes:
-    """UTF-8, also of a lone surrogate: what one key holds harms no other of its batch."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def bulk(text: str) -> bytes:
-    """One argument of a command."""
-    raw = encoded(text)
-    return b"$%d\r\n%b\r\n" % (len(raw), raw)
-
-
-def count(key: str, by: int, seconds: int) -> bytes:
-    """``INCRBY key by``, then ``EXPIRE key seconds NX``."""
-    name, units, period = key.encode("utf-8", "surrogatepass"), b"%d" % by, b"%d" % seconds
-    size = len(name)
-    return _COUNT % (size, name, len(units), units, size, name, len(period), period)
-
-
-def command(*parts: str | int) -> bytes:
-    """Any command with its arguments."""
-    texts = list(map(str, parts))
-    packed = f"*{len(texts)}\r\n" + "".join([f"${len(t)}\r\n{t}\r\n" for t in texts])
-    if packed.isascii():
-        return packed.encode()
-    # A length is in bytes.
-    return b"*%d\r\n" % len(texts) + b"".join(map(bulk, texts))
 
 
 class Wire:
