@@ -25,7 +25,7 @@ from quart_ratelimit.stores.redis import wire
 from quart_ratelimit.stores.redis.link import SHARE
 
 from ...support.cluster import until
-from ...support.proxy import Proxy, answer
+from ...support.proxy import Proxy
 from ...support.servers import RedisServer, binary, since_7
 from ...support.shifted_clock import ShiftedClock
 
@@ -270,11 +270,14 @@ async def test_cancelled_callers_harm_nobody_and_leave_no_immortal_key(
         assert 0 < await client.pttl(key) <= 60_000 + 1000 * KEPT_LONGER
 
 
-#: What Redis 6.2.14 replies to MULTI, SET, EXPIRE NX, DEL, EXEC.
+#: What Redis 6.2.14 replies to MULTI, SET, EXPIRE NX, DEL, EXEC, and how Redis 7 ends its own.
 OLDER = (
     b"+OK\r\n+QUEUED\r\n-ERR wrong number of arguments for 'expire' command\r\n+QUEUED\r\n"
     b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 )
+
+
+NEWER_END = b"*3\r\n+OK\r\n:0\r\n:1\r\n"
 
 
 async def test_an_older_redis_is_served_by_the_script(
@@ -282,7 +285,8 @@ async def test_an_older_redis_is_served_by_the_script(
 ) -> None:
     """EXPIRE NX needs Redis 7.0; a server that refuses it counts by the script, as exactly."""
     async with Proxy(redis_server.port) as proxy:
-        proxy.match, proxy.fault = b"rate_limit:probe", answer(OLDER)
+        proxy.match = b"rate_limit:probe"
+        proxy.fault = lambda reply: OLDER + reply.partition(NEWER_END)[2]  # and the other replies
         store = RedisStore(proxy.url, deadline=5)
         await store.start()
         await client.config_resetstat()

@@ -68,10 +68,10 @@ class _Batch(Generic[T, R]):
     def fail(self, error: Exception) -> None:
         for caller in self.callers:
             if not caller.done():
-                caller.set_exception(_copy(error))
+                caller.set_exception(copy_of(error))
 
 
-def _copy(error: Exception) -> Exception:
+def copy_of(error: Exception) -> Exception:
     """One instance per caller: each raise would lengthen the traceback of a shared one.
 
     The constructor is not called: some take other arguments than they keep, and a caller whose
@@ -137,7 +137,7 @@ class Batcher(Generic[T, R]):
         waiting, sent = self._waiting, len(self._sent)
         if not waiting or len(waiting[-1].items) >= self._size:
             if len(waiting) > self._max_waiting:
-                raise _copy(self._full)
+                raise copy_of(self._full)
             waiting.append(_Batch(self._ticks))
             if self._ticker is None:
                 self._await_tick(loop, loop.time())

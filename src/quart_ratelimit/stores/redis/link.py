@@ -14,14 +14,14 @@ from redis.exceptions import NoScriptError
 from ...errors import StoreOverloaded
 from ...quotas import Decision, Hit
 from ...signals import batch_sent
-from . import script
+from . import script, wire
 from .batcher import Batcher
+from .connections import BUDGET, Connections, Exchanged
 from .counters import Counters, Probe, milliseconds
 from .failures import is_replicas, store_error, too_late
-from .packing import command
+from .packing import TIME, command
 from .script import Answers, Script
 from .server_clock import ServerClock
-from .wire import Wire
 
 #: Requests that are worth a run of the script: its start then costs each a tenth of its decision.
 SHARE = 32
@@ -56,7 +56,12 @@ class Link:
         self, client: redis.asyncio.Redis, prefix: str, deadline: float, in_flight: int
     ) -> None:
         self.client = client
-        self.wire = Wire(client.connection_pool)
+        self.connections = Connections(
+            client.connection_pool,
+            self._prepare,
+            most=max(2, in_flight),
+            budget=max(BUDGET, deadline),
+        )
         self.clock = ServerClock()
         beside = max(1, in_flight // 2)
         batcher = partial(
@@ -70,8 +75,6 @@ class Link:
             partial(self._send, self._script), in_flight=max(1, in_flight - beside), share=SHARE
         )
         self._prefix = prefix
-        self._in_flight = in_flight
-        self._prepared = False
         #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
         self.counts = True
 
@@ -79,26 +82,30 @@ class Link:
         """Wait for what was sent, then close every connection."""
         await self.counters.aclose()
         await self.scripts.aclose()
-        await self.wire.aclose()
+        await self.connections.aclose()
         await self.client.aclose()
         manager = getattr(self.client.connection_pool, "sentinel_manager", None)
         for sentinel in manager.sentinels if manager else ():
             await sentinel.aclose()
 
-    async def open(self) -> None:
-        """Prepare, and open every connection: none is left to be opened under load."""
-        await self.prepare()
-        await asyncio.gather(*[self.client.ping() for _ in range(self._in_flight)])
+    async def ask(self, *parts: str | int | bytes) -> Any:
+        """The reply to one command. Raises the error that Redis replied with."""
+        (reply,) = (await self.connections.exchange(command(*parts), 1)).replies
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
-    async def prepare(self) -> None:
-        """Load the script, read the clock, and see whether ``EXPIRE NX`` (Redis 7.0) is known."""
-        if self._prepared:
-            return
+    async def _prepare(self, connection: Any) -> None:
+        """See whether ``EXPIRE NX`` (Redis 7.0) is known, read the clock, load the script."""
         probe = Probe(self._prefix)
-        self.counts = probe.read(await self.wire.exchange(probe.packed, probe.replies))
-        self.clock.set(milliseconds(await self.client.time()))
-        await self.client.script_load(script.script())
-        self._prepared = True
+        load = command("SCRIPT", "LOAD", script.script())
+        packed = probe.packed + TIME + load
+        *probed, time, loaded = await wire.replies(connection, probe.replies + 2, unsent=packed)
+        self.counts = probe.read(probed)
+        for reply in (time, loaded):
+            if isinstance(reply, Exception):
+                raise reply
+        self.clock.set(milliseconds(time))
 
     def _counters(self, requests: list[Sequence[Hit]]) -> Batch:
         if not self.counts:  # it was found just now
@@ -117,42 +124,41 @@ class Link:
         """Send at once if it can be; then the answers are to be awaited. Raises `StoreError`."""
         if batch_sent.receivers:
             batch_sent.send_safely(self, size=len(requests))
-        if not self._prepared:
+        if not self.connections.is_prepared:
             return self._read(plan, requests)
         try:
             batch = plan(requests)
-            return self._read(
-                plan, requests, batch, self.wire.exchange(batch.packed, batch.replies)
-            )
+            exchange = self.connections.exchange(batch.packed, batch.replies)
         except Exception as error:
             raise store_error(error) from error
+        return self._read(plan, requests, batch, exchange)
 
     async def _read(
         self,
         plan: _Plan,
         requests: list[Sequence[Hit]],
         batch: Batch | None = None,
-        exchange: Awaitable[list[Any]] | None = None,
+        exchange: Awaitable[Exchanged] | None = None,
     ) -> Answers:
         """The answers to a batch that was sent, or that can be sent after preparing only."""
         try:
             if batch is None or exchange is None:
-                await self.prepare()
+                await self.connections.ready()
                 batch = plan(requests)
-                exchange = self.wire.exchange(batch.packed, batch.replies)
-            replies = await exchange
+                exchange = self.connections.exchange(batch.packed, batch.replies)
+            replies = (await exchange).replies
             if isinstance(replies[0], NoScriptError):
                 replies = await self._send_with_script(batch)
             answers = batch.read(replies)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # redis-py lets AttributeError and its like escape, too
-            await self._leave_replica([error])
+            self._leave_replica([error])
             raise store_error(error) from error
         if batch.server_ms is not None:
             self.clock.set(batch.server_ms)
         if set(map(type, answers)) != {list}:  # a request failed alone
-            await self._leave_replica(answers)
+            self._leave_replica(answers)
             return [store_error(a) if isinstance(a, Exception) else a for a in answers]
         return answers
 
@@ -162,16 +168,16 @@ class Link:
         Nothing ran for those hits, so sending them again charges nobody twice.
         """
         load = command("SCRIPT", "LOAD", script.script())
-        loaded, *replies = await self.wire.exchange(load + batch.packed, 1 + batch.replies)
+        exchange = self.connections.exchange(load + batch.packed, 1 + batch.replies)
+        loaded, *replies = (await exchange).replies
         if isinstance(loaded, Exception):
             raise loaded
         return replies
 
-    async def _leave_replica(self, answers: Sequence[object]) -> None:
-        """After a failover the pool holds connections to what is a replica now: drop them."""
+    def _leave_replica(self, answers: Sequence[object]) -> None:
+        """After a failover the connections lead to what is a replica now: drop them."""
         if any(map(is_replicas, answers)):
-            await self.wire.aclose()
-            await self.client.connection_pool.disconnect(inuse_connections=False)
+            self.connections.drop_idle()
 
 
 class Closable(Protocol):

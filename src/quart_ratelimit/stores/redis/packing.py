@@ -15,17 +15,18 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def bulk(text: str) -> bytes:
+def bulk(part: str | bytes) -> bytes:
     """One argument of a command."""
-    raw = encoded(text)
+    raw = part if isinstance(part, bytes) else encoded(part)
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
 
-def command(*parts: str | int) -> bytes:
+def command(*parts: str | int | bytes) -> bytes:
     """Any command with its arguments."""
-    texts = list(map(str, parts))
+    texts = [str(part) for part in parts if not isinstance(part, bytes)]
     packed = f"*{len(texts)}\r\n" + "".join([f"${len(t)}\r\n{t}\r\n" for t in texts])
-    if packed.isascii():
+    if packed.isascii() and len(texts) == len(parts):
         return packed.encode()
     # A length is in bytes.
-    return b"*%d\r\n" % len(texts) + b"".join(map(bulk, texts))
+    raw = [part if isinstance(part, bytes) else str(part) for part in parts]
+    return b"*%d\r\n" % len(raw) + b"".join(map(bulk, raw))

@@ -18,7 +18,6 @@ from . import script
 from .checkup import client_findings, deadline_findings, server_findings
 from .failures import in_time
 from .link import Link, PerLoop
-from .packing import encoded
 from .uri import Opener, check_own, checked_client, checked_connections, opener, opener_of
 
 #: Seconds that `RedisStore.start`, which opens every connection, and each step of
@@ -62,7 +61,7 @@ class RedisStore:
 
     async def start(self) -> None:
         """Connect and see what this Redis can do. Raises `StoreError`."""
-        await in_time(max(START_DEADLINE, self._deadline), self._links.get().open())
+        await in_time(max(START_DEADLINE, self._deadline), self._links.get().connections.open())
 
     async def aclose(self) -> None:
         """Close the connections. A later hit opens them again."""
@@ -82,23 +81,23 @@ class RedisStore:
         link = self._links.get()
 
         async def unlink() -> int:
-            await link.prepare()
+            await link.connections.ready()
             now = link.clock.now_ms()
             keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
-            return int(await link.client.unlink(*map(encoded, keys))) if keys else 0
+            return int(await link.ask("UNLINK", *keys)) if keys else 0
 
         return await in_time(self._deadline, unlink())
 
     async def clear(self) -> int:
         """Forget every key under this store's prefix, by SCAN; how many. Raises `StoreError`."""
-        client, patience = self._links.get().client, max(START_DEADLINE, self._deadline)
+        link, patience = self._links.get(), max(START_DEADLINE, self._deadline)
         pattern = script.pattern(self._prefix)
-        cursor, count = None, 0
-        while cursor != 0:
-            scan = client.scan(cursor or 0, match=pattern, count=SCAN_COUNT)
+        cursor, count = b"", 0
+        while cursor != b"0":
+            scan = link.ask("SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCAN_COUNT)
             cursor, keys = await in_time(patience, scan)
             if keys:
-                count += int(await in_time(patience, client.unlink(*keys)))
+                count += int(await in_time(patience, link.ask("UNLINK", *keys)))
         return count
 
     def findings(self) -> list[Finding]:
