@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...clock import monotonic_ms
 
 #: How long what a server said is trusted before it is asked again.
@@ -34,8 +32,3 @@ class ServerClock:
         """Go on from the time that it is at the server now."""
         self._told_ms = monotonic_ms()
         self._offset_ms = now_ms - self._told_ms
-
-    def set_by(self, reply: Any) -> None:
-        """As `set`, by what ``TIME`` replied: seconds and microseconds."""
-        seconds, micros = map(int, reply)
-        self.set(seconds * 1000 + micros // 1000)
