@@ -92,7 +92,7 @@ async def test_what_redis_last_said_is_no_work_for_the_collector() -> None:
     for number in range(16 * TOGETHER):
         recall.note([Hit(QUOTA, f"client-{number}")], [Decision(True, 9, 60_000, 0)])
         recall.note([Hit(QUOTA, "a"), Hit(QUOTA, "b")], [Decision(True, 9, 60_000, 0)] * 2)
-    notes = vars(recall)["_young"]
+    notes = vars(vars(recall)["_notes"])["_young"]
     assert len(notes) == 16 * TOGETHER + 2
     assert not any(map(gc.is_tracked, [*notes, *notes.values()]))
 

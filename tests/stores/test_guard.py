@@ -50,13 +50,6 @@ async def test_a_client_that_was_refused_stays_refused_when_the_store_goes_away(
     assert not (await guard.hit([Hit(QUOTA, "ann")]))[0].allowed
 
 
-async def test_each_hit_may_have_its_own_policy_and_the_strictest_counts() -> None:
-    guard, store, _ = guarded("open")
-    store.error = StoreError("away")
-    hits = [Hit(QUOTA, "ann"), Hit(QUOTA, "ann", policy="closed"), Hit(QUOTA, "b", policy="local")]
-    assert [d.by for d in await guard.hit(hits)] == ["open", "closed", "local"]
-
-
 async def test_after_five_failures_only_one_call_in_each_pause_asks() -> None:
     guard, store, clock = guarded()
     store.error = StoreError("away")

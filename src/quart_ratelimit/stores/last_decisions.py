@@ -11,10 +11,13 @@ from struct import Struct
 
 from ..clock import Clock, wall_ms
 from ..quotas import Decision, Hit
+from ..recent import Recent
 from .memory import MemoryStore
 
 #: Keys remembered at least; twice as many at most.
 REMEMBERED = 20_000
+#: Characters of the longest name that is remembered.
+LONGEST_NAME = 2048
 
 #: Requests that are noted at a time: a loop costs each less than a call.
 TOGETHER = 64
@@ -31,13 +34,10 @@ class LastDecisions:
     """
 
     def __init__(self, *, size: int = REMEMBERED, now_ms: Clock = wall_ms) -> None:
-        self._size = size
         self._now_ms = now_ms
         #: What was said of late, and when.
         self._fresh: list[tuple[int, Sequence[Hit], Sequence[Decision]]] = []
-        # Two generations, so that old keys are forgotten at no cost.
-        self._young: dict[str, bytes] = {}
-        self._old: dict[str, bytes] = {}
+        self._notes: Recent[str, bytes] = Recent(size, longest=LONGEST_NAME)
 
     def note(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> None:
         """Remember what the store said."""
@@ -47,19 +47,18 @@ class LastDecisions:
 
     def _keep(self) -> None:
         fresh, self._fresh = self._fresh, []
-        young, pack = self._young, _NOTE.pack
+        notes: dict[str, bytes] = {}
+        pack = _NOTE.pack
         for now, hits, decisions in fresh:
             for hit, decision in zip(hits, decisions, strict=True):
-                young[_name(hit)] = pack(now, decision.reset_ms, decision.remaining)
-        if len(young) > self._size:
-            self._old, self._young = young, {}
+                notes[_name(hit)] = pack(now, decision.reset_ms, decision.remaining)
+        self._notes.update(notes)
 
     def hand_over(self, hits: Sequence[Hit], store: MemoryStore) -> None:
         """Let another store go on from there, where it does not count already."""
         self._keep()
         for hit in hits:
-            name = _name(hit)
-            note = self._young.pop(name, None) or self._old.pop(name, None)
+            note = self._notes.pop(_name(hit))
             if note is None:
                 continue
             at, reset, remaining = _NOTE.unpack(note)

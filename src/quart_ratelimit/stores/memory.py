@@ -47,17 +47,13 @@ class MemoryStore:
         """Carry out all hits or none; see `Store.hit`."""
         return self.decide(hits, self._now_ms())
 
-    def refusal(self, hits: Sequence[Hit]) -> list[Decision] | None:
-        """What would be refused; None: it would not be. Charges nothing."""
+    def known_refusal(self, hits: Sequence[Hit]) -> list[Decision] | None:
+        """The refusal that these hits would get; None: they would be allowed. Charges nothing."""
         if any(hit.cost < 0 or hit.forced for hit in hits):
             return None
         looks = [hit._replace(cost=0) for hit in hits]
         decisions = self.decide(looks, self._now_ms())
         return None if all(decisions) else decisions
-
-    def refuses(self, hits: Sequence[Hit]) -> bool:
-        """Whether `refusal` would find one."""
-        return self.refusal(hits) is not None
 
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were."""
