@@ -7,7 +7,7 @@ import pytest
 
 from quart_ratelimit.errors import ConfigurationError
 from quart_ratelimit.quotas import GCRA, Concurrency, Decision, FixedWindow, Hit, Quota
-from quart_ratelimit.stores import GuardedStore, MemoryStore, refusals
+from quart_ratelimit.stores import GuardedStore, MemoryStore, knowledge
 
 TWO = FixedWindow(2, 60)
 WIDE = FixedWindow(1000, 60)
@@ -240,11 +240,11 @@ async def test_what_can_never_be_allowed_is_not_remembered(
 async def test_what_is_remembered_is_bounded(
     inner: Counting, clock: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusals, "REMEMBERED", 10)
+    monkeypatch.setattr(knowledge, "REFUSALS", 10)
     store = remembering(inner, clock)
     for number in range(100):
         await spend(store, TWO, f"client-{number}")
-    assert len(store._refusals._refusals) <= 22
+    assert len(store._known._refusals) <= 22
     asked = inner.asked
     await store.hit([Hit(TWO, "client-99")])
     assert inner.asked == asked

@@ -15,9 +15,8 @@ from ..quotas import Decision, Hit
 from ..quotas.fixed_window import is_counted
 from ..signals import store_asked, store_recovered, store_unavailable
 from .breaker import Breaker
-from .last_decisions import LastDecisions
+from .knowledge import Knowledge
 from .memory import MemoryStore
-from .refusals import Refusals
 from .store import Store
 
 #: "open" admits, "closed" refuses with 503, "local" counts in this worker's memory, "raise" raises
@@ -50,10 +49,12 @@ class GuardedStore:
         check_policy(policy)
         self._store = store
         self._policy = policy
-        self._local = MemoryStore() if local is None else local  # an empty store is false
         self._breaker = Breaker() if breaker is None else breaker
-        self._refusals = Refusals(longest_ms=remember_ms, now_ms=now_ms)
-        self._last_decisions = LastDecisions()
+        self._known = Knowledge(
+            MemoryStore() if local is None else local,  # an empty store is false
+            remember_ms=remember_ms,
+            now_ms=now_ms,
+        )
 
     async def start(self) -> None:
         """Start the store; a store that is away is logged and does not stop the app."""
@@ -72,50 +73,56 @@ class GuardedStore:
 
         Raises `StoreError` under "raise" alone.
         """
-        if self._refusals.find(hits) is None:
-            return self._charge(hits)
-        return self._charge_unless_refused(hits)
+        for hit in hits:
+            if hit.cost < 0:
+                return self._give_back(hits)
+        if self._known.refuses and self._known.may_refuse(hits):
+            return self._charge_unless_refused(hits)
+        return self._charge(hits)
 
     def known_refusal(self, hits: Sequence[Hit]) -> list[Decision] | None:
         """The refusal that the store gave a moment ago (by "memory"); None: call the store."""
-        refusal = self._refusals.find(hits)
-        now = self._refusals.now_ms()
-        return None if refusal is None or now >= refusal.until_ms else refusal.repeated(now)
+        return self._known.refusal(hits)
 
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits, here and in the store. Raises `StoreError`."""
-        self._refusals.forget(hits)
-        await self._local.reset(hits)
-        return await self._store.reset(hits)
+        try:
+            return await self._store.reset(hits)
+        finally:
+            # Afterwards: a hit that is decided meanwhile may know the state of before.
+            await self._known.forget(hits)
 
     async def clear(self) -> int:
         """Forget every key, here and in the store. Raises `StoreError`."""
-        self._refusals.clear()
-        await self._local.clear()
-        return await self._store.clear()
+        try:
+            return await self._store.clear()
+        finally:
+            await self._known.clear()
+
+    async def _give_back(self, hits: Sequence[Hit]) -> list[Decision]:
+        try:
+            return await self._charge(hits)
+        finally:
+            self._known.gave_back(hits)
 
     async def _charge_unless_refused(self, hits: Sequence[Hit]) -> list[Decision]:
-        refusals = self._refusals
-        refusal = refusals.find(hits)  # this may begin later than `hit` was called
+        refusal = self._known.refusal(hits)  # this may begin later than `hit` was called
         if refusal is not None:
-            now = refusals.now_ms()
-            if now < refusal.until_ms:
-                return refusal.repeated(now)
-            if now < refusal.end_ms:
-                refusals.hold(refusal)
-                if hits[0].cost and is_counted(hits):
-                    # A look is one command; a hit would be four, and counted although refused.
-                    decisions = await self._charge([hits[0]._replace(cost=0)])
-                    if not decisions[0].allowed:
-                        return decisions
+            return refusal
+        if self._known.hold(hits) and hits[0].cost and is_counted(hits):
+            # A look is one command; a hit would be four, and counted although it is refused.
+            look = await self._charge([hits[0]._replace(cost=0)])
+            if not look[0].allowed:
+                return look
         decisions = await self._charge(hits)
-        if refusal is not None and all(decisions):
-            refusals.forget(refusal.hits)
+        if all(decisions):
+            self._known.was_allowed(hits)
         return decisions
 
     async def _charge(self, hits: Sequence[Hit]) -> list[Decision]:
         breaker = self._breaker
         if not breaker.failures or breaker.allows():
+            sent = self._known.generation
             try:
                 decisions = await (self._timed if store_asked.receivers else self._store.hit)(hits)
             except StoreOverloaded:
@@ -125,11 +132,7 @@ class GuardedStore:
             else:
                 if breaker.failures:
                     self._note_success()
-                self._last_decisions.note(hits, decisions)
-                for decision in decisions:
-                    if not decision.allowed:
-                        self._refusals.note(hits, decisions)
-                        break
+                self._known.learn(hits, decisions, sent)
                 return decisions
         return await self._stand_in(hits)
 
@@ -151,8 +154,7 @@ class GuardedStore:
             return [self._closed(self._breaker.wait_ms) for _ in hits]
         if self._policy == "open":
             return [Decision(True, hit.quota.amount, 0, 0, 0, "open") for hit in hits]
-        self._last_decisions.hand_over(hits, self._local)
-        return [decision._replace(by="local") for decision in await self._local.hit(hits)]
+        return await self._known.stand_in(hits)
 
     @staticmethod
     def _closed(wait_ms: int) -> Decision:

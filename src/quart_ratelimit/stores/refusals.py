@@ -1,37 +1,34 @@
-"""What the store refused a moment ago, so that a flood of refused hits does not reach the store."""
+"""A refused request, and which later requests would be refused just as long. No I/O, no state."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..clock import Clock, monotonic_ms
-from ..errors import ConfigurationError
 from ..quotas import Concurrency, Decision, FixedWindow, Hit
-from ..recent import Recent
-
-#: Milliseconds that a refusal is remembered at most: a reset by another worker is seen after these.
-REMEMBERED_MS = 1000
-#: While one request calls the store again, the others are refused for so many milliseconds: the
-#: store is called once, not by all requests that come until it replies.
-HELD_MS = 50
-#: Refusals remembered at least; twice as many at most.
-REMEMBERED = 10_000
-#: Characters of the longest name that is remembered.
-LONGEST_NAME = 2048
 
 
 class Refusal(NamedTuple):
-    """What a whole request was told when the store refused it."""
+    """What a whole request was told when the store refused it; times in ms.
 
-    #: What it is remembered under.
-    name: str
+    A costly hit that was refused does not refuse a cheaper one, nor a costlier one that may have
+    to wait longer.
+    """
+
     at_ms: int
     #: When the store is called again, and when the refusal has come to its end.
     until_ms: int
     end_ms: int
     hits: Sequence[Hit]
-    decisions: list[Decision]
+    decisions: Sequence[Decision]
+    #: Which of the hits has to wait longest.
+    longest: Hit
+
+    def refuses(self, hits: Sequence[Hit]) -> bool:
+        """Whether these hits would be refused as long."""
+        return hits is self.hits or (
+            len(hits) == len(self.hits) and all(map(_waits_as_long, hits, self.hits))
+        )
 
     def repeated(self, now_ms: int) -> list[Decision]:
         """The same decisions, as they are at that time."""
@@ -49,70 +46,23 @@ class Refusal(NamedTuple):
         ]
 
 
-class Refusals:
-    """The refusals of the last moment.
+def refusal_of(
+    hits: Sequence[Hit], decisions: Sequence[Decision], now_ms: int, longest_ms: int
+) -> Refusal | None:
+    """The refusal to repeat for ``longest_ms`` at most, and never past its own wait.
 
-    A refusal is remembered for ``longest_ms`` at most (0: not at all), and never past its own
-    ``retry_ms``: the wait stays exact. A costly hit that was refused does not refuse a cheaper
-    one, nor a costlier one that may have to wait longer. Places in flight come free at any time,
-    so their refusals are not remembered.
+    None: it can never be allowed, the store did not make it, or it concerns places in flight,
+    which come free at any time.
     """
-
-    def __init__(self, *, longest_ms: int, now_ms: Clock = monotonic_ms) -> None:
-        if longest_ms < 0:
-            raise ConfigurationError(f"remember_ms={longest_ms!r} must be 0 or more, e.g. 1000")
-        self._longest_ms = longest_ms
-        self._refusals: Recent[str, Refusal] = Recent(REMEMBERED, longest=LONGEST_NAME)
-        self.now_ms = now_ms
-
-    def find(self, hits: Sequence[Hit]) -> Refusal | None:
-        """The refusal that such a request would get, which may have come to its end."""
-        if not self._refusals:
+    longest, wait = None, 0
+    for hit, decision in zip(hits, decisions, strict=True):
+        if decision.by != "store" or isinstance(hit.quota, Concurrency):
             return None
-        for hit in hits:
-            refusal = self._refusals.get(_name(hit))
-            if refusal is None:
-                continue
-            if hit.cost < 0:
-                self.forget([hit])  # what is given back may make room
-            elif len(hits) == len(refusal.hits) and all(map(_waits_as_long, hits, refusal.hits)):
-                return refusal
+        if decision.retry_ms and decision.retry_ms > wait:
+            longest, wait = hit, decision.retry_ms
+    if longest is None:
         return None
-
-    def note(self, hits: Sequence[Hit], decisions: list[Decision]) -> None:
-        """Remember a refusal, under the key that makes the request wait longest."""
-        longest = -1
-        for place, decision in enumerate(decisions):
-            if decision.by != "store" or isinstance(hits[place].quota, Concurrency):
-                return
-            if decision.retry_ms and (
-                longest < 0 or decision.retry_ms > (decisions[longest].retry_ms or 0)
-            ):
-                longest = place
-        if longest < 0 or not self._longest_ms:
-            return
-        now, wait, name = self.now_ms(), decisions[longest].retry_ms or 0, _name(hits[longest])
-        until = now + min(self._longest_ms, wait)
-        self._refusals.put(name, Refusal(name, now, until, now + wait, hits, decisions))
-
-    def hold(self, refusal: Refusal) -> None:
-        """Repeat a refusal for a moment longer, while one request calls the store."""
-        until = min(self.now_ms() + HELD_MS, refusal.end_ms)
-        self._refusals.put(refusal.name, refusal._replace(until_ms=until))
-
-    def forget(self, hits: Sequence[Hit]) -> None:
-        """Forget what these hits were refused for."""
-        for hit in hits:
-            self._refusals.pop(_name(hit))
-
-    def clear(self) -> None:
-        """Forget every refusal."""
-        self._refusals.clear()
-
-
-def _name(hit: Hit) -> str:
-    # A limit's name is printable: with a line break between them this is no other hit's.
-    return f"{hit.quota.tag}\n{hit.key}"
+    return Refusal(now_ms, now_ms + min(longest_ms, wait), now_ms + wait, hits, decisions, longest)
 
 
 def _waits_as_long(hit: Hit, refused: Hit) -> bool:
