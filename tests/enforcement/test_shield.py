@@ -181,7 +181,7 @@ async def test_a_stream_of_new_paths_takes_bounded_memory(monkeypatch: pytest.Mo
 
     for number in range(100):
         await site.get(f"/item/{number}")
-    assert len(site.shield._young) + len(site.shield._old) <= 22
+    assert len(site.shield._answers) <= 22
 
 
 async def test_a_limiter_that_is_paused_or_counts_elsewhere_has_no_shield(
@@ -202,7 +202,7 @@ async def test_other_connections_pass() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         passed.append(scope["type"])
 
-    shield = Shield(app, MemoryStore().refuses)
+    shield = Shield(app, MemoryStore().known_refusal)
     for kind in ("lifespan", "websocket"):
         await shield({"type": kind}, None, None)  # type: ignore[arg-type]
     assert passed == ["lifespan", "websocket"]

@@ -19,6 +19,7 @@ FLOORS = {
     "current": 1,
     "errors": 1,
     "findings": 1,
+    "recent": 1,
     # what is allowed, and who is counted
     "callables": 2,
     "clients": 2,

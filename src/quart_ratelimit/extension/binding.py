@@ -18,7 +18,6 @@ from ..stores import (
     GuardedStore,
     MemoryStore,
     RedisStore,
-    RememberingStore,
     Store,
     store_from_uri,
 )
@@ -71,9 +70,12 @@ def bind(
         store = _store(settings)
     backend, instance = store, type(store).__name__
     if isinstance(store, (ClusterStore, RedisStore)):
-        store = GuardedStore(store, policy=settings.on_store_error, local=standin)
-        if settings.remember_refusals:
-            store = RememberingStore(store, longest_ms=settings.remember_refusals)
+        store = GuardedStore(
+            store,
+            policy=settings.on_store_error,
+            local=standin,
+            remember_ms=settings.remember_refusals,
+        )
     resolver = Resolver(settings, registry)
     hooks = RequestHooks(
         extension,

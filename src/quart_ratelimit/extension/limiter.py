@@ -21,7 +21,7 @@ from ..direct.websocket_connection import current_connection
 from ..enforcement.hooks import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
-from ..quotas import Hit
+from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
 from ..rules.limits import ApplicationLimit, Limit, MetaLimit, Provider, RouteLimit
@@ -150,12 +150,12 @@ class Limiter(DirectLimits):
         binding = self.binding_for(app)
         if binding is None:
             raise ConfigurationError("write limiter.init_app(app) before limiter.shield(app)")
-        if not hasattr(binding.store, "refuses"):
+        if not binding.settings.remember_refusals and not binding.in_memory:
             raise ConfigurationError(
-                "a shield needs the memory of refusals: leave out remember_refusals=0 and store="
+                "a shield needs the memory of refusals: leave out remember_refusals=0"
             )
         binding.hooks.shielded = True
-        shield = Shield(app.asgi_app, functools.partial(self._refuses, app))
+        shield = Shield(app.asgi_app, functools.partial(self._known_refusal, app))
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield
 
@@ -408,18 +408,13 @@ class Limiter(DirectLimits):
             )
         return None
 
-    def _refuses(self, app: Quart, hits: Sequence[Hit]) -> bool:
-        """Whether these are refused for certain, for a shield; nothing is while it is off."""
+    def _known_refusal(self, app: Quart, hits: Sequence[Hit]) -> list[Decision] | None:
+        """See `Store.known_refusal`, for a shield; None while the limiter is off."""
         binding: Binding = app.extensions[self._room]
-        store: Any = binding.store
-        if not hasattr(store, "refuses") or not self.is_on(binding):
-            return False
-        if not limit_decided.receivers:
-            return bool(store.refuses(hits))
-        decisions = store.refusal(hits)
-        if decisions is not None:
+        decisions = binding.store.known_refusal(hits) if self.is_on(binding) else None
+        if decisions is not None and limit_decided.receivers:
             send_decided(self, hits, decisions)
-        return decisions is not None
+        return decisions
 
     async def _start(self, app: Quart) -> None:
         binding: Binding = app.extensions[self._room]

@@ -167,8 +167,6 @@ class Hit(NamedTuple):
     forced: bool = False
     #: Which lease a concurrency hit takes, renews or, with cost -1, gives back.
     lease: str = ""
-    #: What to do when the store cannot decide: "open", "closed" or "local"; None: the default.
-    policy: str | None = None
 
 
 def check_whole(what: str, value: object, most: int = MAX_EXACT) -> None:

@@ -20,7 +20,7 @@ from quart_ratelimit import (
 )
 from quart_ratelimit.errors import StoreError, StoreMisconfigured
 from quart_ratelimit.quotas.fixed_window import KEPT_LONGER
-from quart_ratelimit.stores import MemoryStore, RedisStore, RememberingStore, store_from_uri
+from quart_ratelimit.stores import GuardedStore, MemoryStore, RedisStore, store_from_uri
 from quart_ratelimit.stores.redis import wire
 from quart_ratelimit.stores.redis.link import SHARE
 
@@ -145,7 +145,7 @@ async def test_a_flood_costs_redis_one_command_a_second(
     store: RedisStore, client: redis.asyncio.Redis
 ) -> None:
     now = [0]
-    remembering = RememberingStore(store, now_ms=lambda: now[0])
+    remembering = GuardedStore(store, remember_ms=1000, now_ms=lambda: now[0])
     day = FixedWindow(10, 31_104_000, aligned=True)
     for _ in range(11):
         await remembering.hit([Hit(day, "ann")])

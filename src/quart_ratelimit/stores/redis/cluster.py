@@ -70,6 +70,9 @@ class ClusterStore:
             return await link.join(slots[0], hits)
         return await self._hit_apart(link, slots, hits)
 
+    def known_refusal(self, hits: Sequence[Hit]) -> None:
+        """None: this store remembers no refusal; see `Store.known_refusal`."""
+
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
         link = self._links.get()

@@ -72,7 +72,7 @@ class Script:
         #: The quota of a single plain hit, which needs no JSON.
         self._single: Quota | None = None
         if len(requests) == 1 and len(requests[0]) == 1:
-            quota, key, cost, _, forced, lease, _ = requests[0][0]
+            quota, key, cost, _, forced, lease, *_ = requests[0][0]
             if cost == 1 and not forced and not lease:
                 self._single = quota
                 self.keys[f"{prefix}:{quota.state_key(key, now_ms)}"] = 1

@@ -76,6 +76,9 @@ class RedisStore:
         counted = link.counts and is_counted(hits)
         return (link.counters if counted else link.scripts).join(hits)
 
+    def known_refusal(self, hits: Sequence[Hit]) -> None:
+        """None: this store remembers no refusal; see `Store.known_refusal`."""
+
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
         link = self._links.get()
