@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from quart import Quart
 
@@ -75,7 +74,7 @@ async def _of_keys(app: Quart, binding: Binding) -> list[Finding]:
 def _of_limits(lines: Sequence[Line]) -> Iterator[Finding]:
     if not lines:
         yield Finding("QRL033", "there is no limit", "Write default_limits=['100/minute'].")
-    places: dict[Any, list[Line]] = {}
+    places: dict[object, list[Line]] = {}
     for line in lines:
         rule = line.limit
         if rule.shadow:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,9 +13,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..constants import ConfigVars, HeaderNames
+from ..rules.limits import Limit
 from ..rules.resolved import RuntimeLimit
 from ..settings.reading import Settings
-from .survey import Line, Place, Survey, function_name, provider_text, shadow_text
+from .survey import Line, Place, StorageShown, Survey, function_name, provider_text, shadow_text
 
 _STYLES = {
     "route": "yellow",
@@ -57,7 +57,7 @@ async def watch(look: Callable[[], Awaitable[Sequence[RenderableType]]], seconds
             live.update(Group(*await look()), refresh=True)
 
 
-def settings(found: Settings, *, enabled: bool, storage: Sequence[Any], healthy: bool) -> Table:
+def settings(found: Settings, *, enabled: bool, storage: StorageShown, healthy: bool) -> Table:
     """The settings, beside the names of their variables."""
     table = Table(title="Rate limiting config")
     for title in ("Notes", "Configuration", "Value"):
@@ -119,7 +119,7 @@ def _line(line: Line) -> Text:
 
 
 def _with_options(limit: RuntimeLimit) -> str:
-    options: list[tuple[str, Callable[..., Any] | None]] = [
+    options: list[tuple[str, Callable[..., object] | None]] = [
         ("deduct_when", limit.deduct_when),
         ("exempt_when", limit.exempt_when),
     ]
@@ -131,7 +131,7 @@ def _with_options(limit: RuntimeLimit) -> str:
     return f"{limit.limit} {{{given}}}" if given else str(limit.limit)
 
 
-def _store(found: Settings, storage: Sequence[Any], healthy: bool) -> tuple[Tree, Tree]:
+def _store(found: Settings, storage: StorageShown, healthy: bool) -> tuple[Tree, Tree]:
     left = Tree(ConfigVars.STRATEGY)
     node = left.add(ConfigVars.STORAGE_URI)
     node.add("Instance")
@@ -148,7 +148,7 @@ def _store(found: Settings, storage: Sequence[Any], healthy: bool) -> tuple[Tree
     return left, right
 
 
-def _add_group(table: Table, name: str, limit: Any) -> None:
+def _add_group(table: Table, name: str, limit: Limit) -> None:
     cost = 1 if limit.cost is None else limit.cost
     for option, value in (
         ("PER_METHOD", limit.per_method),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import NamedTuple
 
 from quart import Quart, request
 from werkzeug.routing import Rule
@@ -17,12 +17,24 @@ from ..current import blueprint_path
 from ..enforcement.context import RequestContext, Route
 from ..extension.binding import Binding
 from ..extension.limiter import Limiter
+from ..rules.limits import Limit
 from ..rules.registry import LimitedFunction, limited_by
 from ..rules.resolved import RuntimeLimit
 from ..settings.reading import Settings
 
 #: What ``state`` says of a limit that could not be asked.
 UNAVAILABLE = "Storage not available"
+
+
+class StorageShown(NamedTuple):
+    """A limiter's storage as `config` shows it, without passwords."""
+
+    uri: str
+    #: The store's class.
+    instance: str
+    #: "redis", or "this process".
+    backend: str
+    options: dict[str, object]
 
 
 @dataclass(slots=True)
@@ -43,7 +55,7 @@ class Line:
     #: The endpoint; "" if it is no single one's.
     where: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON: what is not known is left out."""
         known = {
             "method": self.method,
@@ -69,7 +81,7 @@ class Place:
     exempt: bool
     lines: list[Line]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {
             "endpoint": self.endpoint,
@@ -94,7 +106,7 @@ class Survey:
         places = [place for group in self.groups.values() for place in group]
         return [*self.meta, *self.application, *(line for place in places for line in place.lines)]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {
             "meta": [line.as_dict() for line in self.meta],
@@ -213,7 +225,7 @@ def shadow_text(limit: RuntimeLimit) -> bool | str | None:
     return function_name(limit.shadow) if callable(limit.shadow) else limit.shadow or None
 
 
-def function_name(value: Any) -> str:
+def function_name(value: object) -> str:
     """A user's function by its module and name, anything else as Python writes it."""
     if not callable(value):
         return repr(value)
@@ -222,15 +234,15 @@ def function_name(value: Any) -> str:
     return f"<lambda>({module})" if name == "<lambda>" else f"{module}.{name}()"
 
 
-def provider_text(limit: Any) -> str:
+def provider_text(limit: Limit) -> str:
     """How much a rule allows, as it was given."""
     given = limit.limit_provider
     return function_name(given) if callable(given) else str(given)
 
 
-def settings_dict(settings: Settings) -> dict[str, Any]:
+def settings_dict(settings: Settings) -> dict[str, object]:
     """The settings for JSON, but those that may hold a password."""
-    shown: dict[str, Any] = {}
+    shown: dict[str, object] = {}
     for field_ in fields(settings):
         value = getattr(settings, field_.name)
         if field_.name in ("storage_uri", "storage_options", "keys"):
