@@ -17,10 +17,12 @@ import click
 from quart import Quart
 from quart.cli import ScriptInfo
 from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.routing import RequestRedirect, WebsocketMismatch
 
 from ..errors import StoreError
 from ..extension.binding import Binding
 from ..extension.limiter import EXTENSION, Limiter
+from ..rules.varying import Varying
 from ..stores import redacted
 from .doctor import examine
 from .survey import UNAVAILABLE, Line, StorageShown, Survey, Surveyor, settings_dict
@@ -108,6 +110,8 @@ async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
             render.console().print(drawn)
     if as_json:
         _print_json(reports)
+    if not all(report.get("healthy", True) for report in reports):
+        raise SystemExit(1)
 
 
 @command(
@@ -198,6 +202,8 @@ async def clear(
             render.console().print(render.survey(found, app.name))
     if as_json:
         _print_json([found.as_dict() for _, found in surveys])
+    if any(_is_left(line) for _, found in surveys for line in found.lines):
+        raise SystemExit(1)
 
 
 @command("doctor", "Look for what is wrong with the set-up", drawn=False)
@@ -225,15 +231,27 @@ def find_endpoint(
         return endpoint
     if path is None:
         return None
-    parts = urlsplit(path)
-    adapter = app.url_map.bind("localhost")
     try:
-        found, _ = adapter.match(parts.path, method=method, query_args=parts.query)
+        return _endpoint_at(app, path, method)
     except NotFound:
         raise click.ClickException(f"{path} could not be matched to an endpoint") from None
     except MethodNotAllowed:
         name = (method or "GET").upper()
         raise click.ClickException(f"{name}: {path} could not be matched to an endpoint") from None
+
+
+def _endpoint_at(app: Quart, path: str, method: str | None, *, websocket: bool = False) -> str:
+    """The endpoint that a path reaches, where a redirect leads. Raises werkzeug's errors."""
+    parts = urlsplit(path)
+    adapter = app.url_map.bind("localhost")
+    try:
+        found, _ = adapter.match(
+            parts.path, method=method, query_args=parts.query, websocket=websocket
+        )
+    except WebsocketMismatch:
+        return _endpoint_at(app, path, method, websocket=True)
+    except RequestRedirect as redirect:
+        return _endpoint_at(app, redirect.new_url, method, websocket=websocket)
     return str(found)
 
 
@@ -309,6 +327,11 @@ def _keep_method(found: Survey, method: str) -> None:
     for places in found.groups.values():
         for place in places:
             place.lines = kept(place.lines)
+
+
+def _is_left(line: Line) -> bool:
+    """Whether a line that should be cleared was not."""
+    return not line.cleared and (line.error is not None or isinstance(line.limit.limit, Varying))
 
 
 def _print_json(value: object) -> None:

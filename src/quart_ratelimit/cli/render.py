@@ -14,7 +14,6 @@ from rich.tree import Tree
 
 from ..constants import ConfigVars, HeaderNames
 from ..rules.limits import Limit
-from ..rules.resolved import RuntimeLimit
 from ..settings.reading import Settings
 from .survey import Line, Place, StorageShown, Survey, function_name, provider_text, shadow_text
 
@@ -103,8 +102,7 @@ def _place(place: Place) -> Tree:
 
 
 def _line(line: Line) -> Text:
-    plain = str(line.limit.limit)
-    text = Text(plain if line.cleared else _with_options(line.limit), _STYLES[line.source])
+    text = Text(line.text if line.cleared else _with_options(line), _STYLES[line.source])
     if line.cleared:
         text.append(": ").append("Cleared", "bold green")
     if line.method:
@@ -118,7 +116,8 @@ def _line(line: Line) -> Text:
     return text
 
 
-def _with_options(limit: RuntimeLimit) -> str:
+def _with_options(line: Line) -> str:
+    limit = line.limit
     options: list[tuple[str, Callable[..., object] | None]] = [
         ("deduct_when", limit.deduct_when),
         ("exempt_when", limit.exempt_when),
@@ -128,7 +127,7 @@ def _with_options(limit: RuntimeLimit) -> str:
     if shadow:
         named.append("shadow" if shadow is True else f"shadow: {shadow}")
     given = ", ".join(named)
-    return f"{limit.limit} {{{given}}}" if given else str(limit.limit)
+    return f"{line.text} {{{given}}}" if given else line.text
 
 
 def _store(found: Settings, storage: StorageShown, healthy: bool) -> tuple[Tree, Tree]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 try:
@@ -13,14 +13,14 @@ except ImportError as error:  # pragma: no cover
         f"an OpenAPI document needs quart-schema: pip install 'quart-ratelimit[openapi]' ({error})"
     ) from error
 
-from ...callables import Memo
 from ...constants import ExemptionScope
 from ...current import blueprint_path
 from ...enforcement.context import RequestContext, Route
 from ...errors import RateLimitExceeded
 from ...extension.limiter import EXTENSION, Limiter
-from ...quotas import FixedWindow, Quota
+from ...quotas import Quota
 from ...rules.registry import LimitedFunction, limited_by, openapi_notes
+from ...rules.varying import Uncalled
 from ...settings.reading import Settings
 from .schemas import Object, bodies, described, fields, retry_after
 
@@ -132,7 +132,7 @@ def _rules(app: Quart, limiter: Limiter, endpoint: str, method: str) -> list[Quo
     resolver, limited = binding.resolver, limited_by(limiter, view)
     exemption = resolver.exemption(view, path)
     context = RequestContext(endpoint, Route(endpoint, method, view, path, exemption, limited))
-    memo = Unasked()
+    memo = Uncalled()
     found = _at_once(resolver.of_function(context, limited or LimitedFunction(endpoint), memo))
     if not exemption & ExemptionScope.APPLICATION:
         found += _at_once(resolver.load_all(binding.settings.application_limits, memo))
@@ -140,25 +140,8 @@ def _rules(app: Quart, limiter: Limiter, endpoint: str, method: str) -> list[Quo
     return sorted({limit.limit: None for limit in in_force})
 
 
-class Varying(FixedWindow):
-    """Stands for what a function would say of a request."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return "one that varies"
-
-
-class Unasked(Memo):
-    """Asks no function how much is allowed."""
-
-    async def call(self, function: Callable[..., object], *args: object) -> Any:  # noqa: ARG002  # it is not asked
-        """Any limit."""
-        return Varying(1, 1)
-
-
 def _at_once(coroutine: Coroutine[object, None, T]) -> T:
-    """What it returns; it asks nobody, so it never waits."""
+    """What it returns; it calls no function, so it never waits."""
     try:
         coroutine.send(None)
     except StopIteration as done:
