@@ -17,7 +17,7 @@ from .direct.turns import Turns
 from .errors import ConfigurationError
 from .extension.limiter import Limiter
 from .quotas import Quota
-from .rules.strategies import quotas_of
+from .rules.notation import quotas_of
 from .stores import MemoryStore, RedisStore
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import quart_ratelimit
 from quart_ratelimit import InvalidLimit, Limiter
 from quart_ratelimit.cli import cli
 from quart_ratelimit.constants import ConfigVars
-from quart_ratelimit.rules.strategies import quotas_of
+from quart_ratelimit.rules.notation import quotas_of
 from quart_ratelimit.settings.reading import VARIABLES
 from quart_ratelimit.stores import RedisStore
 

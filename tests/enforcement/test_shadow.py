@@ -18,7 +18,7 @@ from quart_ratelimit import (
 )
 from quart_ratelimit.cli.survey import Surveyor
 from quart_ratelimit.enforcement.shadow import REMEMBERED, ShadowLog
-from quart_ratelimit.rules.strategies import quotas_of
+from quart_ratelimit.rules.notation import quotas_of
 from quart_ratelimit.signals import Decided, batch_sent, limit_decided
 from quart_ratelimit.stores import GuardedStore, MemoryStore, RedisStore
 from quart_ratelimit.util import get_remote_address

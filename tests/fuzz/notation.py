@@ -10,8 +10,7 @@ from random import Random
 
 from quart_ratelimit.errors import InvalidLimit
 from quart_ratelimit.quotas.quota import LONGEST_PERIOD, MAX_EXACT, UNITS
-from quart_ratelimit.rules.notation import parse_many
-from quart_ratelimit.rules.strategies import STRATEGIES
+from quart_ratelimit.rules.notation import STRATEGIES, parse_many
 
 from . import main
 

@@ -20,10 +20,9 @@ from ..rules.exemptions import inherited, limiting
 from ..rules.limits import Limit, MetaLimit, Provider
 from ..rules.limits_file import FileLimit
 from ..rules.naming import derived_name
-from ..rules.notation import FORM
+from ..rules.notation import FORM, quotas_of
 from ..rules.registry import LimitedFunction, Registry
 from ..rules.resolved import RuntimeLimit
-from ..rules.strategies import quotas_of
 from ..settings.reading import Settings
 from .answers import Answers
 from .context import RequestContext

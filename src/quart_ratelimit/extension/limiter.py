@@ -25,8 +25,8 @@ from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
 from ..rules.limits import ApplicationLimit, Limit, MetaLimit, Provider, RouteLimit
+from ..rules.notation import quotas_of
 from ..rules.registry import ATTRIBUTE, LimitedFunction, check_function, limited_by, note_wrapped
-from ..rules.strategies import quotas_of
 from ..rules.validation import check_limit, check_rule
 from ..settings.reading import read_settings
 from ..signals import limit_decided, send_decided

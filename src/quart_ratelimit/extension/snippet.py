@@ -16,8 +16,8 @@ from ..current import current_app_or_none
 from ..errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from ..quotas import Decision, Hit, Quota
 from ..responses.refusal import refuse
+from ..rules.notation import read_limit
 from ..rules.registry import OpenAPINote, check_function, note_for_openapi, note_wrapped
-from ..rules.strategies import read_limit
 from ..settings.reading import Settings
 from ..signals import limit_decided, send_decided
 from .binding import Binding

@@ -14,9 +14,8 @@ from typing import Any
 from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError, InvalidLimit
 from .naming import check_name
-from .notation import FORM
-from .strategies import quotas_of
-from .strategies import strategy as strategy_by_name
+from .notation import FORM, quotas_of
+from .notation import strategy as strategy_by_name
 
 #: Milliseconds between two looks at the file.
 PAUSE_MS = 1000

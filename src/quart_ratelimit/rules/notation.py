@@ -1,16 +1,18 @@
-"""Limits as people write them: "10/minute", "100 per 5 minutes", "1/second; 1000/day".
+"""Reads limits as people write them: "10/minute", "100 per 5 minutes", "1/second; 1000/day".
 
-The grammar of the ``limits`` library, and beyond it the short forms ``s``, ``min``, ``h`` and
-``d``, weeks, and a burst ("100/minute burst 20"), which makes it a token bucket.
+The grammar is that of the ``limits`` library, extended by the short forms ``s``, ``min``, ``h`` and
+``d``, by weeks, and by a burst ("100/minute burst 20"), which makes the limit a token bucket. Other
+limits given as text use the algorithm that the ``strategy`` setting names.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from ..errors import InvalidLimit
-from ..quotas import GCRA, Quota
+from ..errors import ConfigurationError, InvalidLimit
+from ..quotas import GCRA, FixedWindow, MovingWindow, Quota, SlidingWindow, StrictWindow
 from ..quotas.quota import UNITS
 
 #: The form that every error about a limit shows.
@@ -24,6 +26,75 @@ _ONE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _SEPARATORS = re.compile(r"[,;|]")
+
+
+#: The strategies by name, Flask-Limiter's first, and what makes a quota of each.
+STRATEGIES: dict[str, Callable[..., Quota]] = {
+    "fixed-window": FixedWindow,
+    "moving-window": MovingWindow,
+    "sliding-window-counter": SlidingWindow,
+    # ours
+    "strict-window": StrictWindow,
+    "gcra": GCRA,
+    "token-bucket": GCRA,
+}
+
+#: For limits by the snippet's rule: windows by the clock, in the snippet's own keys.
+aligned_window = functools.partial(FixedWindow, aligned=True)
+
+
+def strategy(name: str | None) -> Callable[..., Quota]:
+    """What makes a quota of that strategy. Raises `ConfigurationError`."""
+    try:
+        return STRATEGIES[name or "fixed-window"]
+    except KeyError:
+        known = ", ".join(STRATEGIES)
+        raise ConfigurationError(f"{name!r} is not a strategy; write one of {known}") from None
+
+
+def quotas_of(limit: object, strategy_name: str | None = None) -> Sequence[Quota]:
+    """A limit given as text or as a quota. Raises `InvalidLimit`."""
+    return _quotas(limit, strategy(strategy_name))
+
+
+def read_limit(
+    limit: str | Quota | None,
+    requests: int | None = None,
+    duration: int | None = None,
+    strategy_name: str | None = None,
+) -> Sequence[Quota]:
+    """A limit given as text, a quota or the Flask snippet's numbers. Raises `InvalidLimit`."""
+    make = aligned_window if strategy_name in (None, "fixed-window") else strategy(strategy_name)
+    if limit is not None:
+        if requests is not None or duration is not None:
+            raise InvalidLimit("give either a limit or requests and duration, not both")
+        return _quotas(limit, make)
+    if requests is None and duration is None:
+        raise InvalidLimit(f"no limit is given; {FORM}, or requests=10, duration=60")
+    for name, value in (("requests", requests), ("duration", duration)):
+        if type(value) is not int or value < 1:
+            raise InvalidLimit(
+                f"{name}={value!r} is not a positive whole number; write requests=10, duration=60"
+            )
+    return _made(make, requests, duration)
+
+
+def _quotas(limit: object, make: Callable[..., Quota]) -> Sequence[Quota]:
+    if isinstance(limit, str):
+        return _parsed(limit, make)
+    if isinstance(limit, Quota):
+        return (limit,)
+    raise InvalidLimit(f"{limit!r} is not a limit; {FORM}")
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str, make: Callable[..., Quota]) -> Sequence[Quota]:
+    return tuple(parse_many(text, make))
+
+
+@functools.lru_cache(maxsize=1024)
+def _made(make: Callable[..., Quota], *numbers: int | None) -> Sequence[Quota]:
+    return (make(*numbers),)
 
 
 def parse_many(text: str, quota: Callable[..., Quota]) -> list[Quota]:

@@ -10,8 +10,8 @@ from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Penalty, Quota
 from .limits import Limit, MetaLimit, RouteLimit, check_cost
 from .naming import check_name
+from .notation import quotas_of
 from .registry import Registry, limited_by, limiting
-from .strategies import quotas_of
 
 
 def check_rule(limit: Limit, where: str, strategy_name: str | None = None) -> None:

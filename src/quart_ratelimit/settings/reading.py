@@ -19,7 +19,7 @@ from ..constants import ConfigVars, HeaderNames
 from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS, Draft, Pseudonym
 from ..rules.limits import ApplicationLimit, Limit, MetaLimit, check_cost
-from ..rules.strategies import strategy
+from ..rules.notation import strategy
 from ..rules.validation import check_rule
 from ..stores import check_policy
 from .sources import Kind, Sources, asked, options, secret, switch, switch_or_function, text, told
