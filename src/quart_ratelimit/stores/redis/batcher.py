@@ -94,9 +94,9 @@ class Batcher(Generic[T, R]):
     than a tenth of the deadline. So many as ``share`` are worth a send of their own: the server
     works on it while this process sees to another. ``send`` may write as soon as it is called, so
     that the server works while the rest is made ready; what it returns is awaited for the answers,
-    in order, an exception for an item that failed alone. ``late`` and ``full`` are what callers
-    are told instead of `DeadlinePassed` and `QueueFull`. Belongs to the event loop that it is first
-    used in.
+    in order, an exception for an item that failed alone. ``late`` and ``full`` make the errors that
+    callers get instead of `DeadlinePassed` and `QueueFull`. Belongs to the event loop that it is
+    first used in.
     """
 
     def __init__(
@@ -108,11 +108,10 @@ class Batcher(Generic[T, R]):
         size: int = SIZE,
         share: int | None = None,
         waiting: int = 20_000,
-        late: Exception | None = None,
-        full: Exception | None = None,
+        late: Callable[[], Exception] = DeadlinePassed,
+        full: Callable[[], Exception] = QueueFull,
     ) -> None:
         self._send = send
-        self._tick_length = deadline / TICKS
         self._ticks = 0
         self._ticker: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -120,12 +119,17 @@ class Batcher(Generic[T, R]):
         self._size = size
         self._share = size if share is None else share
         self._max_waiting = waiting // size
-        self._late = DeadlinePassed() if late is None else late
-        self._full = QueueFull() if full is None else full
+        self._late = late
+        self._full = full
         self._waiting: deque[_Batch[T, R]] = deque()
         self._sent: set[_Batch[T, R]] = set()
-        window = min(pace.WINDOW, self._tick_length)
-        self._pace = pace.Pace(self._launch, may_wait=self._has_few, window=window)
+        self._pace = pace.Pace(self._launch, may_wait=self._has_few)
+        self.set_deadline(deadline)
+
+    def set_deadline(self, deadline: float) -> None:
+        """How many seconds one item may take, also those that wait already."""
+        self._tick_length = deadline / TICKS
+        self._pace.window = min(pace.WINDOW, self._tick_length)
 
     def join(self, item: T) -> asyncio.Future[R]:
         """The answer to this item. Cancel it to leave: the batch and its neighbours are unharmed.
@@ -137,7 +141,7 @@ class Batcher(Generic[T, R]):
         waiting, sent = self._waiting, len(self._sent)
         if not waiting or len(waiting[-1].items) >= self._size:
             if len(waiting) > self._max_waiting:
-                raise copy_of(self._full)
+                raise self._full()
             waiting.append(_Batch(self._ticks))
             if self._ticker is None:
                 self._await_tick(loop, loop.time())
@@ -223,7 +227,7 @@ class Batcher(Generic[T, R]):
                     self._launch()  # the server's next work first, then that of these callers
             self._answer(batch.callers, answered)
         except asyncio.CancelledError:
-            batch.fail(self._late)
+            batch.fail(self._late())
             raise
         except Exception as error:
             batch.fail(error)
@@ -239,7 +243,7 @@ class Batcher(Generic[T, R]):
                 caller.set_result(answer)
 
     def _expire(self, batch: _Batch[T, R]) -> None:
-        batch.fail(self._late)
+        batch.fail(self._late())
         if batch.task:
             # Not before its first step: it would leave its place, and what it holds, to nobody.
             asyncio.get_running_loop().call_soon(batch.task.cancel)

@@ -11,6 +11,7 @@ from typing import Any
 import redis.asyncio
 
 from ...findings import Finding
+from .distance import ROUND_TRIPS, SHORTEST, Distance
 from .uri import FORM
 
 #: Seconds. A longer deadline holds up more requests than it saves decisions.
@@ -22,6 +23,16 @@ def deadline_findings(deadline: float) -> Iterator[Finding]:
     if deadline > SANE_DEADLINE:
         seen = f"the store's deadline is {deadline} s"
         yield Finding("QRL016", seen, "Write storage_options={'deadline': 0.05}.")
+
+
+def distance_findings(distance: Distance) -> Iterator[Finding]:
+    """Whether the server is so far away that the deadline follows the distance, or should."""
+    trip_ms = distance.round_trip_ms or 0
+    seen = f"Redis is {trip_ms:.0f} ms away, and the deadline is {distance.deadline:.2f} s"
+    if distance.deadline * 1000 < 2 * trip_ms:
+        yield Finding("QRL018", seen, "Leave the option deadline out, so that it follows.")
+    elif ROUND_TRIPS * trip_ms / 1000 > SHORTEST:
+        yield Finding("QRL017", seen, "Use a Redis in the app's own region if that is too slow.")
 
 
 def client_findings(client: redis.asyncio.Redis, *, deadline: float) -> Iterator[Finding]:

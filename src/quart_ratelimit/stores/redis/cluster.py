@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from redis.asyncio import RedisCluster
@@ -17,6 +18,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterError, NoScriptError
 
+from ...clock import monotonic_ms
 from ...errors import StoreOverloaded
 from ...quotas import Decision, Hit
 from ...signals import batch_sent
@@ -159,8 +161,8 @@ class _Link:
                 self._send,
                 deadline=self._deadline,
                 in_flight=1,
-                late=too_late(self._deadline),
-                full=StoreOverloaded("too many hits wait for the cluster already"),
+                late=lambda: too_late(self._deadline),
+                full=partial(StoreOverloaded, "too many hits wait for the cluster already"),
             )
             self._batchers[slot] = batcher
         try:
@@ -187,8 +189,9 @@ class _Link:
         if self.clock.is_stale():
             self.clock.hold()
             node = random.choice(self.client.get_primaries())  # noqa: S311  # no secret
+            sent_ms = monotonic_ms()
             time = await self.client.execute_command("TIME", target_nodes=node)
-            self.clock.set(milliseconds(time))
+            self.clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=monotonic_ms())
 
     async def _send(self, requests: list[Sequence[Hit]]) -> Sequence[list[Decision] | Exception]:
         if batch_sent.receivers:

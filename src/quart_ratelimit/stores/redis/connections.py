@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
 
 from ...clock import monotonic_ms
-from ...errors import StoreError
+from ...errors import StoreError, StoreTimeout
 from . import wire
 from .batcher import copy_of
 from .failures import too_late
@@ -62,18 +62,22 @@ class Connections:
         prepare: Callable[[Any], Awaitable[None]],
         *,
         most: int,
+        patience: Callable[[], float],
         budget: float = BUDGET,
     ) -> None:
         self._pool = pool
         self._prepare = prepare
         self._most = most
+        #: Seconds after which one that waits for a connection has no time left to use it.
+        self._patience = patience
         self._budget = budget
         #: How many are kept: a pool's last connection is left to its other users.
         self._keep = min(most, getattr(pool, "max_connections", most + 1) - 1)
         self._idle: list[Any] = []
         #: How many are idle or in an exchange.
         self._open = 0
-        self._waiters: deque[asyncio.Future[Any]] = deque()
+        #: Who waits for a connection, and since when.
+        self._waiters: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._wanted_at = 0.0
         self._is_wanted = asyncio.Event()
         #: Attempts to open, and what they started; cancelled when this is closed.
@@ -166,8 +170,9 @@ class Connections:
             if fresh:
                 return connection
             self._drop(connection)  # closed meanwhile, or with a reply that nobody asked for
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        self._waiters.append((waiter, loop.time()))
         self._want()
         try:
             return await waiter
@@ -180,7 +185,7 @@ class Connections:
         """Have as many connections opened as requests wait for."""
         self._wanted_at = asyncio.get_running_loop().time()
         self._is_wanted.set()
-        waiting = sum(not waiter.done() for waiter in self._waiters)
+        waiting = sum(not waiter.done() for waiter, _ in self._waiters)
         for _ in range(min(waiting, self._most - self._open) - len(self._openers)):
             task = _spawn(self._opening, self._opens())
             self._openers.add(task)
@@ -243,12 +248,20 @@ class Connections:
         await self._pool.disconnect(inuse_connections=False)
 
     def _give(self, connection: Any) -> bool:
-        """Whether a request that waits takes it, or it is kept."""
+        """Whether one that waits takes it, or it is kept.
+
+        One that would send now and leave before the reply comes would cost the connection, and the
+        next one that waits would find itself in the same place.
+        """
         while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
+            waiter, since = self._waiters.popleft()
+            waited = asyncio.get_running_loop().time() - since
+            if waiter.done():
+                continue
+            if waited <= self._patience():
                 waiter.set_result(connection)
                 return True
+            waiter.set_exception(StoreTimeout("Redis was connected too late for this hit"))
         if len(self._idle) < self._keep:
             self._idle.append(connection)
             return True
@@ -274,7 +287,7 @@ class Connections:
 
     def _fail_waiters(self, error: Exception) -> bool:
         """Tell every request that waits; whether one did."""
-        waiting = [waiter for waiter in self._waiters if not waiter.done()]
+        waiting = [waiter for waiter, _ in self._waiters if not waiter.done()]
         self._waiters.clear()
         for waiter in waiting:
             waiter.set_exception(copy_of(error))

@@ -50,7 +50,7 @@ def store_error(error: BaseException) -> StoreError:
         return StoreMisconfigured(f"Redis refuses our user ({kind}): check its password and ACL")
     if isinstance(error, ResponseError):
         code = str(error).split(" ", 1)[0]
-        if code == "WRONGTYPE":
+        if "WRONGTYPE" in str(error):  # before Redis 7.0 a script hides the code in its text
             return StoreMisconfigured("Redis holds something else under a key of ours (WRONGTYPE)")
         return StoreError(f"Redis answered with an error ({kind} {code[:20]})")
     return StoreError(f"Redis could not be asked ({kind})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
+from ...clock import monotonic_ms
 from ...errors import StoreOverloaded
 from ...quotas import Decision, Hit
 from ...signals import batch_sent
@@ -18,6 +20,7 @@ from . import script, wire
 from .batcher import Batcher
 from .connections import BUDGET, Connections, Exchanged
 from .counters import Counters, Probe, milliseconds
+from .distance import Distance
 from .failures import is_replicas, store_error, too_late
 from .packing import TIME, command
 from .script import Answers, Script
@@ -25,6 +28,8 @@ from .server_clock import ServerClock
 
 #: Requests that are worth a run of the script: its start then costs each a tenth of its decision.
 SHARE = 32
+
+_log = logging.getLogger("quart_ratelimit")
 
 
 class Batch(Protocol):
@@ -53,22 +58,24 @@ class Link:
     """One client in one event loop of one process, and what is known of the server behind it."""
 
     def __init__(
-        self, client: redis.asyncio.Redis, prefix: str, deadline: float, in_flight: int
+        self, client: redis.asyncio.Redis, prefix: str, deadline: float | None, in_flight: int
     ) -> None:
         self.client = client
         self.connections = Connections(
             client.connection_pool,
             self._prepare,
             most=max(2, in_flight),
-            budget=max(BUDGET, deadline),
+            patience=lambda: self.distance.patience,
+            budget=max(BUDGET, deadline or 0),
         )
         self.clock = ServerClock()
+        self.distance = Distance(deadline)
         beside = max(1, in_flight // 2)
         batcher = partial(
             Batcher[Sequence[Hit], list[Decision]],
-            deadline=deadline,
-            late=too_late(deadline),
-            full=StoreOverloaded("too many hits wait for Redis already"),
+            deadline=self.deadline,
+            late=lambda: too_late(self.deadline),
+            full=partial(StoreOverloaded, "too many hits wait for Redis already"),
         )
         self.counters = batcher(partial(self._send, self._counters), in_flight=beside)
         self.scripts = batcher(
@@ -88,6 +95,11 @@ class Link:
         for sentinel in manager.sentinels if manager else ():
             await sentinel.aclose()
 
+    @property
+    def deadline(self) -> float:
+        """Seconds that one hit may wait."""
+        return self.distance.deadline
+
     async def ask(self, *parts: str | int | bytes) -> Any:
         """The reply to one command. Raises the error that Redis replied with."""
         (reply,) = (await self.connections.exchange(command(*parts), 1)).replies
@@ -98,14 +110,26 @@ class Link:
     async def _prepare(self, connection: Any) -> None:
         """See whether ``EXPIRE NX`` (Redis 7.0) is known, read the clock, load the script."""
         probe = Probe(self._prefix)
-        load = command("SCRIPT", "LOAD", script.script())
-        packed = probe.packed + TIME + load
-        *probed, time, loaded = await wire.replies(connection, probe.replies + 2, unsent=packed)
+        packed = probe.packed + TIME + command("SCRIPT", "LOAD", script.script())
+        sent_ms = monotonic_ms()
+        *probed, time = await wire.replies(connection, probe.replies + 1, unsent=packed)
+        received_ms = monotonic_ms()
+        (loaded,) = await wire.replies(connection, 1)
         self.counts = probe.read(probed)
         for reply in (time, loaded):
             if isinstance(reply, Exception):
                 raise reply
-        self.clock.set(milliseconds(time))
+        self.clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=received_ms)
+        is_new = self.distance.arrive(wire.peer(connection))
+        self._note_trip(sent_ms, received_ms)
+        if is_new:
+            trip, deadline = self.distance.round_trip_ms, self.deadline
+            _log.info("Redis is %.0f ms away; a hit waits at most %.2f s for it", trip, deadline)
+
+    def _note_trip(self, sent_ms: int, received_ms: int) -> None:
+        if self.distance.note(sent_ms, received_ms):
+            for batcher in (self.counters, self.scripts):
+                batcher.set_deadline(self.deadline)
 
     def _counters(self, requests: list[Sequence[Hit]]) -> Batch:
         if not self.counts:  # it was found just now
@@ -146,9 +170,10 @@ class Link:
                 await self.connections.ready()
                 batch = plan(requests)
                 exchange = self.connections.exchange(batch.packed, batch.replies)
-            replies = (await exchange).replies
+            replies, sent_ms, received_ms = await exchange
+            self._note_trip(sent_ms, received_ms)
             if isinstance(replies[0], NoScriptError):
-                replies = await self._send_with_script(batch)
+                replies, sent_ms, received_ms = await self._send_with_script(batch)
             answers = batch.read(replies)
         except asyncio.CancelledError:
             raise
@@ -156,23 +181,23 @@ class Link:
             self._leave_replica([error])
             raise store_error(error) from error
         if batch.server_ms is not None:
-            self.clock.set(batch.server_ms)
+            self.clock.note(batch.server_ms, sent_ms=sent_ms, received_ms=received_ms)
         if set(map(type, answers)) != {list}:  # a request failed alone
             self._leave_replica(answers)
             return [store_error(a) if isinstance(a, Exception) else a for a in answers]
         return answers
 
-    async def _send_with_script(self, batch: Batch) -> list[Any]:
+    async def _send_with_script(self, batch: Batch) -> Exchanged:
         """Redis restarted or was flushed.
 
         Nothing ran for those hits, so sending them again charges nobody twice.
         """
         load = command("SCRIPT", "LOAD", script.script())
-        exchange = self.connections.exchange(load + batch.packed, 1 + batch.replies)
-        loaded, *replies = (await exchange).replies
+        exchanged = await self.connections.exchange(load + batch.packed, 1 + batch.replies)
+        loaded = exchanged.replies.pop(0)
         if isinstance(loaded, Exception):
             raise loaded
-        return replies
+        return exchanged
 
     def _leave_replica(self, answers: Sequence[object]) -> None:
         """After a failover the connections lead to what is a replica now: drop them."""

@@ -25,13 +25,11 @@ class Pace:
     loop (uvloop) the queue is unknown, so all items of this iteration leave together.
     """
 
-    def __init__(
-        self, launch: Callable[[], None], *, may_wait: Callable[[], bool], window: float
-    ) -> None:
+    def __init__(self, launch: Callable[[], None], *, may_wait: Callable[[], bool]) -> None:
         self._launch = launch
         self._may_wait = may_wait
         #: Seconds.
-        self.window = window
+        self.window = WINDOW
         self._waits = False
         self._launch_by = 0.0
 

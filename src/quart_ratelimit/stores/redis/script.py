@@ -10,6 +10,8 @@ from functools import cache, lru_cache
 from importlib import resources
 from itertools import islice
 
+from redis.exceptions import MasterDownError, NoPermissionError, ReadOnlyError, ResponseError
+
 from ... import quotas
 from ...quotas import ALGORITHMS, Decision, Hit, Quota
 from ...quotas.fixed_window import KEPT_LONGER
@@ -20,6 +22,13 @@ from .packing import bulk, command
 BEYOND = MAX_EXACT + 1
 #: Integers that the script replies for each hit.
 REPLY_WIDTH = 4
+
+#: Codes of errors that are more than the request's own affair.
+_KINDS: dict[str, type[ResponseError]] = {
+    "NOPERM": NoPermissionError,
+    "READONLY": ReadOnlyError,
+    "MASTERDOWN": MasterDownError,
+}
 
 #: Each request's decisions, in order, or what went wrong with it alone.
 Answers = list[list[Decision] | Exception]
@@ -128,11 +137,14 @@ class Script:
         if isinstance(reply, Exception):
             raise reply
         hits = sum(self._widths)
-        if not isinstance(reply, list) or len(reply) != 1 + hits * REPLY_WIDTH:
+        size = 1 + hits * REPLY_WIDTH
+        if not isinstance(reply, list) or len(reply) < size:
             raise ValueError("the script's reply has another shape than its plan")
+        errors = [_error(text) for text in reply[size:]]
+        del reply[size:]
         if set(map(type, reply)) != {int}:
             raise ValueError("the script's reply holds something else than integers")
-        if hits == 1:
+        if hits == 1 and not errors:
             at, allowed, remaining, reset, retry = reply
             self.server_ms = at
             told = (allowed == 1, remaining, reset, None if retry < 0 else retry, at, "store")
@@ -143,10 +155,27 @@ class Script:
             decided((allowed == 1, remaining, reset, None if retry < 0 else retry, at, "store"))
             for allowed, remaining, reset, retry in zip(*[numbers] * REPLY_WIDTH, strict=True)
         ]
+        if errors:
+            return self._apart(reply, decisions, errors)
         if set(self._widths) == {1}:  # nearly always
             return [[decision] for decision in decisions]
         each = iter(decisions)
         return [list(islice(each, width)) for width in self._widths]
+
+    def _apart(
+        self, reply: list[int], decisions: list[Decision], errors: list[Exception]
+    ) -> Answers:
+        """The answers if some requests failed alone: their hits are flagged -1."""
+        answers: Answers = []
+        place = 0
+        for width in self._widths:
+            flag, number = reply[1 + place * REPLY_WIDTH :][:2]
+            if flag == -1 and not 1 <= number <= len(errors):
+                raise ValueError("the script's reply names an error that it does not hold")
+            own = decisions[place : place + width]
+            answers.append(errors[number - 1] if flag == -1 else own)
+            place += width
+        return answers
 
 
 @lru_cache(maxsize=1024)
@@ -161,3 +190,11 @@ def _around(spec: tuple[str | int, ...]) -> tuple[bytes, bytes]:
     whole = command("EVALSHA", sha(), 1, key, 0, *spec)
     before, _, after = whole.partition(bulk(key))
     return before, after
+
+
+def _error(text: object) -> Exception:
+    """What one request failed with, by the text of Redis' error."""
+    if not isinstance(text, (bytes, str)):
+        raise ValueError("the script's reply has another shape than its plan")
+    words = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    return _KINDS.get(words.partition(" ")[0], ResponseError)(words)

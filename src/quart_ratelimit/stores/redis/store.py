@@ -15,7 +15,8 @@ from ...findings import Finding
 from ...quotas import Decision, Hit
 from ...quotas.fixed_window import is_counted
 from . import script
-from .checkup import client_findings, deadline_findings, server_findings
+from .checkup import client_findings, deadline_findings, distance_findings, server_findings
+from .connections import BUDGET
 from .failures import in_time
 from .link import Link, PerLoop
 from .uri import Opener, check_own, checked_client, checked_connections, opener, opener_of
@@ -33,7 +34,8 @@ class RedisStore:
     ``source`` is a URI (``redis://``, ``rediss://``, ``unix://``, ``valkey://``), a callable that
     opens a ``redis.asyncio`` client, or a client, which its owner closes; nothing is opened before
     the first hit or `start`. With a URI the option ``connection_pool`` is used instead of it.
-    ``deadline`` (seconds) covers all that one hit may wait for. Raises `ConfigurationError`.
+    ``deadline`` (seconds) covers all that one hit may wait for. None: 0.05, or four round trips to
+    a Redis that is farther away, at most 1. Raises `ConfigurationError`.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class RedisStore:
         source: str | Opener | redis.asyncio.Redis,
         *,
         prefix: str = "rate_limit",
-        deadline: float = 0.05,
+        deadline: float | None = None,
         max_connections: int = 4,
         **options: Any,
     ) -> None:
@@ -61,7 +63,8 @@ class RedisStore:
 
     async def start(self) -> None:
         """Connect and see what this Redis can do. Raises `StoreError`."""
-        await in_time(max(START_DEADLINE, self._deadline), self._links.get().connections.open())
+        link = self._links.get()
+        await in_time(max(START_DEADLINE, self._deadline or 0), link.connections.open())
 
     async def aclose(self) -> None:
         """Close the connections. A later hit opens them again."""
@@ -89,11 +92,11 @@ class RedisStore:
             keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
             return int(await link.ask("UNLINK", *keys)) if keys else 0
 
-        return await in_time(self._deadline, unlink())
+        return await in_time(link.deadline, unlink())
 
     async def clear(self) -> int:
         """Forget every key under this store's prefix, by SCAN; how many. Raises `StoreError`."""
-        link, patience = self._links.get(), max(START_DEADLINE, self._deadline)
+        link, patience = self._links.get(), max(START_DEADLINE, self._deadline or 0)
         pattern = script.pattern(self._prefix)
         cursor, count = b"", 0
         while cursor != b"0":
@@ -105,13 +108,15 @@ class RedisStore:
 
     def findings(self) -> list[Finding]:
         """What of the client should be otherwise. Opens nothing, and needs an event loop."""
-        found = client_findings(self._links.get().client, deadline=self._deadline)
-        return [*deadline_findings(self._deadline), *found]
+        link = self._links.get()
+        found = client_findings(link.client, deadline=link.deadline)
+        return [*deadline_findings(link.deadline), *found]
 
     async def server_findings(self) -> list[Finding]:
         """What of the server should be known. Raises `StoreError`."""
-        info = await in_time(START_DEADLINE, self._links.get().client.info())
-        return list(server_findings(info))
+        link = self._links.get()
+        info = await in_time(BUDGET, link.client.info())
+        return [*server_findings(info), *distance_findings(link.distance)]
 
     def _open_link(self) -> Link:
         client = checked_client(self._open())

@@ -187,6 +187,8 @@ def check_own(prefix: object, deadline: object) -> None:
     """Raise `ConfigurationError` for a prefix or a deadline, in seconds, that no store can have."""
     if not isinstance(prefix, str):
         raise ConfigurationError(f"prefix={prefix!r} is no text; write prefix='rate_limit'")
+    if deadline is None:  # it follows the distance
+        return
     if not isinstance(deadline, (int, float)) or not 0 < deadline < math.inf:
         raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
 
