@@ -146,7 +146,7 @@ def turns(limiter: Limiter, clock: Clock) -> Turns:
 
 
 async def hits(limiter: Limiter, key: str = "ann", cost: int = 1) -> list[object]:
-    return await limiter._hits("60/minute burst 1", key, cost)  # type: ignore[return-value]
+    return await limiter._hits(limiter.quotas("60/minute burst 1"), key, cost)  # type: ignore[return-value]
 
 
 async def test_callers_wait_their_turn_in_order_and_sleep_as_told(

@@ -184,6 +184,22 @@ async def test_a_stream_of_new_paths_takes_bounded_memory(monkeypatch: pytest.Mo
     assert len(site.shield._answers) <= 22
 
 
+async def test_answers_that_are_outdated_take_no_memory(site: ShieldedSite) -> None:
+    for number in range(20):
+        for _ in range(3):
+            await site.get(client=f"192.0.2.{number}")
+    assert len(site.shield._answers) == 20
+    site.now += 1_000
+    await site.get("/free")
+    assert not site.shield._answers
+
+
+async def test_fields_of_any_size_take_no_memory(site: ShieldedSite) -> None:
+    for _ in range(3):
+        await site.get(accept="a" * 9_000)
+    assert not site.shield._answers
+
+
 async def test_a_limiter_that_is_paused_or_counts_elsewhere_has_no_shield(
     site: ShieldedSite,
 ) -> None:

@@ -70,6 +70,8 @@ class Shield:
         self._answers: Recent[_Key, _Answer] = Recent(
             REMEMBERED, longest=LONGEST_KEY, length=_length
         )
+        #: When all answers are outdated, in ms.
+        self._outdated_ms = 0
         #: How many requests it answered.
         self.answered = 0
 
@@ -79,10 +81,13 @@ class Shield:
             await self._app(scope, receive, send)
             return
         if self._answers:
+            now = self._now_ms()
+            if now >= self._outdated_ms:
+                self._answers.clear()
             key = self._key(scope)
             answer = self._answers.get(key)
             if answer is not None:
-                if self._now_ms() < answer.until_ms and self._known_refusal(answer.hits):
+                if now < answer.until_ms and self._known_refusal(answer.hits):
                     self.answered += 1
                     await send(answer.start)
                     await send(
@@ -98,7 +103,7 @@ class Shield:
         if not set(refused.fields) <= set(self._fields):
             self._fields = (*self._fields, *sorted(set(refused.fields) - set(self._fields)))
             self._answers.clear()
-        until = self._now_ms() + LONGEST_MS
+        until = self._outdated_ms = self._now_ms() + LONGEST_MS
         self._answers.put(self._key(scope), _Answer(until, refused.hits, start, body))
 
     def _key(self, scope: Scope) -> _Key:

@@ -21,6 +21,7 @@ from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Concurrency, Decision, Hit, Quota
 from ..quotas.quota import tightness
 from ..responses.refusal import refusal
+from ..rules.limits import check_cost
 from ..rules.notation import quotas_of, read_limit
 from ..signals import limit_decided, send_decided
 from ..stores import Store
@@ -58,7 +59,7 @@ class DirectLimits(Bindings):
         Raises `StoreError`.
         """
         if limit is not None:
-            return await self.store.reset(await self._hits(limit, key, 1))
+            return await self.store.reset(await self._hits(self.quotas(limit), key, 1))
         count = await self.store.clear()
         self.logger.info("Storage has been reset and all limits cleared")
         return count
@@ -80,8 +81,7 @@ class DirectLimits(Bindings):
         Raises `InvalidLimit`; what happens when the store is away is the limiter's policy.
         """
         quotas = self.quotas(limit, requests=requests, duration=duration)
-        bucket = self.keys.join(await self.identify() if key is None else key)
-        return min(await self.charge([Hit(quota, bucket, cost) for quota in quotas]), key=tightness)
+        return min(await self.charge(await self._hits(quotas, key, cost)), key=tightness)
 
     async def peek(self, limit: str | Quota, key: str | None = None) -> Decision:
         """What a hit of cost 1 would be told; nothing is charged. Raises `InvalidLimit`."""
@@ -90,8 +90,12 @@ class DirectLimits(Bindings):
     async def refund(
         self, limit: str | Quota, key: str | None = None, *, charged: Decision, cost: int = 1
     ) -> Decision:
-        """Give back a cost that this decision charged; never more than still counts of it."""
-        hits = await self._hits(limit, key, cost)
+        """Give back a cost that this decision charged; never more than still counts of it.
+
+        A decision that charged nothing (a refusal, or the policy "open") gives nothing back: the
+        answer is that of `peek`. Raises `InvalidLimit`.
+        """
+        hits = await self._hits(self.quotas(limit), key, cost)
         back = [hit._replace(cost=-hit.cost, at_ms=charged.at_ms) for hit in hits]
         return min(await self._correct(back, [charged]), key=tightness)
 
@@ -103,9 +107,8 @@ class DirectLimits(Bindings):
         Fair among the callers of this worker, and false without waiting when it cannot be in time.
         Works outside a request as well, for background tasks and outbound calls.
         """
-        return min(
-            await self._turns.take(await self._hits(limit, key, cost), seconds), key=tightness
-        )
+        hits = await self._hits(self.quotas(limit), key, cost)
+        return min(await self._turns.take(hits, seconds), key=tightness)
 
     def reserve(self, limit: str | Quota, key: str | None = None, *, cost: int) -> Reserving:
         """``async with limiter.reserve("10000/hour", cost=estimate) as reservation:``.
@@ -121,7 +124,8 @@ class DirectLimits(Bindings):
 
         async def first_hits() -> tuple[list[Hit], Tell]:
             who = await self.identify() if key is None else key
-            return await self._hits(limit, who, cost), await self._teller(who, "reserve")
+            hits = await self._hits(self.quotas(limit), who, cost)
+            return hits, await self._teller(who, "reserve")
 
         return Reserving(self.charge, self._correct, first_hits)
 
@@ -221,11 +225,14 @@ class DirectLimits(Bindings):
         return decisions
 
     async def _correct(self, hits: Sequence[Hit], charged: Sequence[Decision]) -> list[Decision]:
-        """As `charge`; but what was charged in this worker, as Redis was away, is given back there.
+        """As `charge`; but what this worker charged itself, as Redis was away, is given back there.
 
-        Redis, back again, would give back what others have charged.
+        Redis, back again, would give back what others have charged. What was not charged is not
+        given back.
         """
         binding = self._current_or_latest()
+        if hits[0].cost < 0 and not charged[0].was_charged:
+            hits = [hit._replace(cost=0) for hit in hits]
         if binding is None or charged[0].by != "local" or hits[0].cost > 0:
             return await self.charge(hits)
         return [each._replace(by="local") for each in await binding.local.hit(hits)]
@@ -240,9 +247,10 @@ class DirectLimits(Bindings):
             send_decided(self, hits, decisions)
         return decisions
 
-    async def _hits(self, limit: str | Quota, key: str | None, cost: int) -> list[Hit]:
+    async def _hits(self, quotas: Sequence[Quota], key: str | None, cost: int) -> list[Hit]:
+        check_cost(cost)
         bucket = self.keys.join(await self.identify() if key is None else key)
-        return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
+        return [Hit(quota, bucket, cost, refundable=True) for quota in quotas]
 
     async def _teller(self, who: str, scope: str) -> Tell:
         """Who is to be told of decisions on limits that belong to no rule."""

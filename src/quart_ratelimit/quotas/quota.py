@@ -47,6 +47,11 @@ class Decision(NamedTuple):
     #: "memory" for a remembered refusal.
     by: str = "store"
 
+    @property
+    def was_charged(self) -> bool:
+        """Whether a charge stands behind it, which can be given back."""
+        return self.allowed and self.by != "open"
+
     def __bool__(self) -> bool:
         """Whether the hit was allowed: ``if not await limiter.hit(...)`` works as it reads."""
         return self.allowed
@@ -167,6 +172,8 @@ class Hit(NamedTuple):
     forced: bool = False
     #: Which lease a concurrency hit takes, renews or, with cost -1, gives back.
     lease: str = ""
+    #: Whether it may be given back later. A store must then not count it if it is refused.
+    refundable: bool = False
 
 
 def check_whole(what: str, value: object, most: int = MAX_EXACT) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..callables import UserFunction, bare
-from ..errors import ConfigurationError
+from ..errors import InvalidLimit
 from ..quotas import Quota
 
 #: A limit as text ("10/minute; 100/day"), as a quota, or a function that answers with either.
@@ -139,7 +139,7 @@ class MetaLimit(Limit):
 
 
 def check_cost(cost: Any) -> int:
-    """The cost. Raises `ConfigurationError` unless it is a whole number of at least 0."""
-    if not isinstance(cost, int) or cost < 0:
-        raise ConfigurationError(f"cost={cost!r} is not a whole number of at least 0, e.g. cost=1")
+    """The cost. Raises `InvalidLimit` unless it is a whole number of at least 0."""
+    if not isinstance(cost, int) or isinstance(cost, bool) or cost < 0:
+        raise InvalidLimit(f"cost={cost!r} is not a whole number of at least 0; write e.g. cost=1")
     return cost

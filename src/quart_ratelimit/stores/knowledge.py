@@ -56,9 +56,9 @@ class Knowledge:
         self._local_ms = local.now_ms
         self._remember_ms = remember_ms
         self._now_ms = now_ms
-        #: How many invalidations there were. Whoever sends hits notes it, and hands it to `learn`.
+        #: How many invalidations there were. The guard notes it when it sends hits, for `learn`.
         self.generation = 0
-        #: Whether any refusal was remembered: nearly every hit asks, and most processes never were.
+        #: Whether any refusal was remembered. Every hit reads this, so it is a plain attribute.
         self.refuses = False
         #: The generation of each name's last invalidation; what was sent before `_floor` is
         #: outdated whatever its name is.
@@ -137,7 +137,7 @@ class Knowledge:
         await self._local.clear()
 
     async def stand_in(self, hits: Sequence[Hit]) -> list[Decision]:
-        """Decide as this worker can alone, on from the store's last word."""
+        """Decide in this worker's memory, on from the store's last word."""
         self._keep()
         for hit in hits:
             self._count_on(hit)
@@ -145,8 +145,9 @@ class Knowledge:
 
     def _count_on(self, hit: Hit) -> None:
         """Replace what this worker counted itself, if the store has decided since."""
-        # A worker's share of what is left belongs here: a larger ``used``. What it admits from here
-        # on is the local state's difference to this word; `learn` is where to charge it back.
+        # A worker's share of what is left belongs here, as a larger ``used``. The units that this
+        # worker admits from here on are the local state's difference to that word: they are to be
+        # charged back at the first success, before `learn` replaces the word.
         name, quota = _name(hit), hit.quota
         word = self._words.get(name)
         if word is None:
@@ -160,6 +161,8 @@ class Knowledge:
 
     def _keep(self) -> None:
         """Make words of what was decided of late."""
+        if not self._fresh:
+            return
         fresh, self._fresh = self._fresh, []
         words: dict[str, bytes] = {}
         pack = _WORD.pack
