@@ -15,7 +15,7 @@ from rich.tree import Tree
 
 from ..constants import ConfigVars, HeaderNames
 from ..rules.resolved import RuntimeLimit
-from ..settings.reading import Settings
+from ..settings.table import Settings
 from .survey import Line, Place, Survey, function_name, provider_text, shadow_text
 
 _STYLES = {

@@ -19,7 +19,7 @@ from ..extension.binding import Binding
 from ..extension.limiter import Limiter
 from ..rules.registry import LimitedFunction, limited_by
 from ..rules.resolved import RuntimeLimit
-from ..settings.reading import Settings
+from ..settings.table import Settings
 
 #: What ``state`` says of a limit that could not be asked.
 UNAVAILABLE = "Storage not available"

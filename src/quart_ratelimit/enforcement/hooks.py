@@ -14,14 +14,14 @@ from ..callables import Memo, UserFunction, call
 from ..current import blueprint_path, current_request_or_none
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Decision, Hit
-from ..responses.drafts import seconds_until_more
+from ..responses.drafts import DRAFTS, seconds_until_more
 from ..responses.problems import describe, wants_problem
 from ..responses.refusal import refusal
 from ..responses.request_limit import RequestLimit
 from ..responses.x_ratelimit import add, at_least, field_names, write
 from ..rules.registry import LimitedFunction, Registry, limited_by
 from ..rules.validation import check_views
-from ..settings.reading import Settings
+from ..settings.table import Settings
 from .context import RequestContext, Route
 from .evaluator import Evaluator
 from .report import Error, Teller
@@ -178,7 +178,8 @@ class RequestHooks:
             write(response.headers, current, self._names, settings.retry_after)
         if settings.draft is not None:
             limits = context.told
-            add(response.headers, settings.draft(limits, current, settings.pseudonym))
+            draft = DRAFTS[settings.draft]
+            add(response.headers, draft(limits, current, settings.pseudonym))
             if current.breached and response.status_code in (429, 503):
                 waits = [seconds_until_more(told) for told in limits if told.breached]
                 wait = max((wait for wait in waits if wait is not None), default=0)

@@ -23,7 +23,7 @@ from ..rules.naming import derived_name
 from ..rules.notation import FORM, quotas_of
 from ..rules.registry import LimitedFunction, Registry
 from ..rules.resolved import RuntimeLimit
-from ..settings.reading import Settings
+from ..settings.table import Settings
 from .answers import Answers
 from .context import RequestContext
 

@@ -8,7 +8,8 @@ from typing import Any
 from ..callables import bare, check_user_function
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Penalty, Quota
-from .limits import Limit, MetaLimit, RouteLimit, check_cost
+from .kinds import check_cost
+from .limits import Limit, MetaLimit, RouteLimit
 from .naming import check_name
 from .notation import quotas_of
 from .registry import Registry, limited_by, limiting

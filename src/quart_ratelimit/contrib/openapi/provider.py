@@ -21,7 +21,7 @@ from ...errors import RateLimitExceeded
 from ...extension.limiter import EXTENSION, Limiter
 from ...quotas import FixedWindow, Quota
 from ...rules.registry import LimitedFunction, limited_by, openapi_notes
-from ...settings.reading import Settings
+from ...settings.table import Settings
 from .schemas import bodies, described, fields, retry_after
 
 
