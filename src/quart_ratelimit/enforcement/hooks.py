@@ -11,6 +11,7 @@ from werkzeug.exceptions import Forbidden, HTTPException
 from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
+from ..clients.key_functions import fields_read
 from ..current import blueprint_path, current_request_or_none
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Decision, Hit
@@ -329,7 +330,7 @@ class RequestHooks:
 
     def note_refused(self, hits: Sequence[Hit], key_func: Any) -> None:
         """Tell the shield of a refusal, if nothing but the connection was asked for its key."""
-        fields = getattr(key_func, "request_fields", None)
+        fields = fields_read(key_func)
         if self.shielded and fields is not None:
             self._note_refused(hits, fields)
 
@@ -338,7 +339,7 @@ class RequestHooks:
         if request is None or self._identifier:
             return
         for function in (*self._filters, *self._denials):
-            own = getattr(function, "request_fields", None)
+            own = fields_read(function)
             if own is None:
                 return
             fields = (*fields, *own)
