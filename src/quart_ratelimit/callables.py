@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from .errors import ConfigurationError, MissingParentheses
 
@@ -80,17 +80,26 @@ def check_user_function(function: object, place: str, *arguments: object) -> Non
         raise ConfigurationError(
             f"{place}: {type(function).__name__} is no function; write def answer(): ..."
         )
-    made = getattr(function, "makes_functions", None)
-    if made is not None:
-        raise ConfigurationError(
-            f"{place}: {name_of(function)} lacks its parentheses; write {made}"
-        )
+    if not arguments and _returns_function(function):
+        name, given = name_of(function), "" if takes(function) else "..."
+        raise ConfigurationError(f"{place}: {name} lacks its parentheses; write {name}({given})")
     if not takes(function, *arguments):
         count = "one argument" if arguments else "none (the request is quart.request)"
         raise ConfigurationError(
             f"{place}: {name_of(function)} takes other arguments than it is asked with; write a "
             f"function of {count}, or call first what makes one"
         )
+
+
+def _returns_function(function: Callable[..., object]) -> bool:
+    """Return whether its declared answer is a function, so that it has to be called first."""
+    try:
+        answer = get_type_hints(function).get("return")
+    except Exception:  # it names what only type checkers know, or is an object without hints
+        return False
+    kind = get_origin(answer) or answer
+    classes = inspect.getmro(kind) if isinstance(kind, type) else ()
+    return any("__call__" in vars(one) for one in classes)
 
 
 def takes(function: Callable[..., Any], *arguments: object) -> bool:

@@ -36,6 +36,10 @@ class HeaderNames(enum.Enum):
     RETRY_AFTER = "Retry-After"
 
 
+#: The IETF's drafts whose response fields can be sent.
+DRAFT_NAMES = ("draft-6", "draft-7", "draft-8", "draft-9", "draft-10")
+
+
 class ConfigVars:
     """The names of the app's variables."""
 

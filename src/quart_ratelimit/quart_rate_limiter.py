@@ -23,13 +23,14 @@ from .current import request_context
 from .errors import LimiterUnavailable
 from .quotas import GCRA, Decision, Hit
 from .responses.refusal import retry_after
+from .rules.registry import WeakTable, chain
 from .stores import GuardedStore, MemoryStore, RedisStore, Store
 
 #: The app's variable; it wins over ``enabled``.
 ENABLED = "QUART_RATE_LIMITER_ENABLED"
 
-_LIMITS = "_quart_rate_limiter_limits"
-_EXEMPT = "_quart_rate_limiter_exempt"
+_limits: WeakTable[list[RateLimit]] = WeakTable()
+_exempt: WeakTable[bool] = WeakTable()
 _TOLD = "_quart_rate_limiter_told"
 
 _address = client_address()
@@ -92,7 +93,7 @@ def rate_limit(
     added = _given(limit, period, key_function, skip_function, limits)
 
     def decorate(function: T) -> T:
-        setattr(function, _LIMITS, [*getattr(function, _LIMITS, ()), *added])
+        _limits.set(function, [*(_limits.get(function) or ()), *added])
         return function
 
     return decorate
@@ -100,7 +101,7 @@ def rate_limit(
 
 def rate_exempt(function: T) -> T:
     """Exempt a view from all limits."""
-    setattr(function, _EXEMPT, True)
+    _exempt.set(function, True)
     return function
 
 
@@ -115,7 +116,7 @@ def limit_blueprint(
 ) -> B:
     """Limit each view of a blueprint. Raises as `rate_limit` does."""
     added = _given(limit, period, key_function, skip_function, limits)
-    setattr(blueprint, _LIMITS, [*getattr(blueprint, _LIMITS, ()), *added])
+    _limits.set(blueprint, [*(_limits.get(blueprint) or ()), *added])
     return blueprint
 
 
@@ -182,14 +183,12 @@ class RateLimiter:
 
     def _limits(self) -> list[RateLimit]:
         view = current_app.view_functions.get(request.endpoint or "")
-        if view is None or not current_app.config[ENABLED] or getattr(view, _EXEMPT, False):
+        functions = list(chain(view))
+        if view is None or not current_app.config[ENABLED] or any(map(_exempt.get, functions)):
             return []
         blueprint = current_app.blueprints.get(request.blueprint or "")
-        return [
-            *getattr(view, _LIMITS, ()),
-            *getattr(blueprint, _LIMITS, ()),
-            *self._default_limits,
-        ]
+        declared = map(_limits.get, [*reversed(functions), blueprint])
+        return [*(limit for limits in declared for limit in limits or ()), *self._default_limits]
 
     async def _skips(self, limit: RateLimit, memo: Memo) -> bool:
         function = limit.skip_function or self.skip_function

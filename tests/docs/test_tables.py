@@ -16,7 +16,7 @@ from quart_ratelimit import InvalidLimit, Limiter
 from quart_ratelimit.cli import cli
 from quart_ratelimit.constants import ConfigVars
 from quart_ratelimit.rules.notation import quotas_of
-from quart_ratelimit.settings.reading import VARIABLES
+from quart_ratelimit.settings.table import VARIABLES
 from quart_ratelimit.stores import RedisStore
 
 from ..support.serving import ROOT

@@ -24,7 +24,8 @@ from quart_ratelimit import (
 )
 from quart_ratelimit.clients.keys import keys_with
 from quart_ratelimit.quotas import MovingWindow, SlidingWindow
-from quart_ratelimit.settings.reading import VARIABLES, Settings, read_settings
+from quart_ratelimit.settings.reading import read_settings
+from quart_ratelimit.settings.table import VARIABLES, Settings
 from quart_ratelimit.stores import MemoryStore, RedisStore
 
 from ..support.apps import Clock, Make, ask, view
@@ -62,6 +63,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "swallow_errors": (False, True),
     "fail_on_first_breach": (True, False),
     "in_memory_fallback": (["1/day"], "2/day"),
+    "in_memory_fallback_enabled": (False, True),
     "request_identifier": (function, other),
     "doctor": (False, True),
     "shadow": (False, True),
@@ -119,7 +121,8 @@ def with_group(name: str) -> dict[str, Any]:
 
 def test_every_keyword_with_a_variable_is_tested() -> None:
     ours = {"header_fields", "partition_secret", "problem_details"}  # test_fields, test_problems
-    assert set(VALUES) | ours == set(VARIABLES)
+    merged = {"storage_options"}  # below
+    assert set(VALUES) | ours | merged == set(VARIABLES)
 
 
 @pytest.mark.parametrize("name", VALUES)

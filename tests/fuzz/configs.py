@@ -26,7 +26,7 @@ from quart_ratelimit import (
     client_in,
 )
 from quart_ratelimit.constants import ConfigVars
-from quart_ratelimit.settings.reading import VARIABLES
+from quart_ratelimit.settings.table import VARIABLES
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.util import get_remote_address
 

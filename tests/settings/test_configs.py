@@ -7,6 +7,8 @@ import pytest
 from quart import Quart
 
 from quart_ratelimit import ConfigurationError, HeaderNames, Limiter
+from quart_ratelimit.constants import ConfigVars
+from quart_ratelimit.settings.table import ENABLED, HEADER_VARIABLES, VARIABLES
 
 from ..fuzz import configs as fuzz
 
@@ -94,3 +96,58 @@ def test_so_is_an_argument(name: str, value: Any, shown: str) -> None:
         Limiter(app=Quart(__name__), **keywords)
     assert name in str(raised.value)
     assert shown in str(raised.value)
+
+
+@pytest.mark.parametrize("policy", ["ajar", "", 5, ["open"]])
+@pytest.mark.parametrize("beside", [{}, {"in_memory_fallback": ["1/day"]}])
+def test_an_unknown_policy_is_an_error_whatever_else_is_set(
+    policy: Any, beside: dict[str, Any]
+) -> None:
+    if policy == "":  # as if it were not given
+        Limiter(app=Quart(__name__), on_store_error=policy, **beside)
+        return
+    with pytest.raises(ConfigurationError, match=r"^on_store_error: "):
+        Limiter(app=Quart(__name__), on_store_error=policy, **beside)
+
+
+@pytest.mark.parametrize("policy", ["local", "open", "closed"])
+@pytest.mark.parametrize("by", ["in_memory_fallback", "RATELIMIT_IN_MEMORY_FALLBACK"])
+def test_a_policy_that_the_fallback_would_replace_is_an_error(policy: str, by: str) -> None:
+    app = Quart(__name__)
+    given: dict[str, Any] = {}
+    (given if by.islower() else app.config)[by] = ["1/day"]
+    with pytest.raises(ConfigurationError, match=rf"on_store_error='{policy}' contradicts {by}"):
+        Limiter(app=app, on_store_error=policy, **given)
+    Limiter(app=app, on_store_error="raise", **given)
+
+
+UNKNOWN = {
+    "RATELIMIT_STORAGE_URL": "did you mean RATELIMIT_STORAGE_URI?",
+    "RATELIMIT_DEFAULTS": "did you mean RATELIMIT_DEFAULT?",
+    "RATELIMIT_DEFAULT_LIMITS": "did you mean RATELIMIT_DEFAULT?",
+    "RATELIMIT_ON_BREACH": "did you mean RATELIMIT_ON_BREACH_CALLBACK?",
+    "RATELIMIT_META_LIMITS": "did you mean RATELIMIT_META?",
+    "RATELIMIT_ON_STORE_ERROR": r"write Limiter\(on_store_error=...\)",
+    "RATELIMIT_XYZ": "its variables are listed in docs/reference/settings.md",
+    "QUART_RATELIMIT_DEFAULT": "did you mean RATELIMIT_DEFAULT?",
+    "QUART_RATELIMIT_STORAGE_URL": "did you mean RATELIMIT_STORAGE_URI?",
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_variable_that_does_not_exist_is_an_error_with_the_one_that_was_meant(name: str) -> None:
+    app = Quart(__name__)
+    app.config[name] = None  # its value does not matter
+    with pytest.raises(ConfigurationError, match=rf"^{name} is no variable.*{UNKNOWN[name]}"):
+        Limiter(app=app)
+
+
+def test_variables_of_others_are_none_of_ours() -> None:
+    app = Quart(__name__)
+    app.config.update(RATELIMITS=1, QUART_RATE_LIMITER_ENABLED=True, MY_RATELIMIT_DEFAULT="x")
+    Limiter(app=app)
+
+
+def test_every_variable_of_flask_limiter_has_its_setting() -> None:
+    names = {value for name, value in vars(ConfigVars).items() if name.isupper()}
+    assert names == {*VARIABLES.values(), *HEADER_VARIABLES.values(), ENABLED.variable}

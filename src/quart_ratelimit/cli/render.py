@@ -14,7 +14,7 @@ from rich.tree import Tree
 
 from ..constants import ConfigVars, HeaderNames
 from ..rules.limits import Limit
-from ..settings.reading import Settings
+from ..settings.table import Settings
 from .survey import Line, Place, StorageShown, Survey, function_name, provider_text, shadow_text
 
 _STYLES = {

@@ -22,7 +22,7 @@ from ..rules.limits import Limit
 from ..rules.registry import LimitedFunction, limited_by
 from ..rules.resolved import RuntimeLimit
 from ..rules.varying import Tried, Varying
-from ..settings.reading import Settings
+from ..settings.table import Settings
 
 #: What ``state`` says of a limit that could not be asked.
 UNAVAILABLE = "Storage not available"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any
+from types import FunctionType
+from typing import TypeVar
 
 from quart import Request, Websocket
+from werkzeug.datastructures import Headers
 
 from ..current import current_request_or_none
 from ..errors import ConfigurationError
@@ -36,50 +38,63 @@ _LOOKS = 100
 
 _log = logging.getLogger("quart_ratelimit")
 
+F = TypeVar("F", bound=Callable[..., object])
 
-def client_address(
-    trusted_proxies: int | str | Iterable[str] | None = None,
-    *,
-    header: str | None = None,
-    ipv6_prefix: int = 64,
-) -> Callable[[], str]:
-    """A key function: ``Limiter(key_func=client_address(trusted_proxies=["10.0.0.0/8"]))``.
 
-    Without trusted proxies it is the transport peer's address, and no header is looked at. With
-    them, by their networks or their number, it is who they say (see `TrustedProxies`), in
-    ``X-Forwarded-For`` unless ``header`` is given. An IPv6 client is its network of ``ipv6_prefix``
-    bits, 32 to 128. Works in requests and websockets. Raises `ConfigurationError`.
-    """
-    proxies = proxies_by(trusted_proxies, header, ipv6_prefix)
-    trusting, warned, looks = bool(proxies), False, _LOOKS
+class ClientAddress:
+    """A key function that returns the address of a request's client; `client_address` makes it."""
 
-    def address() -> str:
-        nonlocal warned, looks
+    def __init__(self, proxies: TrustedProxies, ipv6_prefix: int) -> None:
+        #: Who is believed about the client.
+        self.proxies = proxies
+        #: The request fields that decide, with the connection, what it returns.
+        self.depends_on = fields_by(proxies)
+        self._ipv6_prefix = ipv6_prefix
+        self._trusts = bool(proxies)
+        self._warned = False
+        #: How many more requests are checked for a proxy that is not trusted.
+        self._looks = 0 if proxies else _LOOKS
+
+    def __call__(self) -> str:
+        """Return the client's address, or `LOCAL` if it has none."""
         connection = current_request_or_none() or known_connection()
-        if trusting:
-            who = client_by(proxies, connection)
+        if self._trusts:
+            who = client_by(self.proxies, connection)
         else:
-            who = canonical(connection.remote_addr, ipv6_prefix=ipv6_prefix)
-            if looks:
-                looks -= 1
-                finding = proxy_finding(peer_of(connection), connection.headers)
-                if finding is not None:
-                    looks = 0
-                    _log.warning("%s", finding)
-        if who is None and not warned:
-            warned = True
+            who = canonical(connection.remote_addr, ipv6_prefix=self._ipv6_prefix)
+            if self._looks:
+                self._look(connection)
+        if who is None and not self._warned:
+            self._warned = True
             _log.warning(
                 "requests come from no address (a unix socket, or a proxy that does not tell): "
                 "all such clients share one rate limit; set client_address(trusted_proxies=...)"
             )
         return who or LOCAL
 
-    address.request_fields = fields_by(proxies)  # type: ignore[attr-defined]
-    address.proxies = proxies  # type: ignore[attr-defined]  # for the doctor
-    return address
+    def _look(self, connection: Request | Websocket) -> None:
+        """Log once that a proxy seems to stand in front."""
+        self._looks -= 1
+        finding = proxy_finding(peer_of(connection), connection.headers)
+        if finding is not None:
+            self._looks = 0
+            _log.warning("%s", finding)
 
 
-client_address.makes_functions = "client_address()"  # type: ignore[attr-defined]  # for mistakes
+def client_address(
+    trusted_proxies: int | str | Iterable[str] | None = None,
+    *,
+    header: str | None = None,
+    ipv6_prefix: int = 64,
+) -> ClientAddress:
+    """Make a key function: ``Limiter(key_func=client_address(trusted_proxies=["10.0.0.0/8"]))``.
+
+    Without trusted proxies it is the transport peer's address, and no header is looked at. With
+    them, by their networks or their number, it is who they say (see `TrustedProxies`), in
+    ``X-Forwarded-For`` unless ``header`` is given. An IPv6 client is its network of ``ipv6_prefix``
+    bits, 32 to 128. Works in requests and websockets. Raises `ConfigurationError`.
+    """
+    return ClientAddress(proxies_by(trusted_proxies, header, ipv6_prefix), ipv6_prefix)
 
 
 def proxies_by(
@@ -117,8 +132,45 @@ def fields_by(proxies: TrustedProxies) -> tuple[bytes, ...]:
     return (proxies.header.lower().encode(),) if proxies else ()
 
 
+def reading(*headers: str) -> Callable[[F], F]:
+    """Declare the headers that a key function reads; it may read the connection, and nothing else.
+
+    The shield repeats a refusal only where it knows all that decided on the client.
+    """
+
+    def declare(function: F) -> F:
+        _FIELDS[function] = tuple(header.lower().encode() for header in headers)
+        return function
+
+    return declare
+
+
+#: What plain functions read; objects have an attribute ``depends_on`` instead.
+_FIELDS: dict[Callable[..., object], tuple[bytes, ...]] = {}
+
+
+def fields_read(function: object) -> tuple[bytes, ...] | None:
+    """Return the request fields, in lower case, that decide with the connection what it returns.
+
+    None: it may read anything.
+    """
+    if isinstance(function, FunctionType):
+        return _FIELDS.get(function)
+    found: tuple[bytes, ...] | None = getattr(function, "depends_on", None)
+    return found
+
+
+def trusts_proxies(function: object) -> bool | None:
+    """Return whether the function believes proxies about the client; None: that is not known."""
+    if function is get_remote_address:
+        return False
+    proxies: TrustedProxies | None = getattr(function, "proxies", None)
+    return None if proxies is None else bool(proxies)
+
+
+@reading()
 def get_remote_address() -> str:
-    """The address of the peer that the request came from, as the server writes it.
+    """Return the address of the peer that the request came from, as the server writes it.
 
     Flask-Limiter's; `client_address` gives an address in one form, and an IPv6 client's network.
     127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
@@ -127,11 +179,7 @@ def get_remote_address() -> str:
     return LOCAL if address in (None, "", NO_PEER) else address
 
 
-get_remote_address.request_fields = ()  # type: ignore[attr-defined]  # for the shield
-get_remote_address.proxies = ()  # type: ignore[attr-defined]  # for the doctor
-
-
-def proxy_finding(peer: str | None, headers: Any) -> Finding | None:
+def proxy_finding(peer: str | None, headers: Headers) -> Finding | None:
     """Whether a private peer forwards for others; it is taken for the client itself."""
     name = next((name for name in FORWARDED if name in headers), None)
     address = parse(peer or "")

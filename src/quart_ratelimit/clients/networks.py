@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from ipaddress import ip_network
 
 from ..errors import ConfigurationError
 from .address import Address, parse
 from .key_functions import client_by, fields_by, known_connection, proxies_by
-from .proxies import unwrapped
+from .proxies import TrustedProxies, unwrapped
 
 
 class Networks:
@@ -35,29 +35,34 @@ class Networks:
         )
 
 
+class ClientIn:
+    """A function that returns whether a request's client is in a list; `client_in` makes it."""
+
+    def __init__(self, networks: Networks, proxies: TrustedProxies) -> None:
+        #: Who is believed about the client.
+        self.proxies = proxies
+        #: The request fields that decide, with the connection, what it returns.
+        self.depends_on = fields_by(proxies)
+        self._networks = networks
+
+    def __call__(self) -> bool:
+        """Return whether the client is in one of the networks."""
+        who = client_by(self.proxies, known_connection())
+        address = parse(who) if who else None
+        return address is not None and address in self._networks
+
+
 def client_in(
     networks: str | Iterable[str],
     *,
     trusted_proxies: int | str | Iterable[str] | None = None,
     header: str | None = None,
-) -> Callable[[], bool]:
-    """Whether the request's client is in these networks (a single address is one).
+) -> ClientIn:
+    """Make a function that returns whether the client is in these networks.
 
-    A function for ``limiter.request_filter``, ``limiter.deny`` or ``exempt_when``. The client is
-    whom `client_address` finds with the same proxies, and in IPv6 this very address, not its
-    network. Who has no address is in none. Raises `ConfigurationError`.
+    A single address is a network. The function is for ``limiter.request_filter``,
+    ``limiter.deny`` or ``exempt_when``. The client is whom `client_address` finds with the same
+    proxies, and in IPv6 this very address, not its network. Who has no address is in none. Raises
+    `ConfigurationError`.
     """
-    listed = Networks(networks)
-    proxies = proxies_by(trusted_proxies, header, 128)
-
-    def is_in() -> bool:
-        who = client_by(proxies, known_connection())
-        address = parse(who) if who else None
-        return address is not None and address in listed
-
-    is_in.request_fields = fields_by(proxies)  # type: ignore[attr-defined]
-    is_in.proxies = proxies  # type: ignore[attr-defined]  # for the doctor
-    return is_in
-
-
-client_in.makes_functions = 'client_in(["192.0.2.0/24"])'  # type: ignore[attr-defined]  # for mistakes
+    return ClientIn(Networks(networks), proxies_by(trusted_proxies, header, 128))

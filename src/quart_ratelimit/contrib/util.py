@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ..clients.key_functions import LOCAL, known_connection
+from ..clients.key_functions import LOCAL, known_connection, reading
 
 __all__ = ["get_remote_address_cloudflare"]
 
 HEADER = "CF-Connecting-IP"
 
 
+@reading(HEADER)
 def get_remote_address_cloudflare() -> str:
     """What ``CF-Connecting-IP`` says, whoever sent it; a request without it is answered by 400.
 
@@ -18,9 +19,3 @@ def get_remote_address_cloudflare() -> str:
     "CF-Connecting-IP")``.
     """
     return known_connection().headers[HEADER] or LOCAL
-
-
-# For the shield.
-get_remote_address_cloudflare.request_fields = (  # type: ignore[attr-defined]
-    HEADER.lower().encode(),
-)

@@ -22,7 +22,7 @@ from ..quotas import Decision, Hit
 from ..quotas.quota import refused_longest
 from ..responses.refusal import refusal
 from ..responses.request_limit import RequestLimit
-from ..rules.limits import check_cost
+from ..rules.kinds import check_cost
 from ..rules.registry import check_function, note_wrapped
 from .ledger import Charge
 from .websocket_connection import CLOSE_CODES, Connection, current_connection

@@ -18,9 +18,9 @@ from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Hit
 from ..responses.refusal import retry_after
 from ..responses.request_limit import RequestLimit
-from ..rules.limits import check_cost
+from ..rules.kinds import check_cost
 from ..rules.resolved import RuntimeLimit
-from ..settings.reading import Settings
+from ..settings.table import Settings
 from ..signals import limit_decided, limit_name, send_decided
 from ..stores import Store
 from .context import Charge, RequestContext

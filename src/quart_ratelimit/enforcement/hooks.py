@@ -11,17 +11,18 @@ from werkzeug.exceptions import Forbidden, HTTPException
 from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
+from ..clients.key_functions import fields_read
 from ..current import blueprint_path, current_request_or_none
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Decision, Hit
-from ..responses.drafts import seconds_until_more
+from ..responses.drafts import DRAFTS, seconds_until_more
 from ..responses.problems import describe, wants_problem
 from ..responses.refusal import refusal
 from ..responses.request_limit import RequestLimit
 from ..responses.x_ratelimit import add, at_least, field_names, write
 from ..rules.registry import LimitedFunction, Registry, limited_by
 from ..rules.validation import check_views
-from ..settings.reading import Settings
+from ..settings.table import Settings
 from .context import RequestContext, Route
 from .evaluator import Evaluator
 from .report import Error, Teller
@@ -178,7 +179,8 @@ class RequestHooks:
             write(response.headers, current, self._names, settings.retry_after)
         if settings.draft is not None:
             limits = context.told
-            add(response.headers, settings.draft(limits, current, settings.pseudonym))
+            draft = DRAFTS[settings.draft]
+            add(response.headers, draft(limits, current, settings.pseudonym))
             if current.breached and response.status_code in (429, 503):
                 waits = [seconds_until_more(told) for told in limits if told.breached]
                 wait = max((wait for wait in waits if wait is not None), default=0)
@@ -328,7 +330,7 @@ class RequestHooks:
 
     def note_refused(self, hits: Sequence[Hit], key_func: Any) -> None:
         """Tell the shield of a refusal, if nothing but the connection was asked for its key."""
-        fields = getattr(key_func, "request_fields", None)
+        fields = fields_read(key_func)
         if self.shielded and fields is not None:
             self._note_refused(hits, fields)
 
@@ -337,7 +339,7 @@ class RequestHooks:
         if request is None or self._identifier:
             return
         for function in (*self._filters, *self._denials):
-            own = getattr(function, "request_fields", None)
+            own = fields_read(function)
             if own is None:
                 return
             fields = (*fields, *own)

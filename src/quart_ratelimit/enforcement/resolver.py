@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from ..callables import Memo, name_of
+from ..clients.key_functions import fields_read
 from ..constants import ExemptionScope
 from ..errors import InvalidLimit
 from ..quotas import Hit, Quota
@@ -23,7 +24,7 @@ from ..rules.naming import derived_name
 from ..rules.notation import FORM, quotas_of
 from ..rules.registry import LimitedFunction, Registry
 from ..rules.resolved import RuntimeLimit
-from ..settings.reading import Settings
+from ..settings.table import Settings
 from .answers import Answers
 from .context import RequestContext
 
@@ -362,7 +363,7 @@ def _fields(rules: Rules) -> tuple[bytes, ...] | None:
         return None  # one may refuse yet
     found: set[bytes] = set()
     for limit in rules.limits:
-        fields = getattr(limit.key_func, "request_fields", None)
+        fields = fields_read(limit.key_func)
         if fields is None or limit.exempt_when or callable(limit.scope) or callable(limit.cost):
             return None
         found.update(fields)

@@ -12,7 +12,7 @@ from ..enforcement.hooks import RequestHooks
 from ..enforcement.resolver import Resolver
 from ..errors import ConfigurationError
 from ..rules.registry import Registry
-from ..settings.reading import Settings
+from ..settings.table import Settings
 from ..stores import (
     ClusterStore,
     GuardedStore,

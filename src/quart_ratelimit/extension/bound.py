@@ -17,7 +17,7 @@ from ..constants import ConfigVars
 from ..current import current_app_or_none
 from ..errors import ConfigurationError
 from ..rules.registry import Registry
-from ..settings.reading import Settings
+from ..settings.table import Settings
 from ..stores import Store
 from .binding import Binding, bind
 from .flask_limiter import Storage, Strategy

@@ -21,7 +21,7 @@ from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Concurrency, Decision, Hit, Quota
 from ..quotas.quota import tightness
 from ..responses.refusal import refusal
-from ..rules.limits import check_cost
+from ..rules.kinds import check_cost
 from ..rules.notation import quotas_of, read_limit
 from ..signals import limit_decided, send_decided
 from ..stores import Store

@@ -26,7 +26,7 @@ from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
 from ..rules.limits import ApplicationLimit, Limit, MetaLimit, Provider, RouteLimit
 from ..rules.notation import quotas_of
-from ..rules.registry import ATTRIBUTE, LimitedFunction, check_function, limited_by, note_wrapped
+from ..rules.registry import LimitedFunction, check_function, note_app, note_wrapped
 from ..rules.validation import check_limit, check_rule
 from ..settings.reading import read_settings
 from ..signals import limit_decided, send_decided
@@ -124,6 +124,7 @@ class Limiter(DirectLimits):
             raise ConfigurationError(f"{app!r} is no Quart app: write app = Quart(__name__)")
         app.extensions.setdefault(EXTENSION, self)
         self._known_apps.add(app)
+        note_app(app)
         if not app.config.setdefault(ConfigVars.ENABLED, self.enabled):
             self.enabled = self.initialized  # another app may be limited
             return
@@ -264,7 +265,7 @@ class Limiter(DirectLimits):
             self._registry.exempt_blueprint(obj, flags)
         else:
             check_function(obj, "limiter.exempt")
-            limited = limited_by(self, obj)
+            limited = self._registry.limited(obj)
             self._registry.exempt(limited.function if limited else obj, flags)
         return obj
 
@@ -304,7 +305,7 @@ class Limiter(DirectLimits):
         name = f"{target.__module__}.{getattr(target, '__qualname__', repr(target))}"
         check_rule(limit, f"function {name}", strategy)
         self._registry.version += 1
-        known = limited_by(self, target)
+        known = self._registry.limited(target)
         if known is not None:
             known.add(limit)
             return target
@@ -320,9 +321,8 @@ class Limiter(DirectLimits):
                 return await target(*args, **kwargs)
             return await current_app.ensure_async(target)(*args, **kwargs)
 
-        registry = {**getattr(target, ATTRIBUTE, {}), self: limited}
-        setattr(limited_function, ATTRIBUTE, registry)
-        note_wrapped(target, limited_function)
+        self._registry.note_limited(limited_function, limited)
+        note_wrapped(target, limited_function, self)
         return limited_function
 
     async def enter_limit(self, limit: RouteLimit, where: str) -> None:

@@ -18,7 +18,7 @@ from ..quotas import Decision, Hit, Quota
 from ..responses.refusal import refuse
 from ..rules.notation import read_limit
 from ..rules.registry import OpenAPINote, check_function, note_for_openapi, note_wrapped
-from ..settings.reading import Settings
+from ..settings.table import Settings
 from ..signals import limit_decided, send_decided
 from .binding import Binding
 from .limiter import EXTENSION, Limiter

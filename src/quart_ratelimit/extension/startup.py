@@ -10,6 +10,7 @@ from typing import Any
 
 from quart import Quart
 
+from ..clients.key_functions import trusts_proxies
 from ..findings import Finding
 from ..rules.registry import limited_by
 from ..stores import RedisStore
@@ -63,8 +64,8 @@ def _of_policy(app: Any, binding: Binding) -> Iterator[Finding]:
 def _of_proxies(app: Any, binding: Binding) -> Iterator[Finding]:
     """`client_in` and `client_address` of which one alone trusts proxies."""
     for key, function in pass_and_deny_functions(app, binding):
-        counted, listed = getattr(key, "proxies", None), getattr(function, "proxies", None)
-        if counted is None or listed is None or bool(counted) is bool(listed):
+        counted, listed = trusts_proxies(key), trusts_proxies(function)
+        if counted is None or listed is None or counted is listed:
             continue
         one, other = ("key_func", "client_in") if counted else ("client_in", "key_func")
         seen = f"{one} trusts proxies, {other} none"

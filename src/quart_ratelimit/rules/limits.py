@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..callables import UserFunction, bare
-from ..errors import InvalidLimit
 from ..quotas import Quota
+from .kinds import check_cost
 
 #: A limit as text ("10/minute; 100/day"), as a quota, or a function that answers with either.
 Provider = str | Quota | UserFunction[str | Quota | None]
@@ -136,10 +136,3 @@ class MetaLimit(Limit):
     deduct_when: UserFunction[bool] | None = field(default=None, init=False)
     shadow: bool | UserFunction[bool] | None = field(default=False, init=False)
     shared: bool = field(default=True, init=False)
-
-
-def check_cost(cost: Any) -> int:
-    """The cost. Raises `InvalidLimit` unless it is a whole number of at least 0."""
-    if not isinstance(cost, int) or isinstance(cost, bool) or cost < 0:
-        raise InvalidLimit(f"cost={cost!r} is not a whole number of at least 0; write e.g. cost=1")
-    return cost

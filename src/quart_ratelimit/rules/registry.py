@@ -2,22 +2,81 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from ..constants import ExemptionScope
 from ..errors import ConfigurationError
 from ..quotas import Quota
 from .limits import Limit
 
-#: The attribute of a limited function: limiter -> `LimitedFunction`. ``functools.wraps`` copies it
-#: to decorators above, so that the view under the route is known as limited.
-ATTRIBUTE = "_quart_ratelimit"
+if TYPE_CHECKING:
+    from quart import Blueprint, Quart
 
-#: Functions inside limited ones, with the limited ones.
-_inside: weakref.WeakKeyDictionary[Any, list[weakref.ref[Any]]] = weakref.WeakKeyDictionary()
+V = TypeVar("V")
+
+
+class HasRegistry(Protocol):
+    """A limiter, as far as this file knows it."""
+
+    _registry: Registry
+
+
+class WeakTable(Generic[V]):
+    """Values by the identity of functions. An entry ends with its function.
+
+    Functions may be objects without a hash. What cannot be referenced weakly is kept.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[object, V]] = {}
+
+    def get(self, function: object) -> V | None:
+        """Return the function's value."""
+        entry = self._entries.get(id(_core(function)))
+        return None if entry is None else entry[1]
+
+    def set(self, function: object, value: V) -> None:
+        """Set the function's value."""
+        function, entries = _core(function), self._entries
+        number = id(function)
+        kept: object = function
+        with suppress(TypeError):
+            kept = weakref.ref(function, lambda _: entries.pop(number, None))
+        entries[number] = (kept, value)
+
+
+def chain(function: object) -> Iterator[object]:
+    """Yield a function and all functions inside it, the outermost first.
+
+    Inside are what ``functools.wraps`` wrapped, the function of a partial, and the ``__call__`` of
+    an object's class. A bound method is made at each access, so its function stands for it.
+    """
+    seen: set[int] = set()
+    while function is not None and id(function) not in seen:
+        function = _core(function)
+        seen.add(id(function))
+        yield function
+        function = _inside(function)
+
+
+def _core(function: object) -> object:
+    return function.__func__ if isinstance(function, MethodType) else function
+
+
+def _inside(function: object) -> object:
+    wrapped: object = getattr(function, "__wrapped__", None)
+    if wrapped is not None:
+        return wrapped
+    if isinstance(function, functools.partial):
+        return function.func
+    call = getattr(type(function), "__call__", None)  # noqa: B004  # it is read, not asked for
+    return call if isinstance(call, FunctionType) else None
 
 
 @dataclass(eq=False, slots=True)
@@ -27,7 +86,7 @@ class LimitedFunction:
     #: For messages, and to know an inner function that is defined anew in each request.
     name: str
     limits: list[Limit] = field(default_factory=list)
-    function: Callable[..., Any] | None = None
+    function: Callable[..., object] | None = None
 
     def add(self, limit: Limit) -> None:
         """Limit it by this, too. The same limit twice counts once.
@@ -45,10 +104,6 @@ class LimitedFunction:
         self.limits.append(limit)
 
 
-#: The attribute of a function that charges by itself; handed on as `ATTRIBUTE` is.
-_OWN = "_quart_ratelimit_own"
-
-
 class OpenAPINote(NamedTuple):
     """Limits that a function charges by itself, and that belong to no rule."""
 
@@ -57,15 +112,18 @@ class OpenAPINote(NamedTuple):
     says_json: bool = False
 
 
-def note_for_openapi(function: Callable[..., Any], own: OpenAPINote) -> None:
+_openapi_notes: WeakTable[OpenAPINote] = WeakTable()
+
+
+def note_for_openapi(function: Callable[..., object], own: OpenAPINote) -> None:
     """Remember what a function charges by itself."""
-    setattr(function, _OWN, (*openapi_notes(function), own))
+    _openapi_notes.set(function, own)
 
 
-def openapi_notes(function: Callable[..., Any]) -> tuple[OpenAPINote, ...]:
-    """What this function, and those that it wraps, charge by themselves."""
-    noted: tuple[OpenAPINote, ...] = getattr(function, _OWN, ())
-    return noted
+def openapi_notes(function: Callable[..., object]) -> tuple[OpenAPINote, ...]:
+    """Return what this function, and those inside it, charge by themselves; the innermost first."""
+    found = [note for inner in chain(function) if (note := _openapi_notes.get(inner)) is not None]
+    return tuple(reversed(found))
 
 
 class Registry:
@@ -75,46 +133,51 @@ class Registry:
         #: Another number after each change.
         self.version = 0
         #: Each blueprint's limits.
-        self.blueprints: dict[Any, list[Limit]] = {}
-        self.exempt_blueprints: dict[Any, ExemptionScope] = {}
+        self.blueprints: dict[Blueprint, list[Limit]] = {}
+        self.exempt_blueprints: dict[Blueprint, ExemptionScope] = {}
         #: Functions that say how much is allowed.
-        self.providers: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._exempt: weakref.WeakKeyDictionary[Any, ExemptionScope] = weakref.WeakKeyDictionary()
+        self.providers: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
+        self._limited: WeakTable[LimitedFunction] = WeakTable()
+        self._exempt: WeakTable[ExemptionScope] = WeakTable()
 
-    def limit_blueprint(self, blueprint: Any, limit: Limit) -> None:
+    def limit_blueprint(self, blueprint: Blueprint, limit: Limit) -> None:
         """Limit each view of a blueprint by this, too. The same limit twice counts once."""
         self.version += 1
         limits = self.blueprints.setdefault(blueprint, [])
         if limit not in limits:
             limits.append(limit)
 
-    def exempt_blueprint(self, blueprint: Any, flags: ExemptionScope) -> None:
+    def exempt_blueprint(self, blueprint: Blueprint, flags: ExemptionScope) -> None:
         """Exempt the views of a blueprint."""
         self.version += 1
         self.exempt_blueprints[blueprint] = flags
 
-    def exempt(self, function: Any, flags: ExemptionScope) -> None:
+    def note_limited(self, function: Callable[..., object], limited: LimitedFunction) -> None:
+        """Remember a function as the limited one of these limits."""
+        self._limited.set(function, limited)
+
+    def limited(self, function: object) -> LimitedFunction | None:
+        """Return what limits this function or one inside it; None: nothing does."""
+        found = (self._limited.get(inner) for inner in chain(function))
+        return next((limited for limited in found if limited is not None), None)
+
+    def exempt(self, function: object, flags: ExemptionScope) -> None:
         """Exempt a function, with all decorators above it."""
         self.version += 1
-        self._exempt[core_function(function)] = flags
+        self._exempt.set(function, flags)
 
-    def exemption(self, function: Callable[..., Any] | None) -> ExemptionScope:
-        """What this function, or one that it wraps, is exempt from."""
-        while self._exempt and function is not None:
-            flags = self._exempt.get(core_function(function))
-            if flags is not None:
-                return flags
-            function = getattr(function, "__wrapped__", None)
-        return ExemptionScope.NONE
+    def exemption(self, function: object) -> ExemptionScope:
+        """Return what this function, or one inside it, is exempt from."""
+        found = (self._exempt.get(inner) for inner in chain(function))
+        return next((flags for flags in found if flags is not None), ExemptionScope.NONE)
 
 
-def limited_by(limiter: Any, function: Callable[..., Any] | None) -> LimitedFunction | None:
-    """What this limiter knows of a function that it limits; None: it does not limit it."""
-    registry: dict[Any, LimitedFunction] = getattr(function, ATTRIBUTE, {})
-    return registry.get(limiter)
+def limited_by(limiter: HasRegistry, function: object) -> LimitedFunction | None:
+    """Return what this limiter knows of a function that it limits; None: it does not limit it."""
+    return limiter._registry.limited(function)
 
 
-def check_function(target: Any, decorator: str) -> None:
+def check_function(target: object, decorator: str) -> None:
     """Raise `ConfigurationError` unless it can be decorated as a view or a helper can."""
     if isinstance(target, type):
         raise ConfigurationError(
@@ -128,17 +191,63 @@ def check_function(target: Any, decorator: str) -> None:
         )
 
 
-def limiting(function: Callable[..., Any]) -> list[Any]:
-    """The functions that limit this one, as `note_wrapped` noted them."""
-    return [
-        outer for ref in _inside.get(core_function(function), ()) if (outer := ref()) is not None
-    ]
+@dataclass(eq=False, slots=True)
+class _Wrapping:
+    """A function around another one that limits it."""
+
+    outer: weakref.ref[Callable[..., object]]
+    #: The limiter; None: that of any app that uses the function.
+    limiter: weakref.ref[HasRegistry] | None
+    #: Whether an app has been seen to use it.
+    used: bool = False
 
 
-def note_wrapped(inner: Callable[..., Any], outer: Callable[..., Any]) -> None:
-    """Remember that ``outer`` limits ``inner``, so that a route on ``inner`` is found out."""
-    living = [ref for ref in _inside.get(core_function(inner), ()) if ref() is not None]
-    _inside[core_function(inner)] = [*living, weakref.ref(outer)]
+#: By the inner function, and by the outer one.
+_wrappings: WeakTable[list[_Wrapping]] = WeakTable()
+_by_outer: WeakTable[_Wrapping] = WeakTable()
+_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
+
+
+def note_app(app: Quart) -> None:
+    """Remember an app with a limiter: its views use what limits them."""
+    _apps.add(app)
+
+
+def note_wrapped(
+    inner: Callable[..., object], outer: Callable[..., object], limiter: HasRegistry | None = None
+) -> None:
+    """Remember that ``outer`` limits ``inner``, so that a route on ``inner`` is found.
+
+    The note outlives ``outer``: in an app factory nothing keeps a function above its route.
+    """
+    wrapping = _Wrapping(weakref.ref(outer), None if limiter is None else weakref.ref(limiter))
+    _by_outer.set(outer, wrapping)
+    for function in chain(inner):
+        known = _wrappings.get(function) or []
+        # One lost function per limiter says as much as many: a view may decorate a helper anew.
+        lost = {id(each.limiter): each for each in known if each.outer() is None and not each.used}
+        living = [each for each in known if each.outer() is not None]
+        _wrappings.set(function, [*lost.values(), *living, wrapping])
+
+
+def note_used() -> None:
+    """Remember which functions that limit others the known apps use."""
+    for app in _apps:
+        for view in app.view_functions.values():
+            for function in chain(view):
+                wrapping = _by_outer.get(function)
+                if wrapping is not None:
+                    wrapping.used = True
+
+
+def is_lost(view: Callable[..., object], limiter: HasRegistry) -> bool:
+    """Return whether this view has been limited by functions of which no app uses any.
+
+    That is a limit above its route: the route has the view without it.
+    """
+    known = _wrappings.get(view) or ()
+    own = [each for each in known if each.limiter is None or each.limiter() is limiter]
+    return bool(own) and not any(each.used for each in own)
 
 
 def _count_as_one(one: Limit, other: Limit) -> bool:
@@ -146,8 +255,3 @@ def _count_as_one(one: Limit, other: Limit) -> bool:
     return (one.name, one.key_function, one.scope, one.shared, one.per_method) == (
         other.name, other.key_function, other.scope, other.shared, other.per_method
     )  # fmt: skip
-
-
-def core_function(function: Callable[..., Any]) -> Any:
-    """The function of a bound method, which is made anew each time it is asked for."""
-    return getattr(function, "__func__", function)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from types import FunctionType
 from typing import Any
 
 from ..callables import bare, check_user_function
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Penalty, Quota
-from .limits import Limit, MetaLimit, RouteLimit, check_cost
+from .kinds import check_cost
+from .limits import Limit, MetaLimit, RouteLimit
 from .naming import check_name
 from .notation import quotas_of
-from .registry import Registry, limited_by, limiting
+from .registry import HasRegistry, Registry, is_lost, note_used
 
 
 def check_rule(limit: Limit, where: str, strategy_name: str | None = None) -> None:
@@ -61,19 +63,20 @@ def _check_capacity(cost: Any, quotas: Sequence[Quota], where: str) -> None:
             raise InvalidLimit(f"{where}: cost={cost} can never be allowed by '{quota}'")
 
 
-def check_order(views: Iterable[Callable[..., Any]], registry: Registry) -> None:
+def check_order(
+    views: Iterable[Callable[..., object]], limiter: HasRegistry, registry: Registry
+) -> None:
     """Raise `ConfigurationError` for a view whose limit is above its route, and so never runs.
 
     Raises `MissingParentheses` for one that is taken for a function that says how much is allowed.
     """
-    views = list(views)
+    note_used()
     for view in views:
-        if view in registry.providers:
+        if isinstance(view, FunctionType) and view in registry.providers:
             raise bare(view, "limiter.limit", 'limiter.limit("10/minute"), below its route')
         if isinstance(view, RouteLimit):
             view.__name__  # noqa: B018  # it raises
-        above = limiting(view)
-        if above and not any(outer in views for outer in above):
+        if is_lost(view, limiter):
             name = getattr(view, "__qualname__", repr(view))
             raise ConfigurationError(
                 f"the limit of {name} stands above its route and never runs: write the route "
@@ -82,16 +85,19 @@ def check_order(views: Iterable[Callable[..., Any]], registry: Registry) -> None
 
 
 def check_views(
-    views: Iterable[Callable[..., Any]], limiter: Any, registry: Registry, strategy_name: str
+    views: Iterable[Callable[..., object]],
+    limiter: HasRegistry,
+    registry: Registry,
+    strategy_name: str,
 ) -> None:
     """Find the mistakes in an app's views that decorators could not find yet.
 
     Raises `ConfigurationError`.
     """
     views = list(views)
-    check_order(views, registry)
+    check_order(views, limiter, registry)
     for view in views:
-        limited = limited_by(limiter, view)
+        limited = registry.limited(view)
         if limited is not None:
             for limit in limited.limits:
                 check_limit(limit, f"function {limited.name}", strategy_name)

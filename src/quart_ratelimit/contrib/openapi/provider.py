@@ -21,7 +21,7 @@ from ...extension.limiter import EXTENSION, Limiter
 from ...quotas import Quota
 from ...rules.registry import LimitedFunction, limited_by, openapi_notes
 from ...rules.varying import Uncalled
-from ...settings.reading import Settings
+from ...settings.table import Settings
 from .schemas import Object, bodies, described, fields, retry_after
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 
 from ...constants import HeaderNames
 from ...quotas import Quota
+from ...responses.drafts import DRAFTS
 from ...responses.problems import JSON
 from ...responses.request_limit import RequestLimit
 from ...rules.registry import OpenAPINote
-from ...settings.reading import Settings
+from ...settings.table import Settings
 
 #: An object of OpenAPI, or of JSON Schema.
 Object = dict[str, object]
@@ -78,7 +79,7 @@ def fields(quota: Quota, settings: Settings) -> Object:
             found[name] = _field(MEANINGS[header], integer=integer)
     if settings.draft is not None:
         told = RequestLimit(None, quota, ["", ""], False, False)
-        for name, _ in settings.draft([told], told, None):
+        for name, _ in DRAFTS[settings.draft]([told], told, None):
             found[name] = _field(DRAFT, integer=False)
     return found
 

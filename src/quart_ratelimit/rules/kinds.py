@@ -1,0 +1,92 @@
+"""The kinds of values that arguments and settings take: what fits, and how an error says so.
+
+A kind is called with the argument's name and its value. It returns the value as it is kept, or
+raises `ConfigurationError`. Call it through `checked`, so that the error begins with the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from ..callables import check_user_function
+from ..errors import ConfigurationError, InvalidLimit
+
+T = TypeVar("T")
+
+#: Checks one value; see the module.
+Kind = Callable[[str, object], T]
+
+
+def switch(name: str, value: object) -> bool:
+    """Check for on or off. A text is refused, because "False" would be true."""
+    if isinstance(value, str):
+        raise ConfigurationError(
+            f"{name}={value!r} is text; write True or False, and in the environment true or false"
+        )
+    if not isinstance(value, int):
+        raise ConfigurationError(f"{name}: {kind_of(value)} is neither True nor False")
+    return bool(value)
+
+
+def switch_or_function(name: str, value: object) -> object:
+    """Check for on or off, or a function that decides it for each request."""
+    if not callable(value):
+        return switch(name, value)
+    check_user_function(value, name)
+    return value
+
+
+def text(name: str, value: object) -> str:
+    """Check for any text. Another value is not shown: a URI may hold a password."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}: {kind_of(value)} is no text")
+    return value
+
+
+def options(name: str, value: object) -> Mapping[str, object]:
+    """Check for values by their names."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigurationError(
+            f"{name}: {kind_of(value)} is no dict of names; write {{'name': 1}}"
+        )
+    return value
+
+
+def function(name: str, value: object) -> object:
+    """Check for a function that is called in a request, without arguments."""
+    check_user_function(value, name)
+    return value
+
+
+def function_of_one(name: str, value: object) -> object:
+    """Check for a function that is called with one argument: a response, a `RequestLimit`."""
+    check_user_function(value, name, object())
+    return value
+
+
+def cost(name: str, value: object) -> object:
+    """Check for a whole number of at least 0, or a function without arguments."""
+    return function(name, value) if callable(value) else check_cost(value)
+
+
+def check_cost(cost: object) -> int:
+    """Return the cost. Raises `InvalidLimit` unless it is a whole number of at least 0."""
+    if not isinstance(cost, int) or isinstance(cost, bool) or cost < 0:
+        raise InvalidLimit(f"cost={cost!r} is not a whole number of at least 0; write e.g. cost=1")
+    return cost
+
+
+def checked(kind: Kind[T], name: str, value: object) -> T:
+    """Return the value as the kind keeps it. Raises `ConfigurationError`, which names it."""
+    try:
+        return kind(name, value)
+    except ConfigurationError as error:
+        if str(error).startswith(name):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+
+
+def kind_of(value: object) -> str:
+    """Return the name of a value's type."""
+    return type(value).__name__
