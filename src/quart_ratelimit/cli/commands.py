@@ -19,7 +19,7 @@ from quart.cli import ScriptInfo
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from ..errors import StoreError
-from ..extension.binding import Binding
+from ..extension.binding import Binding, binding_of
 from ..extension.limiter import EXTENSION, Limiter
 from ..stores import redacted
 from .doctor import examine
@@ -80,7 +80,7 @@ async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
     """Print each limiter's settings."""
     reports: list[dict[str, Any]] = []
     for limiter in limiters:
-        binding = limiter.binding_for(app)
+        binding = binding_of(limiter, app)
         if binding is None:
             reports.append({"enabled": False})
             if not as_json:
@@ -90,14 +90,14 @@ async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
         storage = _storage(binding)
         reports.append(
             {
-                "enabled": limiter.is_on(binding),
+                "enabled": binding.is_active,
                 "storage": storage[0],
                 "healthy": healthy,
                 **settings_dict(settings),
             }
         )
         if not as_json:
-            enabled = limiter.is_on(binding)
+            enabled = binding.is_active
             drawn = render.settings(settings, enabled=enabled, storage=storage, healthy=healthy)
             render.console().print(drawn)
     if as_json:
@@ -272,7 +272,7 @@ async def _in_app(app: Quart, function: Command, kwargs: dict[str, Any]) -> None
 
 
 def _require_binding(app: Quart, limiters: list[Limiter]) -> list[tuple[Limiter, Binding]]:
-    pairs = ((limiter, limiter.binding_for(app)) for limiter in limiters)
+    pairs = ((limiter, binding_of(limiter, app)) for limiter in limiters)
     return [(limiter, binding) for limiter, binding in pairs if binding is not None]
 
 

@@ -18,6 +18,7 @@ from ...constants import ExemptionScope
 from ...current import blueprint_path
 from ...enforcement.context import RequestContext, Route
 from ...errors import RateLimitExceeded
+from ...extension.binding import binding_of
 from ...extension.limiter import EXTENSION, Limiter
 from ...quotas import FixedWindow, Quota
 from ...rules.registry import LimitedFunction, limited_by, openapi_notes
@@ -74,7 +75,7 @@ class _Said(NamedTuple):
 
 
 def _says(app: Any, limiter: Limiter, endpoint: str, method: str) -> _Said:
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     view, settings = app.view_functions[endpoint], binding.settings
     rules = _rules(app, limiter, endpoint, method)
@@ -117,7 +118,7 @@ def _first_stands(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def _rules(app: Any, limiter: Limiter, endpoint: str, method: str) -> list[Quota]:
     """What rules allow there, shortest period first."""
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     view = app.view_functions[endpoint]
     path = blueprint_path(app, endpoint.rpartition(".")[0] or None)
