@@ -27,6 +27,7 @@ from quart_ratelimit import (
 from quart_ratelimit.cli import cli
 from quart_ratelimit.cli.doctor import examine
 from quart_ratelimit.clients.key_functions import get_remote_address, proxy_finding
+from quart_ratelimit.extension.binding import binding_of
 from quart_ratelimit.extension.startup import startup_findings, workers
 from quart_ratelimit.findings import CODES, SEVERITIES, Finding
 from quart_ratelimit.quotas import FixedWindow, Hit
@@ -57,7 +58,7 @@ def codes(found: list[Finding]) -> set[str]:
 async def examined(limiter: Limiter, app: Quart) -> set[str]:
     async with app.test_request_context("/"):
         found = await examine(app, limiter)
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     if binding is not None:
         await binding.store.aclose()
     return codes(found)
@@ -315,7 +316,7 @@ async def test_a_list_that_trusts_other_proxies_than_the_key_function_is_found_a
         app.view_functions["login"] = limit(app.view_functions["login"])
     elif not keywords:
         getattr(limiter, place)(listed)
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     assert codes(startup_findings(app, binding)) == found | {"QRL001"}
 
@@ -357,7 +358,7 @@ async def test_what_is_wrong_at_first_sight_is_found(
     redis_url: str, options: dict[str, Any], keywords: dict[str, Any], found: set[str]
 ) -> None:
     limiter, app = limited(storage_uri=redis_url, storage_options=options, store=None, **keywords)
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     assert codes(startup_findings(app, binding)) == found
 

@@ -18,6 +18,7 @@ from quart_ratelimit import (
 )
 from quart_ratelimit.cli.survey import Surveyor
 from quart_ratelimit.enforcement.shadow import REMEMBERED, ShadowLog
+from quart_ratelimit.extension.binding import binding_of
 from quart_ratelimit.rules.notation import quotas_of
 from quart_ratelimit.signals import Decided, batch_sent, limit_decided
 from quart_ratelimit.stores import GuardedStore, MemoryStore, RedisStore
@@ -348,7 +349,7 @@ async def test_the_listing_says_shadow(make: Make) -> None:
     app, limiter = make()
     view(app, "/", limiter.limit("1/minute", shadow=True), name="index")
     view(app, "/own", limiter.limit("2/minute"), name="own")
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     async with app.test_request_context("/"):
         found = await Surveyor(app, limiter, binding, None).survey()

@@ -12,6 +12,7 @@ from quart import Blueprint, Quart, g, request
 
 from quart_ratelimit import ExemptionScope, Limiter, commands
 from quart_ratelimit.cli import commands as cli
+from quart_ratelimit.extension.binding import binding_of
 from quart_ratelimit.util import get_remote_address
 
 from ..support.apps import Clock, Make, ask, view
@@ -97,7 +98,7 @@ def test_config_shows_no_password() -> None:
     uri, options = "redis://me:hunter2@127.0.0.1:1/0", {"sentinel_password": "hunter3"}
     app.config["RATELIMIT_STORAGE_OPTIONS"] = {"deadline": 0.05}
     limiter = Limiter(app=app, storage_uri=uri)
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     binding.settings.storage_options.update(options)  # type: ignore[attr-defined]
     output = run(app, "config", exit_code=1) + run(app, "config", "--json", exit_code=1)

@@ -20,7 +20,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import RequestRedirect, WebsocketMismatch
 
 from ..errors import StoreError
-from ..extension.binding import Binding
+from ..extension.binding import Binding, binding_of
 from ..extension.limiter import EXTENSION, Limiter
 from ..rules.varying import Varying
 from ..stores import redacted
@@ -88,7 +88,7 @@ async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
     """Print each limiter's settings."""
     reports: list[dict[str, object]] = []
     for limiter in limiters:
-        binding = limiter.binding_for(app)
+        binding = binding_of(limiter, app)
         if binding is None:
             reports.append({"enabled": False})
             if not as_json:
@@ -98,14 +98,14 @@ async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
         storage = _storage(binding)
         reports.append(
             {
-                "enabled": limiter.is_on(binding),
+                "enabled": binding.is_active,
                 "storage": storage.uri,
                 "healthy": healthy,
                 **settings_dict(settings),
             }
         )
         if not as_json:
-            enabled = limiter.is_on(binding)
+            enabled = binding.is_active
             drawn = render.settings(settings, enabled=enabled, storage=storage, healthy=healthy)
             render.console().print(drawn)
     if as_json:
@@ -296,7 +296,7 @@ async def _in_app(app: Quart, function: Command, kwargs: dict[str, object]) -> N
 
 
 def _require_binding(app: Quart, limiters: list[Limiter]) -> list[tuple[Limiter, Binding]]:
-    pairs = ((limiter, limiter.binding_for(app)) for limiter in limiters)
+    pairs = ((limiter, binding_of(limiter, app)) for limiter in limiters)
     return [(limiter, binding) for limiter, binding in pairs if binding is not None]
 
 

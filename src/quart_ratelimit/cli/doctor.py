@@ -9,7 +9,7 @@ from quart import Quart
 from ..callables import call
 from ..clients.keys import slot_key
 from ..errors import ConfigurationError, StoreError
-from ..extension.binding import Binding
+from ..extension.binding import Binding, binding_of
 from ..extension.limiter import Limiter
 from ..extension.startup import startup_findings
 from ..findings import SEVERITIES, Finding
@@ -24,8 +24,8 @@ CLIENTS = ("192.0.2.1", "198.51.100.2", "203.0.113.3")
 
 async def examine(app: Quart, limiter: Limiter) -> list[Finding]:
     """All findings on a limiter in an app, the worst first. Needs a request context of the app."""
-    binding = limiter.binding_for(app)
-    if binding is None or not limiter.is_on(binding):
+    binding = binding_of(limiter, app)
+    if binding is None or not binding.is_active:
         seen = "the limiter is disabled, by RATELIMIT_ENABLED or enabled=False"
         return [Finding("QRL034", seen, "Write RATELIMIT_ENABLED = True.")]
     found = [*startup_findings(app, binding), *await _of_server(binding)]

@@ -44,7 +44,8 @@ class Decision(NamedTuple):
     #: When it was decided, by the store's own clock, in ms since the epoch.
     at_ms: int = 0
     #: Who decided: "store", or the policy that stood in for it ("open", "closed", "local"), or
-    #: "memory" for a remembered refusal.
+    #: "memory" for a remembered refusal, "queue" for one of `Limiter.wait`, "off" if the limiter
+    #: was switched off and charged nothing.
     by: str = "store"
 
     @property

@@ -17,6 +17,7 @@ from ...constants import ExemptionScope
 from ...current import blueprint_path
 from ...enforcement.context import RequestContext, Route
 from ...errors import RateLimitExceeded
+from ...extension.binding import binding_of
 from ...extension.limiter import EXTENSION, Limiter
 from ...quotas import Quota
 from ...rules.registry import LimitedFunction, limited_by, openapi_notes
@@ -82,7 +83,7 @@ class _Said(NamedTuple):
 
 
 def _says(app: Quart, limiter: Limiter, endpoint: str, method: str) -> _Said:
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     view, settings = app.view_functions[endpoint], binding.settings
     rules = _rules(app, limiter, endpoint, method)
@@ -125,7 +126,7 @@ def _first_stands(parts: Iterable[Object]) -> Object:
 
 def _rules(app: Quart, limiter: Limiter, endpoint: str, method: str) -> list[Quota]:
     """What rules allow there, shortest period first."""
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     view = app.view_functions[endpoint]
     path = blueprint_path(app, endpoint.rpartition(".")[0] or None)
