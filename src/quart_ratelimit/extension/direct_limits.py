@@ -247,7 +247,7 @@ class DirectLimits(Bindings):
         return decisions
 
     async def _hits(self, quotas: Sequence[Quota], key: str | None, cost: int) -> list[Hit]:
-        check_cost(cost)
+        check_cost(cost, or_bool=False)
         bucket = self.keys.join(await self.identify() if key is None else key)
         return [Hit(quota, bucket, cost, refundable=True) for quota in quotas]
 

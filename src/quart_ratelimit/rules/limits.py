@@ -138,8 +138,11 @@ class MetaLimit(Limit):
     shared: bool = field(default=True, init=False)
 
 
-def check_cost(cost: Any) -> int:
-    """The cost. Raises `InvalidLimit` unless it is a whole number of at least 0."""
-    if not isinstance(cost, int) or isinstance(cost, bool) or cost < 0:
+def check_cost(cost: Any, *, or_bool: bool = True) -> int:
+    """The cost. Raises `InvalidLimit` unless it is a whole number of at least 0.
+
+    ``or_bool``: a function may also return whether something costs 1 (default True).
+    """
+    if not isinstance(cost, int) or cost < 0 or (isinstance(cost, bool) and not or_bool):
         raise InvalidLimit(f"cost={cost!r} is not a whole number of at least 0; write e.g. cost=1")
     return cost
