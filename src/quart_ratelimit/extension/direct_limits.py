@@ -208,7 +208,7 @@ class DirectLimits:
         return client_text(await call(key or own))
 
     async def _hits(self, quotas: Sequence[Quota], key: str | None, cost: int) -> list[Hit]:
-        check_cost(cost)
+        check_cost(cost, or_bool=False)
         bucket = self._bindings.keys.join(await self._identify() if key is None else key)
         return [Hit(quota, bucket, cost, refundable=True) for quota in quotas]
 
