@@ -154,8 +154,11 @@ async def test_a_pool_of_another_event_loop_is_an_error_that_says_what_to_write(
     store = RedisStore(client)
     import asyncio
 
+    async def hit() -> None:
+        await store.hit(HITS)
+
     def elsewhere() -> None:
-        asyncio.run(store.hit(HITS))
+        asyncio.run(hit())
 
     await store.hit(HITS)
     with pytest.raises(StoreError, match="belongs to another event loop: write RedisStore"):

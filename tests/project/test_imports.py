@@ -55,7 +55,7 @@ UNITS: dict[str, tuple[int, set[str]]] = {
     "responses": (4, EVERYWHERE | {"clients", "clock", "quotas", "rules"}),
     "stores": (4, EVERYWHERE | {"clock", "findings", "quotas", "signals"}),
     # what the app configured, and limits that code checks itself
-    "direct": (5, EVERYWHERE | BELOW_ENFORCEMENT | {"signals"}),
+    "direct": (5, EVERYWHERE | BELOW_ENFORCEMENT | {"signals", "stores"}),
     "quart_rate_limiter": (5, EVERYWHERE | BELOW_ENFORCEMENT | {"stores"}),
     # TEMPORARY: `responses`, until `Settings.draft` is a name
     "settings": (

@@ -19,7 +19,7 @@ from quart.cli import ScriptInfo
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import RequestRedirect, WebsocketMismatch
 
-from ..errors import StoreError
+from ..errors import ConfigurationError, StoreError
 from ..extension.binding import Binding, binding_of
 from ..extension.limiter import EXTENSION, Limiter
 from ..rules.varying import Varying
@@ -287,8 +287,11 @@ async def _in_app(app: Quart, function: Command, kwargs: dict[str, object]) -> N
         raise click.ClickException(f"No Flask-Limiter extension installed on {app}")
     async with app.test_request_context("/"):
         try:
+            for _, binding in _require_binding(app, limiters):
+                # A new connection takes longer than a hit may, so a hit would report an outage.
+                await binding.store.start()
             await function(app, limiters, **kwargs)
-        except StoreError as error:
+        except (ConfigurationError, StoreError) as error:
             raise click.ClickException(str(error)) from error
         finally:
             for _, binding in _require_binding(app, limiters):
