@@ -58,6 +58,7 @@ MAY_IMPORT_QUART = {
     "direct/streaming.py",
     "direct/websocket_connection.py",
     "enforcement/hooks.py",
+    "enforcement/routes.py",
     "extension/bound.py",
     "extension/limiter.py",
     "extension/snippet.py",

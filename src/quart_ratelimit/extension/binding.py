@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..callables import UserFunction
-from ..enforcement.evaluator import Evaluator
 from ..enforcement.hooks import RequestHooks
 from ..enforcement.resolver import Resolver
 from ..errors import ConfigurationError
@@ -58,7 +57,7 @@ def bind(
     extension: Any,
     settings: Settings,
     *,
-    room: str,
+    attribute: str,
     config: Mapping[str, Any],
     registry: Registry,
     filters: Sequence[UserFunction[bool]],
@@ -78,11 +77,11 @@ def bind(
     hooks = RequestHooks(
         extension,
         settings,
-        room=room,
+        attribute=attribute,
         registry=registry,
         resolver=resolver,
-        evaluator=Evaluator(extension, settings, store, standin),
-        fallback=Evaluator(extension, settings, standin, standin),
+        store=store,
+        local_store=standin,
         filters=filters,
         denials=denials,
     )

@@ -38,7 +38,7 @@ class Bindings:
         self._denials: list[UserFunction[bool]] = []
         #: Where each app that is limited keeps the limiter's latest binding, in its ``extensions``,
         #: and each request what is known of it, as an attribute.
-        self._room = f"quart_ratelimit/{next(_numbers)}"
+        self._attribute = f"quart_ratelimit/{next(_numbers)}"
         self._limited_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
         self._known_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
         self._latest: Binding | None = None
@@ -87,7 +87,7 @@ class Bindings:
 
     def binding_for(self, app: Quart) -> Binding | None:
         """The limiter's settings and rooms in that app; None if it is not limited."""
-        binding: Binding | None = app.extensions.get(self._room)
+        binding: Binding | None = app.extensions.get(self._attribute)
         return binding
 
     def _binding(self) -> Binding | None:
@@ -109,13 +109,13 @@ class Bindings:
         return binding.settings.strategy if binding else self._given["strategy"]
 
     def _bindings(self) -> list[tuple[Quart, Binding]]:
-        return [(app, app.extensions[self._room]) for app in self._limited_apps]
+        return [(app, app.extensions[self._attribute]) for app in self._limited_apps]
 
     def _bind(self, settings: Settings, config: Mapping[str, Any]) -> Binding:
         return bind(
             self,
             settings,
-            room=self._room,
+            attribute=self._attribute,
             config=config,
             registry=self._registry,
             filters=self._filters,
@@ -130,6 +130,6 @@ class Bindings:
             new = known.get(app)
             if new is None:
                 new = self._bind(binding.settings, binding.config)
-            app.extensions[self._room] = new
+            app.extensions[self._attribute] = new
             if binding is latest:
                 self._latest = new

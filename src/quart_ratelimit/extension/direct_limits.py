@@ -16,11 +16,10 @@ from ..direct.ledger import Tell
 from ..direct.messages import Messages
 from ..direct.reservation import Reserving
 from ..direct.turns import Turns
-from ..enforcement.report import Teller
+from ..enforcement.report import Report
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Concurrency, Decision, Hit, Quota
 from ..quotas.quota import tightness
-from ..responses.refusal import refusal
 from ..rules.strategies import quotas_of, read_limit
 from ..signals import limit_decided, send_decided
 from ..stores import Store
@@ -263,6 +262,6 @@ class DirectLimits(Bindings):
         """The error of a refusal, where responses tell of nothing else."""
         for decision in decisions:
             if not decision.allowed:
-                tell = Teller(refusal) if binding is None else binding.hooks.teller(who, scope)
+                tell = Report() if binding is None else binding.hooks.teller(who, scope)
                 return tell(hits, decisions)
         return None

@@ -18,7 +18,7 @@ from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
 from ..direct.asgi_call import AsgiCall
 from ..direct.websocket_connection import current_connection
-from ..enforcement.hooks import known_context
+from ..enforcement.context import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
 from ..quotas import Hit
@@ -133,7 +133,7 @@ class Limiter(DirectLimits):
         self._in_memory_fallback = settings.in_memory_fallback
         self._in_memory_fallback_enabled = settings.on_store_error in ("raise", "local")
         self._latest = binding = self._bind(settings, app.config)
-        app.extensions[self._room] = binding
+        app.extensions[self._attribute] = binding
         if app not in self._limited_apps:
             self._limited_apps.add(app)
             self._watch(app)
@@ -154,7 +154,7 @@ class Limiter(DirectLimits):
             raise ConfigurationError(
                 "a shield needs the memory of refusals: leave out remember_refusals=0 and store="
             )
-        binding.hooks.shielded = True
+        binding.hooks.refusal_notes.active = True
         shield = Shield(app.asgi_app, functools.partial(self._refuses, app))
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield
@@ -337,13 +337,13 @@ class Limiter(DirectLimits):
     @property
     def current_limit(self) -> RequestLimit | None:
         """The limit of this request to tell its client of; None before any was evaluated."""
-        context = known_context(self._room)
+        context = known_context(self._attribute)
         return None if context is None else context.current_limit
 
     @property
     def current_limits(self) -> list[RequestLimit]:
         """All limits of this request, in the order in which they were evaluated."""
-        context = known_context(self._room)
+        context = known_context(self._attribute)
         return list(context.limits) if context else []
 
     async def identify_request(self) -> str:
@@ -357,17 +357,17 @@ class Limiter(DirectLimits):
 
     def _watch(self, app: Quart) -> None:
         """Have the app ask the gate of its latest binding, before each view and after it."""
-        extensions, room = app.extensions, self._room
+        extensions, attribute = app.extensions, self._attribute
 
         async def before_request() -> None:
-            binding: Binding = extensions[room]
+            binding: Binding = extensions[attribute]
             if not binding.hooks.nothing_before() and self.is_on(binding):
                 checking = binding.hooks.before_request()
                 if checking is not None:
                     await checking
 
         async def after_request(response: R) -> R:
-            binding: Binding = extensions[room]
+            binding: Binding = extensions[attribute]
             settling = binding.hooks.after_request(response)
             if settling is not None:
                 await settling
@@ -398,7 +398,7 @@ class Limiter(DirectLimits):
     def _call(self, limited: LimitedFunction) -> Awaitable[None] | None:
         """Charge what binds a function that is called, or a block that is entered; or None."""
         app = current_app_or_none()
-        binding: Binding | None = None if app is None else app.extensions.get(self._room)
+        binding: Binding | None = None if app is None else app.extensions.get(self._attribute)
         if binding is not None:
             return binding.hooks.call(limited) if self.is_on(binding) else None
         if self.enabled and app not in self._known_apps and not self._warned:
@@ -410,7 +410,7 @@ class Limiter(DirectLimits):
 
     def _refuses(self, app: Quart, hits: Sequence[Hit]) -> bool:
         """Whether these are refused for certain, for a shield; nothing is while it is off."""
-        binding: Binding = app.extensions[self._room]
+        binding: Binding = app.extensions[self._attribute]
         store: Any = binding.store
         if not hasattr(store, "refuses") or not self.is_on(binding):
             return False
@@ -422,7 +422,7 @@ class Limiter(DirectLimits):
         return decisions is not None
 
     async def _start(self, app: Quart) -> None:
-        binding: Binding = app.extensions[self._room]
+        binding: Binding = app.extensions[self._attribute]
         binding.hooks.check_views()
         if binding.settings.doctor:
             for finding in startup_findings(app, binding):
@@ -430,4 +430,4 @@ class Limiter(DirectLimits):
         await binding.store.start()
 
     async def _close(self, app: Quart) -> None:
-        await app.extensions[self._room].store.aclose()
+        await app.extensions[self._attribute].store.aclose()

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, cast
 
 from quart import current_app, jsonify
+from werkzeug.sansio.response import Response
 
-from ..callables import UserFunction, call, check_called, check_user_function
-from ..clients.keys import client_text
+from ..callables import UserFunction, check_called, check_user_function
+from ..clients.keys import Keys
 from ..current import current_app_or_none
-from ..errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
-from ..quotas import Decision, Hit, Quota
-from ..responses.refusal import refuse
+from ..enforcement.stage import Stage
+from ..errors import ConfigurationError, RateLimitExceeded
+from ..quotas import Quota
 from ..rules.registry import OpenAPINote, check_function, note_for_openapi, note_wrapped
+from ..rules.resolved import RuntimeLimit
 from ..rules.strategies import read_limit
-from ..settings.reading import Settings
-from ..signals import limit_decided, send_decided
 from .binding import Binding
 from .limiter import EXTENSION, Limiter
 
@@ -29,15 +28,8 @@ P = ParamSpec("P")
 MESSAGE = "Too many requests. Please try again later."
 #: The start of a limit's name in response fields, if it has no scope.
 NAME = "rate_limit"
-
-
-@dataclass(frozen=True, slots=True)
-class SnippetLimit:
-    """What a refused view was limited by."""
-
-    limit: Quota
-    scope: str | None
-    error_message: str
+#: Stages kept per decorator: an app has one, and tests make many apps.
+KEPT = 8
 
 
 def rate_limit(
@@ -61,58 +53,55 @@ def rate_limit(
     check_called(limit, "rate_limit", 'rate_limit("10/minute")')
     if key is not None:
         check_user_function(key, "rate_limit(key=...)")
-    own = OpenAPINote(read_limit(limit, requests, duration), says_json=True)
-    quotas_of: dict[str, Sequence[Quota]] = {}  # by strategy
+    note = OpenAPINote(read_limit(limit, requests, duration), says_json=True)
+
+    @functools.lru_cache(KEPT)
+    def stage(key_func: UserFunction[str], keys: Keys, strategy: str) -> Stage:
+        limits = tuple(
+            RuntimeLimit(quota, key_func, scope, error_message=message)
+            for quota in read_limit(limit, requests, duration, strategy)
+        )
+        scopes = (scope or NAME,) * len(limits)
+
+        def key_form(_: RuntimeLimit, client: str, name: str) -> tuple[list[str], str]:
+            return [client, name], keys.join(*((client,) if scope is None else (scope, client)))
+
+        return Stage(
+            limits=limits,
+            key_form=key_form,
+            fixed=True,
+            key_func=key_func,
+            scopes=scopes,
+            body=_json,
+        )
 
     def decorate(view: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
         check_function(view, "rate_limit(...)")
         is_async = inspect.iscoroutinefunction(view)
 
-        def refused(hit: Hit, decision: Decision) -> RateLimitExceeded | LimiterUnavailable:
-            return _refusal(SnippetLimit(hit.quota, scope, message), decision)
-
-        def hits_of(settings: Settings, who: str) -> list[Hit]:
-            bucket = settings.keys.join(*((who,) if scope is None else (scope, who)))
-            quotas = quotas_of.get(settings.strategy)
-            if quotas is None:
-                quotas = read_limit(limit, requests, duration, settings.strategy)
-                quotas_of[settings.strategy] = quotas
-            return [Hit(quota, bucket) for quota in quotas]
-
         @functools.wraps(view)
         async def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
-            limiter, binding = _at_hand(view)
+            limiter, binding = _current(view)
             if binding is not None and limiter.is_on(binding):
-                settings, hooks = binding.settings, binding.hooks
-                key_func = key or settings.key_func
-                who = client_text(await call(key_func))
-                hits = hits_of(settings, who)
-                tells = settings.headers_enabled
-                if tells:
-                    await hooks.know_request()
-                decisions = await binding.store.hit(hits)
-                if limit_decided.receivers:
-                    send_decided(limiter, hits, decisions, [scope or NAME] * len(hits))
-                for decision in decisions:
-                    tells = tells or not decision.allowed
-                if tells:
-                    error = hooks.teller(who, scope or NAME, refuse=refused)(hits, decisions)
-                    if error is not None:
-                        hooks.note_refused(hits, key_func)
-                        raise error
+                settings = binding.settings
+                charging = binding.hooks.charge(
+                    stage(key or settings.key_func, settings.keys, settings.strategy)
+                )
+                if charging is not None:
+                    await charging
             if is_async:
                 return await cast(Any, view(*args, **kwargs))
             return await current_app.ensure_async(view)(*args, **kwargs)
 
         note_wrapped(view, limited)
-        note_for_openapi(limited, own)
+        note_for_openapi(limited, note)
         return limited
 
     return decorate
 
 
-def _at_hand(view: Callable[..., Any]) -> tuple[Limiter, Binding | None]:
-    """The app's first limiter and, unless it is disabled there, its rooms."""
+def _current(view: Callable[..., Any]) -> tuple[Limiter, Binding | None]:
+    """The app's first limiter and, unless it is disabled there, its binding."""
     app = current_app_or_none()
     limiter: Limiter | None = app.extensions.get(EXTENSION) if app else None
     if app is None or limiter is None:
@@ -123,12 +112,11 @@ def _at_hand(view: Callable[..., Any]) -> tuple[Limiter, Binding | None]:
     return limiter, limiter.binding_for(app)
 
 
-def _refusal(limit: SnippetLimit, decision: Decision) -> RateLimitExceeded | LimiterUnavailable:
-    error = refuse(limit, decision)
-    if isinstance(error, RateLimitExceeded):
-        error.response = jsonify(message=limit.error_message)
-        error.response.status_code = 429
-        error.response.headers["Cache-Control"] = "no-store"
-        if error.retry_after is not None:
-            error.response.headers["Retry-After"] = str(error.retry_after)
-    return error
+def _json(error: RateLimitExceeded) -> Response:
+    """The snippet's body of a refusal."""
+    response: Response = jsonify(message=error.description)
+    response.status_code = 429
+    response.headers["Cache-Control"] = "no-store"
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response

@@ -16,7 +16,8 @@ except ImportError as error:  # pragma: no cover
 from ...callables import Memo
 from ...constants import ExemptionScope
 from ...current import blueprint_path
-from ...enforcement.context import RequestContext, Route
+from ...enforcement.context import RequestContext
+from ...enforcement.routes import Route
 from ...errors import RateLimitExceeded
 from ...extension.limiter import EXTENSION, Limiter
 from ...quotas import FixedWindow, Quota
