@@ -44,16 +44,11 @@ class RequestContext:
         #: What the endpoint is called in keys: the endpoint, or what ``request_identifier`` says.
         self.identity = identity
         self.route = route
-        #: No rule limits it: a static file, or no route.
-        self.exempt = route.static or not identity
+        #: No rule limits it: a static file, no route, or a request filter said so.
+        self.free = route.static or not identity
         self.limits: list[RequestLimit] = []
         #: Answers for this request and its view; a helper's functions are called at each call.
         self.memo = Memo()
-
-    @property
-    def free(self) -> bool:
-        """Whether no rule limits this request."""
-        return self.exempt or self.filtered
 
     @property
     def current_limit(self) -> RequestLimit | None:
@@ -110,7 +105,7 @@ class RequestContext:
                 continue
             if charge.limit.deduct_when:
                 self.reserved = [*self.reserved, charge]
-            if any(charge.limit.rule is limit.rule for limit in stage.defaults):
+            if charge.limit.rule in stage.defaults:
                 self.defaults = [*self.defaults, charge]
 
 

@@ -71,9 +71,11 @@ class Evaluator:
         Raises `RateLimitExceeded`, `LimiterUnavailable` under the policy "closed", and what the
         app's functions or the store raise, unless the settings swallow errors.
         """
-        if stage.overrides and context.defaults:
+        if context.defaults and stage.overrides:
             return self._check_instead(context, stage, memo)
-        return self._check_in(self._store, context, stage, memo)
+        if stage.key_func is None:
+            return self._check_each(self._store, context, stage, memo)
+        return self._check_client(self._store, context, stage, memo)
 
     def _check_in(
         self, store: Store, context: RequestContext, stage: Stage, memo: Memo
@@ -124,11 +126,13 @@ class Evaluator:
             )
         if limit_decided.receivers:
             send_decided(self._extension, hits, decisions, stage.scopes)
-        if not refused and not stage.settles:
-            context.limits += statuses
+        if refused:
+            charges = self._charged(store, stage, hits, statuses)
+            await self._conclude(context, stage, (), charges, hits)
             return
-        charges = self._charged(store, stage, hits, statuses)
-        await self._conclude(context, stage, (), charges, hits)
+        context.limits += statuses
+        if stage.settles:
+            context.keep(stage, self._charged(store, stage, hits, statuses))
 
     async def _check_each(
         self, store: Store, context: RequestContext, stage: Stage, memo: Memo

@@ -111,9 +111,10 @@ class RequestHooks:
         None: there is nothing to await, as nothing applies.
         """
         request = current_request_or_none()
-        context = context_of(request, self._attribute) or self._begin(request)
+        context: RequestContext | None
+        context = getattr(request, self._attribute, None) or self._begin(request)
         if context is None:
-            return self._begin_and(lambda _: self.call(limited))
+            return self._begin_and(lambda: self.call(limited))
         if context.free:
             return None
         if limited is context.route.limited:
@@ -127,9 +128,10 @@ class RequestHooks:
         request = current_request_or_none()
         if request is None:
             return self._evaluator.check(RequestContext("", Route("", "")), stage, Memo())
-        context = context_of(request, self._attribute) or self._begin(request)
+        context: RequestContext | None
+        context = getattr(request, self._attribute, None) or self._begin(request)
         if context is None:
-            return self._begin_and(lambda _: self.charge(stage))
+            return self._begin_and(lambda: self.charge(stage))
         if context.filtered:
             return None
         self._forget_if_open_ended(context)
@@ -140,7 +142,8 @@ class RequestHooks:
 
         None: it is done, and there is nothing to await.
         """
-        context = context_of(current_request_or_none(), self._attribute)
+        context: RequestContext | None
+        context = getattr(current_request_or_none(), self._attribute, None)
         if context is None:
             return None
         if context.reserved:
@@ -239,8 +242,9 @@ class RequestHooks:
         setattr(request, self._attribute, context)
         return context
 
-    async def _begin_and(self, then: Callable[[RequestContext], Awaitable[None] | None]) -> None:
-        checking = then(await self.context())
+    async def _begin_and(self, then: Callable[[], Awaitable[None] | None]) -> None:
+        await self.context()
+        checking = then()
         if checking is not None:
             await checking
 
@@ -252,6 +256,7 @@ class RequestHooks:
         setattr(request, self._attribute, context)
         for function in self._filters:
             context.filtered = context.filtered or bool(await call(function))
+        context.free = context.free or context.filtered
         return context
 
     async def _identity(self, endpoint: str | None) -> str:

@@ -10,6 +10,7 @@ from werkzeug.sansio.response import Response
 from ..callables import UserFunction
 from ..errors import RateLimitExceeded
 from ..quotas import Hit, Quota
+from ..rules.limits import Limit
 from ..rules.resolved import RuntimeLimit
 from ..settings.reading import Settings
 
@@ -37,8 +38,8 @@ class Stage:
     any_breach: tuple[RuntimeLimit, ...] = ()
     #: Limits that are, or by a function may be, in shadow: no others are.
     shadows: tuple[RuntimeLimit, ...] = ()
-    #: Those of the limits that are the app's defaults.
-    defaults: tuple[RuntimeLimit, ...] = ()
+    #: The rules of those limits that are the app's defaults.
+    defaults: tuple[Limit | None, ...] = ()
     key_form: KeyForm
     #: Whether no function of the app says which limits these are.
     fixed: bool = False
@@ -111,7 +112,7 @@ def compiled(
         any_breach=applying(any_breach, method),
         shadows=shadows,
         defaults=tuple(
-            limit for limit in (*in_force, *shadows) if limit.rule in settings.default_limits
+            limit.rule for limit in (*in_force, *shadows) if limit.rule in settings.default_limits
         ),
         key_form=key_form,
         fixed=fixed,

@@ -11,7 +11,6 @@ from quart import current_app, jsonify
 from werkzeug.sansio.response import Response
 
 from ..callables import UserFunction, check_called, check_user_function
-from ..clients.keys import Keys
 from ..current import current_app_or_none
 from ..enforcement.stage import Stage
 from ..errors import ConfigurationError, RateLimitExceeded
@@ -19,6 +18,7 @@ from ..quotas import Quota
 from ..rules.registry import OpenAPINote, check_function, note_for_openapi, note_wrapped
 from ..rules.resolved import RuntimeLimit
 from ..rules.strategies import read_limit
+from ..settings.reading import Settings
 from .binding import Binding
 from .limiter import EXTENSION, Limiter
 
@@ -28,8 +28,6 @@ P = ParamSpec("P")
 MESSAGE = "Too many requests. Please try again later."
 #: The start of a limit's name in response fields, if it has no scope.
 NAME = "rate_limit"
-#: Stages kept per decorator: an app has one, and tests make many apps.
-KEPT = 8
 
 
 def rate_limit(
@@ -55,16 +53,16 @@ def rate_limit(
         check_user_function(key, "rate_limit(key=...)")
     note = OpenAPINote(read_limit(limit, requests, duration), says_json=True)
 
-    @functools.lru_cache(KEPT)
-    def stage(key_func: UserFunction[str], keys: Keys, strategy: str) -> Stage:
+    def stage_for(settings: Settings) -> Stage:
+        key_func, join = key or settings.key_func, settings.keys.join
         limits = tuple(
             RuntimeLimit(quota, key_func, scope, error_message=message)
-            for quota in read_limit(limit, requests, duration, strategy)
+            for quota in read_limit(limit, requests, duration, settings.strategy)
         )
         scopes = (scope or NAME,) * len(limits)
 
         def key_form(_: RuntimeLimit, client: str, name: str) -> tuple[list[str], str]:
-            return [client, name], keys.join(*((client,) if scope is None else (scope, client)))
+            return [client, name], join(*((client,) if scope is None else (scope, client)))
 
         return Stage(
             limits=limits,
@@ -78,15 +76,17 @@ def rate_limit(
     def decorate(view: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
         check_function(view, "rate_limit(...)")
         is_async = inspect.iscoroutinefunction(view)
+        known: tuple[Settings, Stage] | None = None
 
         @functools.wraps(view)
         async def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
+            nonlocal known
             limiter, binding = _current(view)
             if binding is not None and limiter.is_on(binding):
                 settings = binding.settings
-                charging = binding.hooks.charge(
-                    stage(key or settings.key_func, settings.keys, settings.strategy)
-                )
+                if known is None or known[0] is not settings:
+                    known = settings, stage_for(settings)
+                charging = binding.hooks.charge(known[1])
                 if charging is not None:
                     await charging
             if is_async:
