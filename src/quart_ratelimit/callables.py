@@ -29,33 +29,39 @@ async def call(function: Callable[..., Any], *args: Any) -> Any:
 
 
 class Memo:
-    """Answers of the user's functions: each function is asked once in this memo's life."""
+    """Answers of the app's functions: each function is called once in this memo's life."""
 
-    __slots__ = ("_answers", "asked")
+    __slots__ = ("_answers",)
 
     def __init__(self) -> None:
-        #: While somebody wants to know: the functions asked, in order, and their answers.
-        self.asked: list[tuple[Callable[..., Any], Any]] | None = None
         # The function is kept beside its answer, so that no other can take over its id.
         self._answers: dict[int, tuple[Callable[..., Any], Any]] = {}
 
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """The function's first answer. The arguments must depend on the function alone."""
+    def answer(self, function: Callable[..., Any], *args: Any) -> Any:
+        """The function's first answer, or an awaitable of it.
+
+        The arguments must depend on the function alone.
+        """
         known = self._answers.get(id(function))
-        answer = await self._settle(function, function(*args)) if known is None else known[1]
-        if self.asked is not None:
-            self.asked.append((function, answer))
-        return answer
-
-    def note(self, function: Callable[..., Any], answer: Any) -> None:
-        """Take over an answer that was asked for elsewhere."""
-        self._answers[id(function)] = (function, answer)
-
-    async def _settle(self, function: Callable[..., Any], answer: Any) -> Any:
+        if known is not None:
+            return known[1]
+        answer = function(*args)
         if type(answer) not in _PLAIN and inspect.isawaitable(answer):
-            answer = await answer
-        self.note(function, answer)
+            return self._settle(function, answer)
+        self._answers[id(function)] = (function, answer)
         return answer
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """As `answer`, awaited if it is awaitable."""
+        answer = self.answer(function, *args)
+        if type(answer) in _PLAIN or not inspect.isawaitable(answer):
+            return answer
+        return await answer
+
+    async def _settle(self, function: Callable[..., Any], answer: Awaitable[Any]) -> Any:
+        settled = await answer
+        self._answers[id(function)] = (function, settled)
+        return settled
 
 
 def check_called(given: object, decorator: str, form: str) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from quart_ratelimit import FixedWindow
-from quart_ratelimit.callables import Memo
-from quart_ratelimit.enforcement.answers import REMEMBERED, Answers
+from quart_ratelimit.enforcement.resolver import KEPT as STAGES
 
 from ..support.apps import Clock, Make, ask, clock, make, view
 
@@ -74,13 +73,25 @@ async def test_a_limit_that_is_added_later_counts(make: Make) -> None:
     assert await ask(app, "/", 2) == [200, 429]
 
 
-async def test_what_is_remembered_is_bounded() -> None:
-    answers = Answers()
-    for number in range(3 * REMEMBERED):
-        plan = Plan(number)
-        answers.keep([(plan, number)], f"outcome {number}")
-    assert len(answers._known) <= REMEMBERED + 1
-    assert await answers.find(Memo()) == f"outcome {3 * REMEMBERED - 1}"
+async def test_what_is_kept_of_answers_is_bounded_in_number_and_size(make: Make) -> None:
+    plan = Plan("")
+    app, limiter = make()
+    limited = limiter.limit(plan)(lambda: "")
+    app.add_url_rule("/", "index", limited)
+    for number in range(STAGES + 2):
+        plan.answer = f"{number + 1}/minute"
+        assert await ask(app, "/", 1) == [200]
+    plan.answer = "; ".join(["9/minute"] * 100)
+    assert await ask(app, "/", 1) == [429]
+    hooks: Any = limiter.binding_for(app).hooks  # type: ignore[union-attr]
+    (route,) = hooks._routes._known.values()
+    assert len(route.stages) <= STAGES
+    loader = hooks._resolver._loader
+    before = loader._kept.cache_info().currsize
+    assert before <= loader._kept.cache_info().maxsize
+    plan.answer += "; 8/minute"
+    await ask(app, "/", 1)
+    assert loader._kept.cache_info().currsize == before
 
 
 @pytest.mark.parametrize("kind", ["static", "function"])

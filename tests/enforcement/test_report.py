@@ -7,7 +7,7 @@ from typing import Any
 
 import http_sf
 import pytest
-from quart import Quart
+from quart import Quart, request
 
 from quart_ratelimit import (
     FixedWindow,
@@ -16,7 +16,7 @@ from quart_ratelimit import (
     StoreError,
     rate_limit,
 )
-from quart_ratelimit.enforcement.context import MOST_TOLD
+from quart_ratelimit.enforcement.context import MOST_REPORTED
 from quart_ratelimit.stores import GuardedStore, MemoryStore
 from quart_ratelimit.util import get_remote_address
 
@@ -74,24 +74,36 @@ async def test_the_decorators_refusal_keeps_its_body_and_gains_the_fields(snippe
     assert refused.headers.getlist("Cache-Control") == ["no-store"]
 
 
-async def test_unless_fields_are_asked_for_the_decorator_adds_none_and_asks_for_nothing() -> None:
+async def test_without_fields_the_decorators_limit_is_still_the_requests() -> None:
     app, limiter = site(header_fields=None)
-    asked = []
-    limiter.request_filter(lambda: bool(asked.append("filter")))  # type: ignore[func-returns-value]
+
+    @app.get("/")
+    @rate_limit("1/minute")
+    async def index() -> str:
+        return str([str(status.limit) for status in limiter.current_limits])
+
+    response = await ask(app)
+    assert await response.get_data(as_text=True) == "['1 per 1 minute']"
+    assert {name.title() for name, _ in response.headers} == {"Content-Type", "Content-Length"}
+    refused = await ask(app)
+    told = {name.title(): value for name, value in refused.headers}
+    assert (told.pop("Retry-After"), told.pop("Cache-Control")) == ("60", "no-store")
+    assert set(told) == {"Content-Type", "Content-Length"}
+
+
+async def test_a_request_filter_frees_a_request_of_the_decorators_limit() -> None:
+    app, limiter = site(header_fields=None)
+    limiter.request_filter(lambda: "Free" in request.headers)
 
     @app.get("/")
     @rate_limit("1/minute")
     async def index() -> str:
         return str(limiter.current_limits)
 
-    app.before_request_funcs.clear()  # it asks the filters, too
-    response = await ask(app)
-    assert (await response.get_data(as_text=True), asked) == ("[]", [])
-    assert {name.title() for name, _ in response.headers} == {"Content-Type", "Content-Length"}
-    refused = await ask(app)
-    told = {name.title(): value for name, value in refused.headers}
-    assert (told.pop("Retry-After"), told.pop("Cache-Control")) == ("60", "no-store")
-    assert set(told) == {"Content-Type", "Content-Length"}
+    client = app.test_client()
+    free = [(await client.get("/", headers={"Free": "1"})).status_code for _ in range(2)]
+    assert free == [200, 200]
+    assert [(await client.get("/")).status_code for _ in range(2)] == [200, 429]
 
 
 async def test_a_wait_is_that_of_the_limit_that_refuses_longest() -> None:
@@ -117,7 +129,7 @@ async def test_a_handler_knows_the_limits_of_a_refusal_even_without_fields() -> 
     @app.errorhandler(RateLimitExceeded)
     async def refused(error: RateLimitExceeded) -> Any:
         (told,) = error.limits
-        assert limiter.current_limit is None
+        assert limiter.current_limit is told
         return [told.limit.name, told.remaining, told.breached], 429
 
     await ask(app)
@@ -212,7 +224,7 @@ async def test_a_helper_that_is_called_again_is_told_once_as_it_stands() -> None
 
     assert states(await ask(app, "/1")) == {"mail": 49, "index:0:100/hour": 99}
     assert states(await ask(app, "/2"))["mail"] == 47
-    assert len(states(await ask(app, "/30"))) == MOST_TOLD
+    assert len(states(await ask(app, "/30"))) == MOST_REPORTED
 
 
 @pytest.mark.parametrize("refuses", [False, True])

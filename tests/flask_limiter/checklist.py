@@ -135,7 +135,7 @@ CHECKLIST = {
         "test_shared_limit_multiple_cost": (ROUTES, "test_a_request_may_cost_more"),
         "test_shared_limit_multiple_cost_callable": (ROUTES, "test_a_request_may_cost_more"),
         "test_non_route_decoration_static_limits_override_defaults": (
-            HELPERS, "test_a_helpers_limit_overrides_the_defaults_once_its_endpoint_is_known"),
+            HELPERS, "test_a_helpers_limit_overrides_the_defaults_in_its_request"),
         "test_non_route_decoration_static_limits": (HELPERS, "test_a_helper_is_limited"),
         "test_non_route_decoration_dynamic_limits": (HELPERS, "test_a_helper_is_limited"),
         "test_non_route_decoration_multiple_sequential_limits_per_request": (

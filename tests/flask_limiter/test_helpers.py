@@ -118,7 +118,7 @@ async def test_functions_defined_in_a_view_are_limited_by_endpoint(make: Make) -
     assert await ask(app, "/five", 5) == [200] * 4 + [429]
 
 
-async def test_a_helpers_limit_overrides_the_defaults_once_its_endpoint_is_known(
+async def test_a_helpers_limit_overrides_the_defaults_in_its_request(
     make: Make, clock: Clock
 ) -> None:
     app, limiter = make(default_limits=["1/second"])

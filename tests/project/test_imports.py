@@ -85,6 +85,7 @@ MAY_IMPORT_QUART = {
     "direct/in_flight.py",
     "direct/websocket_connection.py",
     "enforcement/hooks.py",
+    "enforcement/routes.py",
     "extension/app_hooks.py",
     "extension/binding.py",
     "extension/limiter.py",

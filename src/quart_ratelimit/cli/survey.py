@@ -15,7 +15,8 @@ from werkzeug.routing import Rule
 
 from ..callables import UserFunction, call
 from ..current import blueprint_path
-from ..enforcement.context import RequestContext, Route
+from ..enforcement.context import RequestContext
+from ..enforcement.routes import Route
 from ..extension.binding import Binding
 from ..extension.limiter import Limiter
 from ..rules.limits import Limit

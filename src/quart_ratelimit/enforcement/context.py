@@ -2,69 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from ..callables import Memo
-from ..constants import ExemptionScope
+from ..current import current_request_or_none
 from ..errors import RateLimitExceeded
-from ..quotas import Concurrency, Decision, Hit
+from ..quotas import Concurrency
 from ..responses.request_limit import RequestLimit
-from ..rules.registry import LimitedFunction
-from ..rules.resolved import RuntimeLimit
-from ..stores import Store
-from .answers import Answers
+from .charges import Charge
+from .routes import Applied, Route
+from .stage import Stage
 
 #: Limits that a response has room for: servers and proxies bound its fields, often to 8 kB.
-MOST_TOLD = 16
+MOST_REPORTED = 16
 
-
-@dataclass(eq=False, slots=True)
-class Charge:
-    """One limit, the hit that it asks for and, once `told`, the decision."""
-
-    limit: RuntimeLimit
-    hit: Hit
-    #: The key's parts, see `RequestLimit.request_args`.
-    args: list[str]
-    #: Where it was charged.
-    store: Store
-    told: RequestLimit = field(init=False)
-
-    @property
-    def decision(self) -> Decision:
-        """The last decision on it."""
-        return self.told.decision
-
-
-@dataclass(eq=False, slots=True)
-class Route:
-    """What is known of an endpoint and a method before any request comes."""
-
-    #: "" if no route matches.
-    endpoint: str
-    method: str
-    view: Callable[..., Any] | None = None
-    #: The view's blueprints, outermost first.
-    path: Sequence[Any] = ()
-    #: What the view is exempt from, by itself and by its blueprints.
-    exemption: ExemptionScope = ExemptionScope.NONE
-    #: The view, if it has limits of its own.
-    limited: LimitedFunction | None = None
-    #: A websocket: its functions and blocks may be called without end, so only the last is told of.
-    open_ended: bool = False
-    #: It serves static files.
-    static: bool = field(init=False)
-    #: It is known that nothing applies before the view.
-    free_before: bool = False
-    #: What applies at each stage, where no function has a say in it; the resolver's notes.
-    stages: dict[Any, Any] = field(default_factory=dict)
-    #: The same where functions have, by their answers.
-    answers: dict[Any, Answers] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.static = self.endpoint.rpartition(".")[2] == "static"
+NOTHING_APPLIED = Applied()
 
 
 class RequestContext:
@@ -72,92 +24,104 @@ class RequestContext:
 
     # What nearly every request leaves as it is stands in the class: one is made for each request.
 
-    #: Limits after the first one that refused, which were asked as well: for response fields.
+    #: Limits after the first one that refused, which were charged as well: for response fields.
     after_refusal: Sequence[RequestLimit] = ()
-    #: Meta limits that were looked at: those that any breach counts in, and others.
-    general_looks: Sequence[Charge] = ()
-    looks: Sequence[Charge] = ()
+    #: Meta limits that were peeked at: those that any breach counts in, and others.
+    any_breach_peeks: Sequence[Charge] = ()
+    meta_peeks: Sequence[Charge] = ()
     #: Charges that the response decides on.
     reserved: Sequence[Charge] = ()
+    #: What the defaults charged: given back if a limit replaces them.
+    defaults: Sequence[Charge] = ()
     refusal: RateLimitExceeded | None = None
-    #: The hits that the store was asked last.
-    asked: Sequence[Hit] = ()
-    #: The key function of the view's lone limit and its answer: nearly always all that was asked.
-    client: tuple[Callable[..., Any], Any] | None = None
-    #: What `memo` is, once it was needed.
-    answers: Memo | None = None
-    with_defaults: bool = False
-    with_blueprints: bool = False
+    #: Which groups of limits applied already.
+    applied: Applied = NOTHING_APPLIED
     with_fallback: bool = False
+    #: A request filter said that nothing is limited.
+    filtered: bool = False
 
     def __init__(self, identity: str, route: Route) -> None:
         #: What the endpoint is called in keys: the endpoint, or what ``request_identifier`` says.
         self.identity = identity
         self.route = route
-        #: Nothing is limited: a static file, no route, or a request filter said so.
+        #: No rule limits it: a static file, no route, or a request filter said so.
         self.free = route.static or not identity
         self.limits: list[RequestLimit] = []
-
-    @property
-    def memo(self) -> Memo:
-        """Asked once for this request and its view; a helper's limits are asked at each call."""
-        if self.answers is None:
-            self.answers = Memo()
-            if self.client is not None:
-                self.answers.note(*self.client)
-        return self.answers
+        #: Answers for this request and its view; a helper's functions are called at each call.
+        self.memo = Memo()
 
     @property
     def current_limit(self) -> RequestLimit | None:
-        """The limit to tell the client of.
+        """The limit to report if only one can be.
 
         The last one breached, else the shortest that is not shared, else the shortest; places in
         flight, which have no period, come last.
         """
-        if len(self.limits) == 1:
-            return self.limits[0]
-        breached = [limit for limit in self.limits if limit.breached]
-        if breached:
-            return breached[-1]
-        ordered = sorted(self.limits, key=_place)
-        if not ordered:
-            return None
-        tightest = next((told for told in ordered if not told.shared), ordered[0])
-        # A counter may be charged twice: what remains is what the last charge left.
-        return next(told for told in reversed(ordered) if _same(told, tightest))
+        limits = self.limits
+        if len(limits) < 2:
+            return limits[0] if limits else None
+        tightest, last, place = None, None, None
+        for status in limits:
+            if status.breached:
+                last = status
+            own = (status.shared, isinstance(status.limit, Concurrency), status.limit.period)
+            if place is None or own < place:
+                tightest, place = status, own
+            elif own == place and _same(status, tightest):
+                tightest = status  # charged twice: what remains is what the last charge left
+        return last or tightest
 
     @property
-    def told(self) -> Sequence[RequestLimit]:
-        """What response fields tell of: each counter once, as it stands now; the last `MOST_TOLD`.
+    def reported(self) -> Sequence[RequestLimit]:
+        """What response fields report: each counter once, as it stands now; the last 16.
 
-        A helper that is called again and again, or a block in a loop, is asked each time.
+        A helper or a block that runs in a loop adds a limit each time.
         """
         if len(self.limits) < 2 and not self.after_refusal:
             return self.limits
         latest = {
             (one.limit, *one.request_args): one for one in (*self.limits, *self.after_refusal)
         }
-        return list(latest.values())[-MOST_TOLD:]
+        return list(latest.values())[-MOST_REPORTED:]
 
-    def tell(self, told: RequestLimit) -> None:
-        """Add a limit that was asked by itself; asked again, it is told of as it stands now.
+    def report(self, status: RequestLimit) -> None:
+        """Add a limit that belongs to no rule; a counter that is there already is replaced.
 
-        Of more than `MOST_TOLD` only a refusal is added, in the place of the last.
+        Of more than `MOST_REPORTED` only a refusal is added, in the place of the last.
         """
         for place, known in enumerate(self.limits):
-            if _same(known, told):
-                self.limits[place] = told
+            if _same(known, status):
+                self.limits[place] = status
                 return
-        if len(self.limits) < MOST_TOLD:
-            self.limits.append(told)
-        elif told.breached:
-            self.limits[-1] = told
+        if len(self.limits) < MOST_REPORTED:
+            self.limits.append(status)
+        elif status.breached:
+            self.limits[-1] = status
+
+    def keep(self, stage: Stage, charges: Iterable[Charge]) -> None:
+        """Keep what may be given back: what the response decides on, and the defaults."""
+        for charge in charges:
+            if not charge.decision.was_charged or not charge.hit.cost:
+                continue
+            if charge.limit.deduct_when:
+                self.reserved = [*self.reserved, charge]
+            if charge.limit.rule in stage.defaults:
+                self.defaults = [*self.defaults, charge]
 
 
-def _same(one: RequestLimit, other: RequestLimit) -> bool:
-    """Whether both tell of one counter."""
-    return one is other or (one.request_args == other.request_args and one.limit == other.limit)
+def known_context(attribute: str) -> RequestContext | None:
+    """What a limiter knows of the current request; None if it knows nothing yet."""
+    return context_of(current_request_or_none(), attribute)
 
 
-def _place(told: RequestLimit) -> tuple[bool, int]:
-    return isinstance(told.limit, Concurrency), told.limit.period
+def context_of(request: object, attribute: str) -> RequestContext | None:
+    """What a limiter knows of a request; None if it knows nothing yet, or there is none."""
+    known: RequestContext | None = getattr(request, attribute, None)
+    return known
+
+
+def _same(one: RequestLimit, other: RequestLimit | None) -> bool:
+    """Whether both are states of one counter."""
+    if other is None:
+        return False
+    return one is other or (one.limit == other.limit and one.request_args == other.request_args)

@@ -1,7 +1,7 @@
-"""What code that asks by itself was told: noted for its request's response, or a refusal's error.
+"""Adds decisions on limits that belong to no rule to the request, and makes a refusal's error.
 
-`rate_limit`, `Limiter.reserve` and `Limiter.in_flight` charge limits that belong to no rule of the
-request. Their answers join those of its rules here.
+`Limiter.reserve` and `Limiter.in_flight` charge such limits. Their decisions join those of the
+request's rules here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import LimiterUnavailable, RateLimitExceeded
 from ..quotas import Decision, Hit
 from ..quotas.quota import refused_longest
+from ..responses.refusal import refusal
 from ..responses.request_limit import RequestLimit
 from .context import RequestContext
 
@@ -20,35 +21,33 @@ Error = RateLimitExceeded | LimiterUnavailable
 
 
 @dataclass(frozen=True, slots=True)
-class Teller:
-    """Called with hits and the decisions on them: the error of the longest refusal, else None.
+class Report:
+    """Called with hits and their decisions; returns the error of the longest refusal, or None.
 
-    It asks nobody, so that nothing can come between a charge and the note of it.
+    It awaits nothing, so that nothing can come between a charge and its report.
     """
 
-    #: The error of a refused hit.
-    refuse: Callable[[Hit, Decision], Error]
     #: The limiter.
     extension: Any = None
     #: The request's, if it is known.
     context: RequestContext | None = None
     #: The client and the scope, see `RequestLimit.request_args`.
     args: Sequence[str] = ()
-    #: Whether the response tells of limits that allowed it, too.
-    all_told: bool = False
-    #: Prepares the error's body, given the limits to tell of.
+    #: Whether the response reports limits that allowed it, too.
+    all_reported: bool = False
+    #: Prepares the error's body, given the limits to report.
     describe: Callable[[Error, Sequence[RequestLimit]], None] | None = None
 
     def __call__(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> Error | None:
-        """Note the decisions; see `Teller`."""
+        """Note the decisions; see `Report`."""
         refused = refused_longest(zip(hits, decisions, strict=True))
-        if refused is None and not self.all_told:
+        if refused is None and not self.all_reported:
             return None
-        error = None if refused is None else self.refuse(*refused)
+        error = None if refused is None else refusal(*refused)
         limits = [] if isinstance(error, LimiterUnavailable) else self._limits(hits, decisions)
         if self.context is not None:
-            for told in limits:
-                self.context.tell(told)
+            for status in limits:
+                self.context.report(status)
             limits = self.context.limits
             if isinstance(error, RateLimitExceeded):
                 self.context.refusal = error

@@ -1,20 +1,27 @@
 """Limits in shadow: which of a request's limits are, what is tried together, what is logged.
 
-Each rule in shadow is tried as if it alone were added to the limits in force: on requests that
-these let pass, all of its quotas or none, and whatever other rules in shadow say.
+Each rule in shadow is tried as if only that rule were added to the limits in force: on requests
+that the limits in force allow, all of the rule's quotas or none, whatever other rules in shadow
+say.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..callables import Memo, UserFunction
 from ..clock import Clock, monotonic_ms
+from ..errors import StoreError
 from ..quotas import Quota
 from ..rules.resolved import RuntimeLimit
 from ..signals import limit_name
+from ..stores import Store
+from .charges import Charge, Charger
+from .context import RequestContext
+from .stage import Stage
 
 #: Milliseconds between two lines on one limit in one scope.
 PAUSE_MS = 1000
@@ -55,6 +62,46 @@ def by_rule(limits: Iterable[RuntimeLimit]) -> list[list[RuntimeLimit]]:
     for limit in limits:
         rules.setdefault(id(limit.rule), []).append(limit)
     return list(rules.values())
+
+
+class Trials:
+    """Tries the limits in shadow of one app."""
+
+    def __init__(self, charger: Charger, *, by_rule: bool) -> None:
+        self._charger = charger
+        #: Whether a rule's quotas are charged together; False: each by itself.
+        self._by_rule = by_rule
+        self._log = ShadowLog()
+
+    async def run(
+        self,
+        context: RequestContext,
+        stage: Stage,
+        shadows: Sequence[RuntimeLimit],
+        memo: Memo,
+        store: Store,
+    ) -> None:
+        """Charge what these limits would, and log what they would refuse."""
+        groups = []
+        for together in by_rule(shadows) if self._by_rule else [[limit] for limit in shadows]:
+            try:
+                groups.append(
+                    await self._charger.charges(context, together, memo, stage.key_form, store)
+                )
+            except Exception:  # a function of the app must not harm the request either
+                _log.exception("a limit in shadow could not be tried")
+        await asyncio.gather(*[self._try(context, stage, group) for group in groups if group])
+
+    async def _try(self, context: RequestContext, stage: Stage, charges: Sequence[Charge]) -> None:
+        try:
+            await self._charger.decide(charges)
+        except StoreError:
+            return  # the store's own guard has logged it
+        refused = [charge for charge in charges if not charge.decision.allowed]
+        for charge in refused:
+            self._log.note(charge.limit.limit, charge.args[-1], charge.decision.by)
+        if not refused:
+            context.keep(stage, charges)
 
 
 class ShadowLog:

@@ -1,18 +1,21 @@
-"""An ASGI layer in front of Quart: who was just refused is refused again before a request is made.
+"""An ASGI layer in front of Quart that repeats refusals before a request is made.
 
-Knows ASGI and refused hits, nothing of Quart. It replays, byte for byte, the response that the app
-gave to the same client for the same path; what it skips is all that Quart does for a request:
-sessions, ``before_request`` and ``after_request`` functions, error handlers, its log.
+`Shield` replays, byte for byte, the response that the app gave to the same client for the same
+path. It skips all that Quart does for a request: sessions, ``before_request`` and
+``after_request`` functions, error handlers, the log. `RefusalNotes` leaves the refusals for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from ..clients.key_functions import fields_read
 from ..clock import Clock, monotonic_ms
+from ..current import current_request_or_none
 from ..quotas import Decision, Hit
 from ..recent import Recent
+from .stage import Stage
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -152,3 +155,47 @@ def _length(key: _Key) -> int:
 def _is_public(start: Message) -> bool:
     """Whether an answer sets no cookie, which belongs to one client alone."""
     return not any(name.lower() == b"set-cookie" for name, _ in start.get("headers", ()))
+
+
+class RefusalNotes:
+    """Leaves for the shield the refusals of one app that need no more than the connection."""
+
+    def __init__(self, functions: Callable[[], Sequence[object]]) -> None:
+        #: Gives all functions of the app that each request calls, whatever limits apply to it.
+        self._functions = functions
+        #: Whether a shield listens.
+        self.active = False
+
+    def note(self, stage: Stage, hits: Sequence[Hit]) -> None:
+        """Leave the refusal of a stage's hits, if it needs no more than the connection."""
+        if not self.active:
+            return
+        fields = _fields([*_functions_of(stage), *self._functions()])
+        request = current_request_or_none()
+        if fields is None or request is None:
+            return
+        scope = cast(MutableMapping[str, Any] | None, request.scope)
+        if scope is not None:
+            scope[REFUSED] = Refused(hits, fields)
+
+
+def _functions_of(stage: Stage) -> list[object]:
+    """The functions of the app that decide on a stage; None for one that is not known."""
+    functions: list[object] = [] if stage.fixed else [None]
+    if stage.metas or stage.any_breach:
+        functions.append(None)  # they count each refusal, so each must reach the app
+    for limit in stage.limits:
+        asked = (limit.exempt_when, limit.scope, limit.cost)
+        functions += [limit.key_func, *filter(callable, asked)]
+    return [*functions, *(limit.shadow for limit in stage.shadows if callable(limit.shadow))]
+
+
+def _fields(functions: Sequence[object]) -> tuple[bytes, ...] | None:
+    """The request fields that the functions read, beside the connection; None: more is read."""
+    found: set[bytes] = set()
+    for function in functions:
+        fields = fields_read(function)
+        if fields is None:
+            return None
+        found.update(fields)
+    return tuple(sorted(found))

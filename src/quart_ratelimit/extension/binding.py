@@ -18,7 +18,6 @@ from ..constants import ConfigVars
 from ..current import current_app_or_none
 from ..direct.ledger import Ledger
 from ..direct.turns import Turns
-from ..enforcement.evaluator import Evaluator
 from ..enforcement.hooks import RequestHooks
 from ..enforcement.resolver import Resolver
 from ..errors import ConfigurationError
@@ -175,11 +174,11 @@ class Bindings:
         hooks = RequestHooks(
             self.limiter,
             settings,
-            room=self.attribute,
+            attribute=self.attribute,
             registry=self.registry,
             resolver=resolver,
-            evaluator=Evaluator(self.limiter, settings, store, standin),
-            fallback=Evaluator(self.limiter, settings, standin, standin),
+            store=store,
+            local_store=standin,
             filters=self.filters,
             denials=self.denials,
         )

@@ -14,11 +14,10 @@ from ..direct.in_flight import InFlight
 from ..direct.ledger import Account
 from ..direct.messages import Messages
 from ..direct.reservation import Reserving
-from ..enforcement.report import Teller
+from ..enforcement.report import Report
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Concurrency, Decision, Hit, Quota
 from ..quotas.quota import tightness
-from ..responses.refusal import refusal
 from ..rules.kinds import check_cost
 from ..rules.notation import quotas_of, read_limit
 from .binding import Bindings
@@ -173,14 +172,14 @@ class DirectLimits:
             ledger = self._bindings.ledger()
             if binding is not None:
                 if (await binding.hooks.context()).free:
-                    return Account(ledger, [], Teller(refusal))
+                    return Account(ledger, [], Report())
                 ledger = binding.local_ledger if per_connection else ledger
             who = token_hex(8) if per_connection else key
             bucket = self.keys.slot(
                 await self._identify(key_func) if who is None else who, scope or default_scope
             )
             hits = [Hit(quota, bucket) for quota in quotas_of(limit, self._bindings.strategy)]
-            return Account(ledger, hits, Teller(refusal))
+            return Account(ledger, hits, Report())
 
         return Messages(self, open_account, cost=cost, on_breach=on_breach)
 
@@ -216,7 +215,7 @@ class DirectLimits:
         """An account whose decisions the response's fields report, if they report any."""
         ledger, binding = self._bindings.ledger(), self._bindings.current()
         if binding is None or not binding.is_active:
-            return Account(ledger, hits, Teller(refusal))
+            return Account(ledger, hits, Report())
         if binding.settings.headers_enabled:
             await binding.hooks.know_request()
         return Account(ledger, hits, binding.hooks.teller(who, scope))

@@ -14,7 +14,7 @@ from quart import Blueprint, Quart
 from ..callables import UserFunction, bare, check_user_function, takes
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
-from ..enforcement.hooks import known_context
+from ..enforcement.context import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
 from ..quotas import Decision, Hit
@@ -168,7 +168,7 @@ class Limiter(DirectLimits):
             raise ConfigurationError(
                 "a shield needs the memory of refusals: leave out remember_refusals=0"
             )
-        binding.hooks.shielded = True
+        binding.hooks.refusal_notes.active = True
         shield = Shield(app.asgi_app, functools.partial(self._known_refusal, app))
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield

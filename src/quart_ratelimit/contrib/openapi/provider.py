@@ -15,7 +15,8 @@ except ImportError as error:  # pragma: no cover
 
 from ...constants import ExemptionScope
 from ...current import blueprint_path
-from ...enforcement.context import RequestContext, Route
+from ...enforcement.context import RequestContext
+from ...enforcement.routes import Route
 from ...errors import RateLimitExceeded
 from ...extension.binding import binding_of
 from ...extension.limiter import EXTENSION, Limiter

@@ -1,0 +1,123 @@
+"""Charges of one request: built by calling the app's functions, then decided by a store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..callables import Memo
+from ..clients.keys import client_text
+from ..quotas import Decision, Hit
+from ..responses.request_limit import RequestLimit
+from ..rules.kinds import check_cost
+from ..rules.resolved import RuntimeLimit
+from ..signals import limit_decided, send_decided
+from ..stores import Store
+from .stage import KeyForm
+
+if TYPE_CHECKING:
+    from .context import RequestContext
+
+_log = logging.getLogger("quart_ratelimit")
+
+
+@dataclass(eq=False, slots=True)
+class Charge:
+    """One limit, its hit and, once `decided`, its state."""
+
+    limit: RuntimeLimit
+    hit: Hit
+    #: The key's parts, see `RequestLimit.request_args`.
+    args: list[str]
+    #: Where it was charged.
+    store: Store
+    status: RequestLimit = field(init=False)
+
+    @property
+    def decision(self) -> Decision:
+        """The last decision on it."""
+        return self.status.decision
+
+
+class Charger:
+    """Builds charges and has a store decide them.
+
+    ``local_store`` is where the store's guard counts while the store is away, so that what was
+    charged there is given back there.
+    """
+
+    def __init__(self, extension: Any, local_store: Store) -> None:
+        self._extension = extension
+        self._local_store = local_store
+
+    async def charges(
+        self,
+        context: RequestContext,
+        limits: Iterable[RuntimeLimit],
+        memo: Memo,
+        key_form: KeyForm,
+        store: Store,
+        *,
+        peek: bool = False,
+    ) -> list[Charge]:
+        """What these limits charge this request, as the app's functions say."""
+        charges = []
+        for limit in limits:
+            if limit.exempt_when is not None and await memo.call(limit.exempt_when):
+                continue
+            own = limit.scope
+            if callable(own):
+                own = await memo.call(own, context.route.endpoint)
+            scope = limit.full_scope(own, context.identity, context.route.method)
+            client = as_client(await memo.call(limit.key_func))
+            cost: Any = 0 if peek else limit.cost
+            if callable(cost):
+                cost = check_cost(await memo.call(cost))
+            if not client or not scope:
+                log_skipped(limit)
+                continue
+            args, key = key_form(limit, client, scope)
+            hit = Hit(limit.limit, key, cost, refundable=bool(limit.deduct_when))
+            charges.append(Charge(limit, hit, args, store))
+        return charges
+
+    async def decide(self, charges: Sequence[Charge]) -> None:
+        """Charge all or none, in one call of their store. Raises `StoreError`."""
+        if not charges:
+            return
+        hits = [charge.hit for charge in charges]
+        decisions = await charges[0].store.hit(hits)
+        self.decided(charges, decisions)
+        if limit_decided.receivers:
+            scopes = [charge.args[-1] for charge in charges]
+            shadow = any(charge.limit.shadow for charge in charges)
+            send_decided(self._extension, hits, decisions, scopes, shadow=shadow)
+
+    def decided(self, charges: Sequence[Charge], decisions: Sequence[Decision]) -> None:
+        """Note what a store decided."""
+        for charge, decision in zip(charges, decisions, strict=True):
+            limit = charge.limit
+            charge.status = RequestLimit(
+                self._extension,
+                limit.limit,
+                charge.args,
+                not decision.allowed,
+                limit.shared,
+                decision=decision,
+            )
+            if decision.by == "local":
+                charge.store = self._local_store
+
+
+def as_client(answer: object) -> str:
+    """A key function's answer as text; "" if it named no client."""
+    if type(answer) is str:
+        return answer
+    return "" if answer is None else client_text(answer)
+
+
+def log_skipped(limit: RuntimeLimit) -> None:
+    """Log that a limit counts nothing, as there is no client or no scope."""
+    _log.error("Skipping limit: %s. Empty value found in parameters.", limit.limit)

@@ -1,0 +1,186 @@
+"""Loads rules: what each comes to in a request, as quotas with all that the rule says.
+
+Loading is a generator: it yields each function of the app that says how much is allowed, and is
+sent the function's answer. So loading itself has no `await`, and its caller decides whether the
+function is called.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ..callables import Memo, UserFunction, name_of
+from ..errors import InvalidLimit
+from ..quotas import Quota
+from ..rules.limits import Limit, MetaLimit, Provider
+from ..rules.limits_file import FileLimit
+from ..rules.naming import derived_name
+from ..rules.notation import FORM, quotas_of
+from ..rules.resolved import RuntimeLimit
+from ..settings.table import Settings
+
+_log = logging.getLogger("quart_ratelimit")
+
+T = TypeVar("T")
+#: Yields functions of the app, is sent their answers, and returns what they come to.
+Steps = Generator[UserFunction[Any], Any, T]
+
+#: Rules with their texts, and malformed texts as logged, that are kept.
+KEPT = 1024
+#: The longest text and scope that are kept, in characters: a client may have a say in them.
+LONGEST_KEPT = 256
+
+
+async def finish(steps: Steps[T], memo: Memo, function: UserFunction[Any]) -> T:
+    """What the steps return, from the first function that they yielded."""
+    try:
+        while True:
+            try:
+                answer = await memo.call(function)
+            except Exception as error:
+                function = steps.throw(error)
+            else:
+                function = steps.send(answer)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+async def run(steps: Steps[T], memo: Memo) -> T:
+    """What the steps return."""
+    try:
+        function = next(steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    return await finish(steps, memo, function)
+
+
+class Loader:
+    """Loads the rules of one app."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._kept = functools.lru_cache(maxsize=KEPT)(self._runtime_limits)
+        self._logged: set[str] = set()
+
+    def load_all(
+        self, limits: Iterable[Limit], where: str = "default limits"
+    ) -> Steps[list[RuntimeLimit]]:
+        """What these rules come to; ``where`` is for the log."""
+        found: list[RuntimeLimit] = []
+        for limit in limits:
+            found += yield from self.load(limit, where)
+        return found
+
+    def load(self, limit: Limit, where: str) -> Steps[Sequence[RuntimeLimit]]:
+        """What a rule comes to; a malformed answer of a function is logged and left out."""
+        try:
+            given = yield from self._given(limit.limit_provider, where)
+            if not given:
+                return ()
+            metas: list[str | Quota] = []
+            for meta in _metas(limit):
+                metas.append((yield from self._given(meta.limit_provider, where)))
+        except Exception:
+            if (self._settings.shadow if limit.shadow is None else limit.shadow) is not True:
+                raise
+            _log.exception("a limit in shadow could not be tried")
+            return ()
+        texts = (given, *metas)
+        keeps = all(isinstance(text, Quota) or len(text) <= LONGEST_KEPT for text in texts)
+        if keeps and (limit.scope is None or len(str(limit.scope)) <= LONGEST_KEPT):
+            return self._kept(limit, texts)
+        return self._runtime_limits(limit, texts)
+
+    def _given(self, provider: Provider, where: str) -> Steps[str | Quota]:
+        """The text or the quota that a rule gives; "" if there is none."""
+        if not callable(provider):
+            return provider
+        answer = yield provider
+        if not answer:
+            return ""
+        try:
+            self._parse(answer)
+        except InvalidLimit as error:
+            # Anything but text may hold whom it is for, so only its type is logged.
+            kind = type(answer).__name__
+            seen = error if isinstance(answer, str) else f"{kind} is not a limit; {FORM}"
+            self._log_once(f"{where}: {seen}; {name_of(provider)} answered with it")
+            return ""
+        text: str | Quota = answer
+        return text
+
+    def _runtime_limits(
+        self, limit: Limit, texts: tuple[str | Quota, ...]
+    ) -> Sequence[RuntimeLimit]:
+        own, *of_metas = texts
+        metas: list[RuntimeLimit] = []
+        for meta, text in zip(_metas(limit), of_metas, strict=True):
+            if text:
+                metas += self._resolved(meta, self._parse(text), (), limit)
+        return self._resolved(limit, self._parse(own), tuple(metas))
+
+    def _resolved(
+        self,
+        limit: Limit,
+        quotas: Sequence[Quota],
+        metas: tuple[RuntimeLimit, ...],
+        parent: Limit | None = None,
+    ) -> list[RuntimeLimit]:
+        key = limit.key_function or (parent and parent.key_function) or self._settings.key_func
+        return [
+            RuntimeLimit(
+                quota,
+                key,
+                limit.scope,
+                limit.per_method,
+                None if limit.methods is None else tuple(limit.methods),
+                limit.error_message,
+                limit.exempt_when,
+                limit.override_defaults,
+                limit.deduct_when,
+                limit.on_breach,
+                1 if limit.cost is None else limit.cost,
+                limit.shared,
+                metas,
+                self._settings.shadow if limit.shadow is None else limit.shadow,
+                limit,
+            )
+            for quota in _named(quotas, limit)
+        ]
+
+    def _parse(self, value: object) -> Sequence[Quota]:
+        return quotas_of(value, self._settings.strategy)
+
+    def _log_once(self, text: str) -> None:
+        if text in self._logged:
+            return
+        if len(self._logged) >= KEPT:
+            self._logged.clear()
+        self._logged.add(text)
+        _log.error("failed to load ratelimit for %s", text)
+
+
+def _named(quotas: Sequence[Quota], limit: Limit) -> Sequence[Quota]:
+    """The quotas by the rule's name, under which their states are kept if their periods differ."""
+    name = limit.name
+    if name is None and isinstance(limit.limit_provider, FileLimit):
+        name = limit.limit_provider.limit_name
+    if name is None:
+        return quotas
+    if len(quotas) == 1:
+        return [replace(quota, name=name, counted_as=name) for quota in quotas]
+    apart = len({quota.period for quota in quotas}) == len(quotas)
+    kept = name if apart else None
+    return [replace(one, name=derived_name(name, one), counted_as=kept) for one in quotas]
+
+
+def _metas(limit: Limit) -> list[MetaLimit]:
+    return [
+        meta if isinstance(meta, MetaLimit) else MetaLimit(meta) for meta in limit.meta_limits or ()
+    ]

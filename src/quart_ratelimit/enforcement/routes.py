@@ -1,0 +1,125 @@
+"""What is known of an endpoint and a method before any request comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from quart import Websocket, current_app
+from quart.views import MethodView, View
+
+from ..constants import ExemptionScope
+from ..current import blueprint_path
+from ..rules.exemptions import inherited
+from ..rules.registry import HasRegistry, LimitedFunction, Registry, limited_by
+from ..rules.resolved import RuntimeLimit
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+
+class Applied(NamedTuple):
+    """Which groups of limits a request has had already."""
+
+    blueprints: bool = False
+    defaults: bool = False
+    #: A limit that replaces the defaults applied.
+    overridden: bool = False
+
+
+#: A limited function, or None before the view, and what was applied before it.
+StageName = tuple[LimitedFunction | None, Applied]
+
+
+@dataclass(eq=False, slots=True)
+class Route:
+    """What is known of an endpoint and a method before any request comes."""
+
+    #: "" if no route matches.
+    endpoint: str
+    method: str
+    view: Callable[..., Any] | None = None
+    #: The view's blueprints, outermost first.
+    path: Sequence[Any] = ()
+    #: What the view is exempt from, by itself and by its blueprints.
+    exemption: ExemptionScope = ExemptionScope.NONE
+    #: The view, if it has limits of its own.
+    limited: LimitedFunction | None = None
+    #: A websocket: its functions and blocks may be called without end, so only the last is
+    #: reported.
+    open_ended: bool = False
+    #: It serves static files.
+    static: bool = field(init=False)
+    #: It is known that nothing applies before the view.
+    free_before: bool = False
+    #: The stages in which no function says what applies, with what was applied after them.
+    fixed_stages: dict[StageName, tuple[Stage, Applied]] = field(default_factory=dict)
+    #: All stages by the ids of the limits that they were made of, beside these limits.
+    stages: dict[tuple[object, ...], tuple[Sequence[RuntimeLimit], Stage]] = field(
+        default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        self.static = self.endpoint.rpartition(".")[2] == "static"
+
+
+class Routes:
+    """Finds the route of a request; keeps it until a decorator changes what is limited."""
+
+    def __init__(self, extension: HasRegistry, registry: Registry) -> None:
+        self._extension = extension
+        self._registry = registry
+        self._version = registry.version
+        self._known: dict[tuple[str, str, type], Route] = {}
+
+    def of(self, request: Any) -> Route:
+        """What is known of the request's endpoint and method."""
+        if self._version != self._registry.version:
+            self._version = self._registry.version
+            self._known.clear()
+        endpoint, method, kind = request.endpoint, request.method, type(request)
+        route = self._known.get((endpoint, method, kind))
+        if route is not None:
+            return route
+        view = current_app.view_functions.get(endpoint)
+        path = blueprint_path(current_app, request.blueprint)
+        route = Route(
+            endpoint or "",
+            method,
+            view,
+            path,
+            exemption(self._registry, view, path),
+            limited_view(self._extension, view, method),
+            isinstance(request, Websocket),
+        )
+        if view is not None:  # only a route bounds what methods there are
+            self._known[endpoint, method, kind] = route
+        return route
+
+
+def exemption(
+    registry: Registry, view: Callable[..., Any] | None, path: Sequence[Any]
+) -> ExemptionScope:
+    """What a view in these blueprints, outermost first, is exempt from."""
+    return inherited(path, registry.exempt_blueprints) | registry.exemption(view)
+
+
+def limited_view(
+    extension: HasRegistry, view: Callable[..., Any] | None, method: str
+) -> LimitedFunction | None:
+    """The function with limits that a route surely calls for this HTTP method, if there is one.
+
+    It is the view, or a class-based view's own method.
+    """
+    limited = limited_by(extension, view)
+    kind = getattr(view, "view_class", None)
+    if limited is not None or not (isinstance(kind, type) and issubclass(kind, View)):
+        return limited
+    dispatch = kind.dispatch_request
+    if dispatch is not MethodView.dispatch_request:
+        return limited_by(extension, dispatch)
+    handler = getattr(kind, method.lower(), None)
+    if handler is None and method == "HEAD":
+        handler = getattr(kind, "get", None)
+    return limited_by(extension, handler)

@@ -1,0 +1,72 @@
+"""What the response decides on: charges that are kept or given back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from werkzeug.sansio.response import Response
+
+from ..callables import call
+from ..errors import StoreError
+from ..settings.table import Settings
+from ..stores import Store
+from .charges import Charge
+from .context import RequestContext
+
+_log = logging.getLogger("quart_ratelimit")
+
+
+class Settlement:
+    """Settles the charges of one app's requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def settle(self, context: RequestContext, response: Response) -> None:
+        """Give back what the response says is not to be charged, or all of it on a refusal.
+
+        A request that ends without a response, as when its client goes away, stays charged.
+        """
+        reserved, context.reserved = context.reserved, ()
+        refusal = context.refusal
+        refused = refusal is not None and (
+            response.status_code == 429 or response is refusal.response
+        )
+        back = []
+        for charge in reserved:
+            if refused or not await self._deducts(charge, response):
+                back.append(charge)
+        await self.give_back(back)
+
+    async def give_back(self, charges: Sequence[Charge]) -> None:
+        """Give these charges back, each where it was charged; a failure is logged."""
+        by_store: dict[int, list[Charge]] = {}
+        for charge in charges:
+            by_store.setdefault(id(charge.store), []).append(charge)
+        for together in by_store.values():
+            await self._give_back(together[0].store, together)
+
+    async def _give_back(self, store: Store, charges: Sequence[Charge]) -> None:
+        hits = [
+            charge.hit._replace(cost=-charge.hit.cost, at_ms=charge.decision.at_ms)
+            for charge in charges
+        ]
+        try:
+            decisions = await store.hit(hits)
+        except StoreError as error:
+            _log.warning("%d reserved charges could not be given back: %s", len(hits), error)
+            return
+        for charge, decision in zip(charges, decisions, strict=True):
+            charge.status.decide(decision)
+
+    async def _deducts(self, charge: Charge, response: Response) -> bool:
+        deduct_when = charge.limit.deduct_when
+        assert deduct_when is not None
+        try:
+            return bool(await call(deduct_when, response))
+        except Exception:
+            if not self._settings.swallow_errors and not charge.limit.shadow:
+                raise
+            _log.exception("Failed to deduct rate limit. Swallowing error")
+            return True

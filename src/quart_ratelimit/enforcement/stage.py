@@ -1,0 +1,152 @@
+"""What one stage of a route charges: compiled once, for every request of that route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from werkzeug.sansio.response import Response
+
+from ..callables import UserFunction
+from ..errors import RateLimitExceeded
+from ..quotas import Hit, Quota
+from ..rules.limits import Limit
+from ..rules.resolved import RuntimeLimit
+from ..settings.table import Settings
+
+#: A key's parts (see `RequestLimit.request_args`) and the key, of a limit, a client and a scope.
+KeyForm = Callable[[RuntimeLimit, str, str], tuple[list[str], str]]
+#: The app's own body of a refusal.
+Body = Callable[[RateLimitExceeded], Response]
+#: What one client is charged, and the parts of each key.
+ClientHits = tuple[tuple[Hit, ...], tuple[list[str], ...]]
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Stage:
+    """The limits that apply before the view, or at a limited function, to one HTTP method.
+
+    There are two kinds. If nothing but the client must be found out, `key_func` names it and
+    `scopes` are known. Else `key_func` is None, and the app's functions are called limit by limit.
+    """
+
+    #: The limits in force, shortest period first.
+    limits: tuple[RuntimeLimit, ...]
+    #: Limits on breaches of some of these, peeked at before anything is charged.
+    metas: tuple[RuntimeLimit, ...] = ()
+    #: Limits on breaches of any limit, peeked at once a request.
+    any_breach: tuple[RuntimeLimit, ...] = ()
+    #: Limits that are, or by a function may be, in shadow: no others are.
+    shadows: tuple[RuntimeLimit, ...] = ()
+    #: The rules of those limits that are the app's defaults.
+    defaults: tuple[Limit | None, ...] = ()
+    key_form: KeyForm
+    #: Whether no function of the app says which limits these are.
+    fixed: bool = False
+    #: The one key function of all limits; None: more must be called.
+    key_func: UserFunction[object] | None = None
+    #: What each limit counts together, see `RuntimeLimit.full_scope`.
+    scopes: tuple[str, ...] = ()
+    #: The body of its refusals; None: the usual one.
+    body: Body | None = None
+    #: Whether one of the limits replaces the defaults.
+    overrides: bool = field(init=False)
+    #: Whether a charge may be given back.
+    settles: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.overrides = any(limit.override_defaults for limit in self.limits)
+        self.settles = bool(self.defaults) or any(
+            limit.deduct_when for limit in (*self.limits, *self.shadows)
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing applies."""
+        return not (self.limits or self.metas or self.any_breach or self.shadows)
+
+    def hits(self, client: str) -> ClientHits:
+        """What one request of this client charges."""
+        keys = [
+            self.key_form(limit, client, scope)
+            for limit, scope in zip(self.limits, self.scopes, strict=True)
+        ]
+        hits = [
+            Hit(
+                limit.limit,
+                key,
+                limit.cost,  # type: ignore[arg-type]  # no function: `compiled`
+                refundable=bool(limit.deduct_when),
+            )
+            for limit, (_, key) in zip(self.limits, keys, strict=True)
+        ]
+        return tuple(hits), tuple(args for args, _ in keys)
+
+
+def rule_keys(settings: Settings) -> KeyForm:
+    """How rules name their keys."""
+
+    def key_form(limit: RuntimeLimit, client: str, scope: str) -> tuple[list[str], str]:
+        args = settings.key_parts(limit.key_func, client, scope)
+        return args, settings.keys.slot(*args)
+
+    return key_form
+
+
+def compiled(
+    limits: Iterable[RuntimeLimit],
+    metas: Iterable[RuntimeLimit],
+    any_breach: Iterable[RuntimeLimit],
+    *,
+    method: str,
+    identity: str | None,
+    settings: Settings,
+    key_form: KeyForm,
+    fixed: bool,
+) -> Stage:
+    """The stage of these limits for an HTTP method.
+
+    ``identity`` is what the endpoint is called in keys; None: a function of the app says that.
+    """
+    in_force = applying(limits, method)
+    shadows = tuple(limit for limit in in_force if limit.shadow)
+    in_force = tuple(limit for limit in in_force if not limit.shadow)
+    stage = Stage(
+        limits=in_force,
+        metas=applying(metas, method),
+        any_breach=applying(any_breach, method),
+        shadows=shadows,
+        defaults=tuple(
+            limit.rule for limit in (*in_force, *shadows) if limit.rule in settings.default_limits
+        ),
+        key_form=key_form,
+        fixed=fixed,
+    )
+    if identity and not (stage.metas or stage.any_breach or shadows):
+        together = settings.fail_on_first_breach or len(in_force) == 1
+        if together and _need_only_the_client(in_force):
+            stage.scopes = tuple(
+                limit.full_scope(limit.scope, identity, method) for limit in in_force
+            )
+            stage.key_func = in_force[0].key_func
+    return stage
+
+
+def applying(limits: Iterable[RuntimeLimit], method: str) -> tuple[RuntimeLimit, ...]:
+    """Those that limit requests with this HTTP method, shortest period first."""
+    return tuple(sorted((one for one in limits if not one.exempts(method)), key=_quota))
+
+
+def _need_only_the_client(limits: Sequence[RuntimeLimit]) -> bool:
+    """Whether one call of one key function says all that these limits must know."""
+    return bool(limits) and all(
+        limit.key_func == limits[0].key_func
+        and limit.exempt_when is None
+        and not callable(limit.scope)
+        and not callable(limit.cost)
+        for limit in limits
+    )
+
+
+def _quota(limit: RuntimeLimit) -> Quota:
+    return limit.limit
