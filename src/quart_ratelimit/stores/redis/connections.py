@@ -115,7 +115,7 @@ class Connections:
         """Open all connections that are kept, so that none is opened under load."""
         await self.ready()
         missing = self._keep - self._open - len(self._openers)
-        attempts = [_spawn(self._opening, self._attempt()) for _ in range(missing)]
+        attempts = [spawn(self._opening, self._attempt()) for _ in range(missing)]
         if attempts:
             await asyncio.wait(attempts)
 
@@ -187,7 +187,7 @@ class Connections:
         self._is_wanted.set()
         waiting = sum(not waiter.done() for waiter, _ in self._waiters)
         for _ in range(min(waiting, self._most - self._open) - len(self._openers)):
-            task = _spawn(self._opening, self._opens())
+            task = spawn(self._opening, self._opens())
             self._openers.add(task)
             task.add_done_callback(self._openers.discard)
 
@@ -218,7 +218,7 @@ class Connections:
 
     async def _attempt(self) -> None:
         """Open one connection within the budget."""
-        task = _spawn(self._opening, self._connect())
+        task = spawn(self._opening, self._connect())
         await asyncio.wait({task}, timeout=self._budget)
         if not task.done():
             task.cancel()
@@ -229,7 +229,7 @@ class Connections:
         try:
             connection = await self._pool.get_connection()
         except BaseException:
-            _spawn(self._closing, self._drop_half_open())
+            spawn(self._closing, self._drop_half_open())
             raise
         self._open += 1
         try:
@@ -270,14 +270,14 @@ class Connections:
     async def _release(self, connection: Any) -> None:
         if not self._give(connection):
             self._open -= 1
-            await asyncio.shield(_spawn(self._closing, self._pool.release(connection)))
+            await asyncio.shield(spawn(self._closing, self._pool.release(connection)))
 
     def _drop(self, connection: Any) -> None:
         wire.abort(connection)
         self._open -= 1
         if not self._open:
             self.is_prepared = False
-        _spawn(self._closing, self._disconnect(connection))
+        spawn(self._closing, self._disconnect(connection))
 
     async def _disconnect(self, connection: Any) -> None:
         try:
@@ -294,7 +294,7 @@ class Connections:
         return bool(waiting)
 
 
-def _spawn(owner: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+def spawn(owner: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     """A task that its owner holds until it ends."""
     task = asyncio.get_running_loop().create_task(work)
     owner.add(task)
