@@ -76,7 +76,7 @@ class ClusterLink:
         """Find the nodes and open a connection to each."""
         await self.ready()
         nodes = [self._at(node.host, node.port) for node in self.client.get_primaries()]
-        await asyncio.gather(*[node.connections.ready() for node in nodes])
+        await asyncio.gather(*[node.connections.ready(however_long=True) for node in nodes])
 
     async def join(self, slot: int, hits: Sequence[Hit]) -> list[Decision]:
         """Decide in the slot's next batch: a node that hangs holds up its own slots alone."""
@@ -191,15 +191,28 @@ class ClusterLink:
         return self._finding
 
     async def _find_nodes(self) -> None:
-        if not self.is_ready:
-            await in_time(BUDGET, self.client.initialize())
-            primary = self.client.get_primaries()[0]
-            await self._at(primary.host, primary.port).connections.ready()
-            self.is_ready = True
-            return
-        await asyncio.sleep(PAUSE)
+        if self.is_ready:
+            await asyncio.sleep(PAUSE)
+        # Not the client's `initialize`, which reads the list of all commands as well.
         await in_time(BUDGET, self.client.nodes_manager.initialize())
         self._moved.clear()
+        if not self.is_ready:
+            await self._open_first()
+            self.is_ready = True
+
+    async def _open_first(self) -> None:
+        """Open a connection to each node, and wait for the first, which tells the time."""
+        nodes = [self._at(node.host, node.port) for node in self.client.get_primaries()]
+        opening = [spawn(self._tasks, node.connections.ready(however_long=True)) for node in nodes]
+        failure: Exception | None = None
+        for opened in asyncio.as_completed(opening):
+            try:
+                await opened
+            except Exception as error:
+                failure = error
+            else:
+                return
+        raise failure or ValueError("the cluster has no nodes")
 
 
 class Node:

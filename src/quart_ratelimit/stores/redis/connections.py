@@ -7,6 +7,7 @@ waits for it may leave at its deadline; the opening goes on, within a budget of 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -106,14 +107,17 @@ class Connections:
             return self._replies(connection, replies, sent_ms)
         return self._exchange(packed, replies)
 
-    async def ready(self) -> None:
-        """Wait until a connection is open and the server is prepared."""
+    async def ready(self, *, however_long: bool = False) -> None:
+        """Wait until a connection is open and the server is prepared.
+
+        Raises `StoreTimeout` if that took longer than a hit can wait; or not, ``however_long``.
+        """
         if not self.is_prepared:
-            await self._release(await self._take())
+            await self._release(await self._take(math.inf if however_long else None))
 
     async def open(self) -> None:
         """Open all connections that are kept, so that none is opened under load."""
-        await self.ready()
+        await self.ready(however_long=True)
         missing = self._keep - self._open - len(self._openers)
         attempts = [spawn(self._opening, self._attempt()) for _ in range(missing)]
         if attempts:
@@ -158,8 +162,8 @@ class Connections:
             await self._release(connection)
         return exchanged
 
-    async def _take(self) -> Any:
-        """An open connection, which the caller releases or drops."""
+    async def _take(self, since: float | None = None) -> Any:
+        """An open connection, which the caller releases or drops; it waits ``since`` then."""
         while self._idle:
             connection = self._idle.pop()
             try:
@@ -172,7 +176,7 @@ class Connections:
             self._drop(connection)  # closed meanwhile, or with a reply that nobody asked for
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
-        self._waiters.append((waiter, loop.time()))
+        self._waiters.append((waiter, loop.time() if since is None else since))
         self._want()
         try:
             return await waiter
