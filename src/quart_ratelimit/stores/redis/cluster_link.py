@@ -80,16 +80,18 @@ class ClusterLink:
 
     async def join(self, slot: int, hits: Sequence[Hit]) -> list[Decision]:
         """Decide in the slot's next batch: a node that hangs holds up its own slots alone."""
+        distance = self._owner(slot).distance
         batcher = self._batchers.get(slot)
         if batcher is None:
-            deadline = self._owner(slot).distance.deadline
             batcher = self._batchers[slot] = Batcher(
                 self._send,
-                deadline=deadline,
+                deadline=distance.deadline,
                 in_flight=1,
-                late=partial(too_late, deadline),
+                late=lambda: too_late(distance.deadline),
                 full=partial(StoreOverloaded, "too many hits wait for the cluster already"),
             )
+        else:  # the distance may be known better now
+            batcher.set_deadline(distance.deadline)
         try:
             return await batcher.join(hits)
         finally:
