@@ -137,7 +137,7 @@ class Connections:
             await asyncio.wait(self._opening, timeout=0.1)
         self._fail_waiters(StoreError("the connections to Redis were closed"))
         self.drop_idle()
-        if self._closing:
+        while self._closing:
             await asyncio.wait(self._closing)
         await asyncio.sleep(0)  # asyncio closes a socket in the next iteration
 
