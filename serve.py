@@ -27,10 +27,7 @@ def create_app() -> Quart:
     """The app, configured by the environment. Raises `ConfigurationError`."""
     app = Quart(__name__)
     uri = os.environ.get("REDIS_URL") or "memory://"
-    # Exact before quick: on a machine at its limit Redis itself may be kept waiting, and a hit
-    # that is given up (by default after 50 ms) is decided without it.
-    options = {} if uri == "memory://" else {"deadline": 0.5}
-    Limiter(app=app, storage_uri=uri, storage_options=options)
+    Limiter(app=app, storage_uri=uri)
     requests = whole_number("RATE_LIMIT_REQUESTS", 10)
     duration = whole_number("RATE_LIMIT_DURATION", 60)
 

@@ -33,7 +33,8 @@ from quart_ratelimit.findings import CODES, SEVERITIES, Finding
 from quart_ratelimit.quotas import FixedWindow, Hit
 from quart_ratelimit.rules.limits import Provider
 from quart_ratelimit.stores import MemoryStore, RedisStore
-from quart_ratelimit.stores.redis.checkup import server_findings
+from quart_ratelimit.stores.redis.checkup import distance_findings, server_findings
+from quart_ratelimit.stores.redis.distance import Distance
 
 from ..support.servers import RedisServer
 from ..support.serving import ROOT
@@ -187,6 +188,24 @@ def test_what_is_worth_knowing_of_a_server_is_found(info: dict[str, Any], code: 
     }  # fmt: skip
     assert list(server_findings(healthy)) == []
     assert codes(list(server_findings({**healthy, **info}))) == {code}
+
+
+@pytest.mark.parametrize(
+    ("deadline", "round_trip_ms", "code", "seen"),
+    [
+        (None, 1, None, ""),
+        (None, 80, "QRL017", "Redis is 80 ms away, and the deadline is 0.32 s"),
+        (0.5, 80, "QRL017", "Redis is 80 ms away, and the deadline is 0.50 s"),
+        (0.05, 80, "QRL018", "Redis is 80 ms away, and the deadline is 0.05 s"),
+    ],
+)
+def test_a_server_far_away_is_told_with_its_distance_and_the_deadline(
+    deadline: float | None, round_trip_ms: int, code: str | None, seen: str
+) -> None:
+    distance = Distance(deadline)
+    distance.note(0, round_trip_ms)
+    found = [(finding.code, finding.seen) for finding in distance_findings(distance)]
+    assert found == ([(code, seen)] if code else [])
 
 
 async def test_a_real_server_is_looked_at(start_redis: Callable[..., RedisServer]) -> None:

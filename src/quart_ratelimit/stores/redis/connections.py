@@ -7,6 +7,7 @@ waits for it may leave at its deadline; the opening goes on, within a budget of 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -106,16 +107,19 @@ class Connections:
             return self._replies(connection, replies, sent_ms)
         return self._exchange(packed, replies)
 
-    async def ready(self) -> None:
-        """Wait until a connection is open and the server is prepared."""
+    async def ready(self, *, however_long: bool = False) -> None:
+        """Wait until a connection is open and the server is prepared.
+
+        Raises `StoreTimeout` if that took longer than a hit can wait; or not, ``however_long``.
+        """
         if not self.is_prepared:
-            await self._release(await self._take())
+            await self._release(await self._take(math.inf if however_long else None))
 
     async def open(self) -> None:
         """Open all connections that are kept, so that none is opened under load."""
-        await self.ready()
+        await self.ready(however_long=True)
         missing = self._keep - self._open - len(self._openers)
-        attempts = [_spawn(self._opening, self._attempt()) for _ in range(missing)]
+        attempts = [spawn(self._opening, self._attempt()) for _ in range(missing)]
         if attempts:
             await asyncio.wait(attempts)
 
@@ -133,7 +137,7 @@ class Connections:
             await asyncio.wait(self._opening, timeout=0.1)
         self._fail_waiters(StoreError("the connections to Redis were closed"))
         self.drop_idle()
-        if self._closing:
+        while self._closing:
             await asyncio.wait(self._closing)
         await asyncio.sleep(0)  # asyncio closes a socket in the next iteration
 
@@ -158,8 +162,8 @@ class Connections:
             await self._release(connection)
         return exchanged
 
-    async def _take(self) -> Any:
-        """An open connection, which the caller releases or drops."""
+    async def _take(self, since: float | None = None) -> Any:
+        """An open connection, which the caller releases or drops; it waits ``since`` then."""
         while self._idle:
             connection = self._idle.pop()
             try:
@@ -172,7 +176,7 @@ class Connections:
             self._drop(connection)  # closed meanwhile, or with a reply that nobody asked for
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
-        self._waiters.append((waiter, loop.time()))
+        self._waiters.append((waiter, loop.time() if since is None else since))
         self._want()
         try:
             return await waiter
@@ -187,7 +191,7 @@ class Connections:
         self._is_wanted.set()
         waiting = sum(not waiter.done() for waiter, _ in self._waiters)
         for _ in range(min(waiting, self._most - self._open) - len(self._openers)):
-            task = _spawn(self._opening, self._opens())
+            task = spawn(self._opening, self._opens())
             self._openers.add(task)
             task.add_done_callback(self._openers.discard)
 
@@ -218,7 +222,7 @@ class Connections:
 
     async def _attempt(self) -> None:
         """Open one connection within the budget."""
-        task = _spawn(self._opening, self._connect())
+        task = spawn(self._opening, self._connect())
         await asyncio.wait({task}, timeout=self._budget)
         if not task.done():
             task.cancel()
@@ -229,7 +233,7 @@ class Connections:
         try:
             connection = await self._pool.get_connection()
         except BaseException:
-            _spawn(self._closing, self._drop_half_open())
+            spawn(self._closing, self._drop_half_open())
             raise
         self._open += 1
         try:
@@ -270,14 +274,14 @@ class Connections:
     async def _release(self, connection: Any) -> None:
         if not self._give(connection):
             self._open -= 1
-            await asyncio.shield(_spawn(self._closing, self._pool.release(connection)))
+            await asyncio.shield(spawn(self._closing, self._pool.release(connection)))
 
     def _drop(self, connection: Any) -> None:
         wire.abort(connection)
         self._open -= 1
         if not self._open:
             self.is_prepared = False
-        _spawn(self._closing, self._disconnect(connection))
+        spawn(self._closing, self._disconnect(connection))
 
     async def _disconnect(self, connection: Any) -> None:
         try:
@@ -294,7 +298,7 @@ class Connections:
         return bool(waiting)
 
 
-def _spawn(owner: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+def spawn(owner: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     """A task that its owner holds until it ends."""
     task = asyncio.get_running_loop().create_task(work)
     owner.add(task)

@@ -84,6 +84,8 @@ class Link:
         self._prefix = prefix
         #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
         self.counts = True
+        #: Called once per batch, with its error or None: failures are counted per exchange.
+        self.on_exchange: Callable[[Exception | None], None] = _ignore
 
     async def aclose(self) -> None:
         """Wait for what was sent, then close every connection."""
@@ -176,10 +178,14 @@ class Link:
                 replies, sent_ms, received_ms = await self._send_with_script(batch)
             answers = batch.read(replies)
         except asyncio.CancelledError:
+            self.on_exchange(too_late(self.deadline))
             raise
         except Exception as error:  # redis-py lets AttributeError and its like escape, too
             self._leave_replica([error])
-            raise store_error(error) from error
+            failure = store_error(error)
+            self.on_exchange(failure)
+            raise failure from error
+        self.on_exchange(None)
         if batch.server_ms is not None:
             self.clock.note(batch.server_ms, sent_ms=sent_ms, received_ms=received_ms)
         if set(map(type, answers)) != {list}:  # a request failed alone
@@ -203,6 +209,10 @@ class Link:
         """After a failover the connections lead to what is a replica now: drop them."""
         if any(map(is_replicas, answers)):
             self.connections.drop_idle()
+
+
+def _ignore(error: Exception | None) -> None:
+    """Nobody counts the failures."""
 
 
 class Closable(Protocol):

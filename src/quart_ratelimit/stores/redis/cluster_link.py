@@ -1,0 +1,294 @@
+"""One cluster client in one event loop of one process, and a connection of our own to each node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from redis.asyncio import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, TryAgainError
+
+from ...clock import monotonic_ms
+from ...errors import StoreOverloaded
+from ...quotas import Decision, Hit
+from ...signals import batch_sent
+from . import script, wire
+from .batcher import Batcher
+from .connections import BUDGET, Connections, spawn
+from .counters import milliseconds
+from .distance import Distance
+from .failures import in_time, store_error, too_late
+from .packing import TIME, command, encoded
+from .script import Answers, Script
+from .server_clock import ServerClock
+
+#: Connections to one node; slots share them.
+MOST = 8
+#: How often one batch follows a node's word that a slot is elsewhere. Nothing ran there.
+REDIRECTIONS = 8
+#: Seconds between two look-ups of the nodes, and before a batch that must be tried again.
+PAUSE = 0.1
+
+Address = tuple[str, int]
+
+_ASKING = command("ASKING")
+
+
+class ClusterLink:
+    """The nodes of one cluster, as one event loop of one process reaches them.
+
+    redis-py looks the nodes up, at first and in the background after a node failed or sent a batch
+    elsewhere; the connections to the nodes are ours, so they are opened in the background too.
+    """
+
+    def __init__(self, client: RedisCluster, prefix: str, deadline: float | None) -> None:
+        self.client = _with_wary_connections(client)
+        #: The time of the nodes, which are expected to agree.
+        self.clock = ServerClock()
+        #: Whether the nodes and their time are known.
+        self.is_ready = False
+        self._prefix = prefix
+        self._given = deadline
+        self._nodes: dict[Address, Node] = {}
+        #: Slots that are elsewhere than redis-py knows.
+        self._moved: dict[int, Address] = {}
+        self._batchers: dict[int, Batcher[Sequence[Hit], list[Decision]]] = {}
+        self._finding: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def deadline(self) -> float:
+        """Seconds that one hit may wait, at the farthest node."""
+        known = [node.distance.deadline for node in self._nodes.values()]
+        return max(known, default=Distance(self._given).deadline)
+
+    async def ready(self) -> None:
+        """Wait until the nodes and their time are known."""
+        if not self.is_ready:
+            await asyncio.shield(self._find())
+
+    async def open(self) -> None:
+        """Find the nodes and open a connection to each."""
+        await self.ready()
+        nodes = [self._at(node.host, node.port) for node in self.client.get_primaries()]
+        await asyncio.gather(*[node.connections.ready(however_long=True) for node in nodes])
+
+    async def join(self, slot: int, hits: Sequence[Hit]) -> list[Decision]:
+        """Decide in the slot's next batch: a node that hangs holds up its own slots alone."""
+        distance = self._owner(slot).distance
+        batcher = self._batchers.get(slot)
+        if batcher is None:
+            batcher = self._batchers[slot] = Batcher(
+                self._send,
+                deadline=distance.deadline,
+                in_flight=1,
+                late=lambda: too_late(distance.deadline),
+                full=partial(StoreOverloaded, "too many hits wait for the cluster already"),
+            )
+        else:  # the distance may be known better now
+            batcher.set_deadline(distance.deadline)
+        try:
+            return await batcher.join(hits)
+        finally:
+            if batcher.idle and self._batchers.get(slot) is batcher:
+                del self._batchers[slot]
+
+    async def ask(self, key: str, *parts: str | int) -> Any:
+        """The reply of the key's node to one command. Raises the error that it replied with."""
+        reply = await self._exchange(key, command(*parts))
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def aclose(self) -> None:
+        """Wait for what was sent, then close every connection."""
+        for batcher in list(self._batchers.values()):
+            await batcher.aclose()
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=0.1)
+        for node in self._nodes.values():
+            await node.connections.aclose()
+        await self.client.aclose()
+        # That does nothing while the nodes are to be looked up anew, as after a resharding.
+        manager = self.client.nodes_manager
+        for known in [*manager.startup_nodes.values(), *self.client.get_nodes()]:
+            await known.disconnect()
+
+    async def _send(self, requests: list[Sequence[Hit]]) -> Answers:
+        if batch_sent.receivers:
+            batch_sent.send_safely(self, size=len(requests))
+        try:
+            batch = Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
+            reply = await self._exchange(next(iter(batch.keys)), batch.packed)
+            answers = batch.read([reply])
+        except asyncio.CancelledError:
+            self._find()
+            raise
+        except Exception as error:
+            self._find()
+            raise store_error(error) from error
+        return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+
+    async def _exchange(self, key: str, packed: bytes) -> Any:
+        """The reply to one command, from the node that serves the key."""
+        slot = key_slot(encoded(key))
+        node, before = self._owner(slot), b""
+        for _ in range(REDIRECTIONS):
+            reply = await node.reply(packed, before)
+            if isinstance(reply, MovedError):
+                node, before = self._redirected(reply), b""
+                self._moved[slot] = node.address
+                self._find()
+            elif isinstance(reply, AskError):
+                # ASKING holds for the next command of its own connection alone.
+                node, before = self._redirected(reply), _ASKING
+            elif isinstance(reply, (TryAgainError, ClusterDownError)):
+                self._find()
+                if isinstance(reply, ClusterDownError):
+                    break
+                await asyncio.sleep(PAUSE)
+            else:
+                break
+        return reply
+
+    def _owner(self, slot: int) -> Node:
+        address = self._moved.get(slot)
+        if address is not None:
+            return self._at(*address)
+        node = self.client.nodes_manager.get_node_from_slot(slot)
+        return self._at(node.host, node.port)
+
+    def _redirected(self, error: AskError) -> Node:
+        return self._at(*self.client.nodes_manager.remap_host_port(error.host, error.port))
+
+    def _at(self, host: str, port: int | str) -> Node:
+        address = (host, int(port))
+        node = self._nodes.get(address)
+        if node is None:
+            node = self._nodes[address] = Node(address, self)
+        return node
+
+    def new_connection(self, address: Address) -> Any:
+        """A connection to a node, not yet open, as redis-py would make it."""
+        some = next(iter(self.client.nodes_manager.startup_nodes.values()))
+        host, port = address
+        options = {"host": host, "port": port, "retry": Retry(NoBackoff(), 0)}
+        return some.connection_class(**{**some.connection_kwargs, **options})
+
+    def new_distance(self) -> Distance:
+        """For one node."""
+        return Distance(self._given)
+
+    def _find(self) -> asyncio.Task[None]:
+        """Look the nodes up in the background, unless that is under way."""
+        if self._finding is None or self._finding.done():
+            self._finding = spawn(self._tasks, self._find_nodes())
+        return self._finding
+
+    async def _find_nodes(self) -> None:
+        if self.is_ready:
+            await asyncio.sleep(PAUSE)
+        # Not the client's `initialize`, which reads the list of all commands as well.
+        await in_time(BUDGET, self.client.nodes_manager.initialize())
+        self._moved.clear()
+        if not self.is_ready:
+            await self._open_first()
+            self.is_ready = True
+
+    async def _open_first(self) -> None:
+        """Open a connection to each node, and wait for the first, which tells the time."""
+        nodes = [self._at(node.host, node.port) for node in self.client.get_primaries()]
+        opening = [spawn(self._tasks, node.connections.ready(however_long=True)) for node in nodes]
+        failure: Exception | None = None
+        for opened in asyncio.as_completed(opening):
+            try:
+                await opened
+            except Exception as error:
+                failure = error
+            else:
+                return
+        raise failure or ValueError("the cluster has no nodes")
+
+
+class Node:
+    """One node: its connections and its distance."""
+
+    def __init__(self, address: Address, link: ClusterLink) -> None:
+        self.address = address
+        self.distance = link.new_distance()
+        self._clock = link.clock
+        self.connections = Connections(
+            NodePool(partial(link.new_connection, address)),
+            self._prepare,
+            most=MOST,
+            patience=lambda: self.distance.patience,
+        )
+
+    async def reply(self, packed: bytes, before: bytes = b"") -> Any:
+        """The reply to one command; ``before`` is a command that goes in front of it."""
+        await self.connections.ready()
+        exchanged = await self.connections.exchange(before + packed, 1 + bool(before))
+        if isinstance(exchanged.replies[-1], NoScriptError):
+            # A node that is new or was flushed. Nothing ran there.
+            load = command("SCRIPT", "LOAD", script.script())
+            exchanged = await self.connections.exchange(load + before + packed, 2 + bool(before))
+        self.distance.note(exchanged.sent_ms, exchanged.received_ms)
+        return exchanged.replies[-1]
+
+    async def _prepare(self, connection: Any) -> None:
+        """Read the clock and load the script."""
+        sent_ms = monotonic_ms()
+        load = command("SCRIPT", "LOAD", script.script())
+        (time,) = await wire.replies(connection, 1, unsent=TIME + load)
+        received_ms = monotonic_ms()
+        (loaded,) = await wire.replies(connection, 1)
+        for reply in (time, loaded):
+            if isinstance(reply, Exception):
+                raise reply
+        self._clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=received_ms)
+        self.distance.arrive(self.address)
+        self.distance.note(sent_ms, received_ms)
+
+
+class NodePool:
+    """Opens connections to one node, and keeps none: `Connections` does."""
+
+    max_connections = MOST + 1
+
+    def __init__(self, new_connection: partial[Any]) -> None:
+        self._new_connection = new_connection
+
+    async def get_connection(self) -> Any:
+        """A connection that is open and logged in."""
+        connection = self._new_connection()
+        try:
+            await connection.connect()
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
+
+    async def release(self, connection: Any) -> None:
+        """Close it."""
+        wire.abort(connection)
+        await connection.disconnect(nowait=True)
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """No connection is kept here."""
+
+
+def _with_wary_connections(client: RedisCluster) -> RedisCluster:
+    """The client, which checks no pooled connection before it is used again."""
+    settings = client.get_connection_kwargs()  # also those of the nodes that it will find
+    kind = wire.wary(settings["connection_class"])
+    settings["connection_class"] = kind
+    for node in [*client.nodes_manager.startup_nodes.values(), *client.get_nodes()]:
+        node.connection_class = kind
+    return client
