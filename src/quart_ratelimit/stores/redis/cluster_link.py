@@ -80,14 +80,15 @@ class ClusterLink:
 
     async def join(self, slot: int, hits: Sequence[Hit]) -> list[Decision]:
         """Decide in the slot's next batch: a node that hangs holds up its own slots alone."""
-        distance = self._owner(slot).distance
+        node = self._owner(slot)
+        distance = node.distance
         batcher = self._batchers.get(slot)
         if batcher is None:
             batcher = self._batchers[slot] = Batcher(
                 self._send,
                 deadline=distance.deadline,
                 in_flight=1,
-                late=lambda: too_late(distance.deadline),
+                late=lambda: too_late(distance.deadline, node.pool, "EVALSHA"),
                 full=partial(StoreOverloaded, "too many hits wait for the cluster already"),
             )
         else:  # the distance may be known better now
@@ -133,8 +134,13 @@ class ClusterLink:
             raise
         except Exception as error:
             self._find()
-            raise store_error(error) from error
-        return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+            raise store_error(error, self.client, "EVALSHA") from error
+        return [
+            store_error(answer, self.client, batch.command)
+            if isinstance(answer, Exception)
+            else answer
+            for answer in answers
+        ]
 
     async def _exchange(self, key: str, packed: bytes) -> Any:
         """The reply to one command, from the node that serves the key."""
@@ -196,7 +202,8 @@ class ClusterLink:
         if self.is_ready:
             await asyncio.sleep(PAUSE)
         # Not the client's `initialize`, which reads the list of all commands as well.
-        await in_time(BUDGET, self.client.nodes_manager.initialize())
+        initialize = self.client.nodes_manager.initialize()
+        await in_time(BUDGET, initialize, self.client, "CLUSTER SLOTS")
         self._moved.clear()
         if not self.is_ready:
             await self._open_first()
@@ -224,8 +231,9 @@ class Node:
         self.address = address
         self.distance = link.new_distance()
         self._clock = link.clock
+        self.pool = NodePool(address, partial(link.new_connection, address))
         self.connections = Connections(
-            NodePool(partial(link.new_connection, address)),
+            self.pool,
             self._prepare,
             most=MOST,
             patience=lambda: self.distance.patience,
@@ -249,9 +257,9 @@ class Node:
         (time,) = await wire.replies(connection, 1, unsent=TIME + load)
         received_ms = monotonic_ms()
         (loaded,) = await wire.replies(connection, 1)
-        for reply in (time, loaded):
+        for name, reply in (("TIME", time), ("SCRIPT LOAD", loaded)):
             if isinstance(reply, Exception):
-                raise reply
+                raise store_error(reply, self.pool, name) from reply
         self._clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=received_ms)
         self.distance.arrive(self.address)
         self.distance.note(sent_ms, received_ms)
@@ -262,7 +270,9 @@ class NodePool:
 
     max_connections = MOST + 1
 
-    def __init__(self, new_connection: partial[Any]) -> None:
+    def __init__(self, address: Address, new_connection: partial[Any]) -> None:
+        #: As redis-py's pools have them, for errors.
+        self.connection_kwargs = dict(zip(("host", "port"), address, strict=True))
         self._new_connection = new_connection
 
     async def get_connection(self) -> Any:

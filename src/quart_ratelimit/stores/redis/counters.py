@@ -60,6 +60,11 @@ class Counters:
             callers.append(index)
 
     @property
+    def command(self) -> str:
+        """The command that counts, or the one that looks."""
+        return "INCRBY" if self.keys else "GET"
+
+    @property
     def packed(self) -> bytes:
         """What is sent: a ``GET`` for each look, then one transaction, then ``TIME`` if asked."""
         parts = [command("GET", key) for key in self.looks]
@@ -125,6 +130,8 @@ class Counters:
 
 class Probe:
     """Whether a server knows ``EXPIRE NX`` (Redis 7.0); an older one counts by the script."""
+
+    command = "SET, EXPIRE NX, DEL"
 
     def __init__(self, prefix: str) -> None:
         key = f"{prefix}:probe"

@@ -36,6 +36,10 @@ class Batch(Protocol):
     """Requests as bytes, and the way from the replies to decisions. Does no I/O."""
 
     @property
+    def command(self) -> str:
+        """The command that decides, for errors."""
+
+    @property
     def packed(self) -> bytes:
         """What is sent."""
 
@@ -61,8 +65,9 @@ class Link:
         self, client: redis.asyncio.Redis, prefix: str, deadline: float | None, in_flight: int
     ) -> None:
         self.client = client
+        self.pool = client.connection_pool
         self.connections = Connections(
-            client.connection_pool,
+            self.pool,
             self._prepare,
             most=max(2, in_flight),
             patience=lambda: self.distance.patience,
@@ -74,12 +79,18 @@ class Link:
         batcher = partial(
             Batcher[Sequence[Hit], list[Decision]],
             deadline=self.deadline,
-            late=lambda: too_late(self.deadline),
             full=partial(StoreOverloaded, "too many hits wait for Redis already"),
         )
-        self.counters = batcher(partial(self._send, self._counters), in_flight=beside)
+        self.counters = batcher(
+            partial(self._send, self._counters),
+            in_flight=beside,
+            late=lambda: too_late(self.deadline, self.pool, "INCRBY"),
+        )
         self.scripts = batcher(
-            partial(self._send, self._script), in_flight=max(1, in_flight - beside), share=SHARE
+            partial(self._send, self._script),
+            in_flight=max(1, in_flight - beside),
+            share=SHARE,
+            late=lambda: too_late(self.deadline, self.pool, "EVALSHA"),
         )
         self._prefix = prefix
         #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
@@ -93,7 +104,7 @@ class Link:
         await self.scripts.aclose()
         await self.connections.aclose()
         await self.client.aclose()
-        manager = getattr(self.client.connection_pool, "sentinel_manager", None)
+        manager = getattr(self.pool, "sentinel_manager", None)
         for sentinel in manager.sentinels if manager else ():
             await sentinel.aclose()
 
@@ -117,10 +128,13 @@ class Link:
         *probed, time = await wire.replies(connection, probe.replies + 1, unsent=packed)
         received_ms = monotonic_ms()
         (loaded,) = await wire.replies(connection, 1)
-        self.counts = probe.read(probed)
-        for reply in (time, loaded):
+        try:
+            self.counts = probe.read(probed)
+        except Exception as error:
+            raise store_error(error, self.pool, probe.command) from error
+        for name, reply in (("TIME", time), ("SCRIPT LOAD", loaded)):
             if isinstance(reply, Exception):
-                raise reply
+                raise store_error(reply, self.pool, name) from reply
         self.clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=received_ms)
         is_new = self.distance.arrive(wire.peer(connection))
         self._note_trip(sent_ms, received_ms)
@@ -156,7 +170,7 @@ class Link:
             batch = plan(requests)
             exchange = self.connections.exchange(batch.packed, batch.replies)
         except Exception as error:
-            raise store_error(error) from error
+            raise store_error(error, self.pool, "writing") from error
         return self._read(plan, requests, batch, exchange)
 
     async def _read(
@@ -178,11 +192,13 @@ class Link:
                 replies, sent_ms, received_ms = await self._send_with_script(batch)
             answers = batch.read(replies)
         except asyncio.CancelledError:
-            self.on_exchange(too_late(self.deadline))
+            called = batch.command if batch else "connecting"
+            self.on_exchange(too_late(self.deadline, self.pool, called))
             raise
         except Exception as error:  # redis-py lets AttributeError and its like escape, too
             self._leave_replica([error])
-            failure = store_error(error)
+            called = batch.command if batch else "connecting"
+            failure = store_error(error, self.pool, called)
             self.on_exchange(failure)
             raise failure from error
         self.on_exchange(None)
@@ -190,7 +206,12 @@ class Link:
             self.clock.note(batch.server_ms, sent_ms=sent_ms, received_ms=received_ms)
         if set(map(type, answers)) != {list}:  # a request failed alone
             self._leave_replica(answers)
-            return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+            return [
+                store_error(answer, self.pool, batch.command)
+                if isinstance(answer, Exception)
+                else answer
+                for answer in answers
+            ]
         return answers
 
     async def _send_with_script(self, batch: Batch) -> Exchanged:

@@ -65,6 +65,7 @@ class Script:
 
     #: How many replies belong to it.
     replies = 1
+    command = "EVALSHA"
 
     def __init__(self, requests: Sequence[Sequence[Hit]], *, prefix: str, now_ms: int) -> None:
         self._prefix = prefix
