@@ -22,8 +22,8 @@ _NO_MAINTENANCE: dict[str, Any] = {}
 if "maint_notifications_config" in signature(redis.asyncio.Redis).parameters:  # redis-py 8.0
     from redis.maint_notifications import MaintNotificationsConfig
 
-    # They switch off the check for a stray reply at checkout, which would shift every later
-    # reply of that connection by one.
+    # RESP 3, if an option asks for it, would have notifications that switch off the check for a
+    # stray reply at checkout, and a stray reply shifts every later reply of that connection by one.
     _NO_MAINTENANCE["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
 
 #: The pool that a client needs which counts, as errors and findings show it.
@@ -61,6 +61,8 @@ def opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
         "socket_timeout": None,
         "socket_connect_timeout": None,
         "health_check_interval": 0,
+        # RESP 2 needs no HELLO, which a proxy may refuse, and has no maintenance notifications.
+        "protocol": 2,
         **_NO_MAINTENANCE,
         **options,
     }
