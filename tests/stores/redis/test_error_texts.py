@@ -1,4 +1,4 @@
-"""What a store's error says: the host, the command, the server's reason; never a key or a secret."""
+"""What a store's error says: host, command, the server's reason; never a key or a secret."""
 
 from collections.abc import Callable
 
@@ -68,7 +68,9 @@ async def test_a_server_that_is_silent_is_named_with_the_command(redis_cluster: 
     server.freeze()
     try:
         for store in (RedisStore(server.url), ClusterStore(redis_cluster.url)):
-            with pytest.raises(StoreTimeout, match=rf"{host}.* within 0.05 s \((INCRBY|connecting)\)"):
+            with pytest.raises(
+                StoreTimeout, match=rf"{host}.* within 0.05 s \((INCRBY|connecting)\)"
+            ):
                 await store.hit([Hit(CLOCK, CLIENT)])
             await store.aclose()
     finally:

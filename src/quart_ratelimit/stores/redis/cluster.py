@@ -46,7 +46,7 @@ class ClusterStore:
         self._links = PerLoop(self._open_link)
 
     async def start(self) -> None:
-        """Find the nodes and load the script. Raises `StoreError`."""
+        """Find the nodes and connect to each. Raises `StoreError`."""
         link, patience = self._links.get(), max(START_DEADLINE, self._deadline or 0)
         await in_time(patience, link.open(), link.client, "connecting")
 

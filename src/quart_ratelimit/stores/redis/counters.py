@@ -134,7 +134,7 @@ class Probe:
     command = "SET, EXPIRE NX, DEL"
 
     def __init__(self, prefix: str) -> None:
-        key = f"{prefix}:probe"
+        self.key = key = f"{prefix}:probe"
         parts = [
             MULTI,
             command("SET", key, 0, "PX", 1000),

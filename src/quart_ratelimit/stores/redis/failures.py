@@ -72,13 +72,19 @@ def store_error(error: BaseException, source: object, command: str) -> StoreErro
     if isinstance(error, StoreError):
         return error
     where = f"at {place(source)} ({command}: {reason(error)})"
-    if isinstance(error, (AuthenticationError, NoPermissionError)):
+    if isinstance(error, (AuthenticationError, NoPermissionError)) or _lacks_right(error):
         return StoreMisconfigured(f"Redis refuses our user {where}: check its password and ACL")
     if isinstance(error, ResponseError):
         if "WRONGTYPE" in str(error):  # before Redis 7.0 a script hides the code in its text
             return StoreMisconfigured(f"Redis holds something else under a key of ours {where}")
         return StoreError(f"Redis answered with an error {where}")
     return StoreError(f"Redis could not be asked {where}")
+
+
+def _lacks_right(error: BaseException) -> bool:
+    """Whether an ACL refuses a command of the script, which no class of redis-py stands for."""
+    text = str(error) if isinstance(error, ResponseError) else ""
+    return "user executing the script can't" in text or "ACL failure in script" in text
 
 
 def place(source: Any) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import redis.asyncio
-from redis.exceptions import NoScriptError
+from redis.exceptions import ResponseError
 
 from ...clock import monotonic_ms
 from ...errors import StoreOverloaded
@@ -93,6 +93,8 @@ class Link:
             late=lambda: too_late(self.deadline, self.pool, "EVALSHA"),
         )
         self._prefix = prefix
+        #: Whether each run of the script sends it: there is no EVALSHA.
+        self._sends_source = False
         #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
         self.counts = True
         #: Called once per batch, with its error or None: failures are counted per exchange.
@@ -121,20 +123,25 @@ class Link:
         return reply
 
     async def _prepare(self, connection: Any) -> None:
-        """See whether ``EXPIRE NX`` (Redis 7.0) is known, read the clock, load the script."""
+        """See whether ``EXPIRE NX`` (Redis 7.0) is known, read the clock, try the script."""
         probe = Probe(self._prefix)
-        packed = probe.packed + TIME + command("SCRIPT", "LOAD", script.script())
+        packed = probe.packed + TIME + script.trial(probe.key)
         sent_ms = monotonic_ms()
         *probed, time = await wire.replies(connection, probe.replies + 1, unsent=packed)
         received_ms = monotonic_ms()
-        (loaded,) = await wire.replies(connection, 1)
+        tried = await wire.replies(connection, script.TRIAL_REPLIES)
         try:
             self.counts = probe.read(probed)
         except Exception as error:
             raise store_error(error, self.pool, probe.command) from error
-        for name, reply in (("TIME", time), ("SCRIPT LOAD", loaded)):
-            if isinstance(reply, Exception):
-                raise store_error(reply, self.pool, name) from reply
+        if isinstance(time, Exception):
+            raise store_error(time, self.pool, "TIME") from time
+        try:
+            self._sends_source = script.needs_source(*tried)
+        except ResponseError as error:
+            if not self.counts:
+                raise store_error(error, self.pool, "EVAL") from error
+            # Otherwise it is an error of the hits that need a script.
         self.clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=received_ms)
         is_new = self.distance.arrive(wire.peer(connection))
         self._note_trip(sent_ms, received_ms)
@@ -158,7 +165,12 @@ class Link:
         )
 
     def _script(self, requests: list[Sequence[Hit]]) -> Batch:
-        return Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
+        return Script(
+            requests,
+            prefix=self._prefix,
+            now_ms=self.clock.now_ms(),
+            with_source=self._sends_source,
+        )
 
     def _send(self, plan: _Plan, requests: list[Sequence[Hit]]) -> Awaitable[Answers]:
         """Send at once if it can be; then the answers are to be awaited. Raises `StoreError`."""
@@ -188,8 +200,9 @@ class Link:
                 exchange = self.connections.exchange(batch.packed, batch.replies)
             replies, sent_ms, received_ms = await exchange
             self._note_trip(sent_ms, received_ms)
-            if isinstance(replies[0], NoScriptError):
-                replies, sent_ms, received_ms = await self._send_with_script(batch)
+            if isinstance(batch, Script) and script.ran_nothing(replies[0]):
+                self._sends_source = not script.is_unknown(replies[0])
+                replies, sent_ms, received_ms = await self._send_source(batch)
             answers = batch.read(replies)
         except asyncio.CancelledError:
             called = batch.command if batch else "connecting"
@@ -214,17 +227,13 @@ class Link:
             ]
         return answers
 
-    async def _send_with_script(self, batch: Batch) -> Exchanged:
-        """Redis restarted or was flushed.
+    async def _send_source(self, batch: Script) -> Exchanged:
+        """Redis restarted or was flushed, or refuses EVALSHA from now on.
 
         Nothing ran for those hits, so sending them again charges nobody twice.
         """
-        load = command("SCRIPT", "LOAD", script.script())
-        exchanged = await self.connections.exchange(load + batch.packed, 1 + batch.replies)
-        loaded = exchanged.replies.pop(0)
-        if isinstance(loaded, Exception):
-            raise loaded
-        return exchanged
+        batch.with_source = True
+        return await self.connections.exchange(batch.packed, batch.replies)
 
     def _leave_replica(self, answers: Sequence[object]) -> None:
         """After a failover the connections lead to what is a replica now: drop them."""
