@@ -129,7 +129,10 @@ class Counters:
 
 
 class Probe:
-    """Whether a server knows ``EXPIRE NX`` (Redis 7.0); an older one counts by the script."""
+    """Whether a server knows ``EXPIRE NX`` (Redis 7.0); an older one counts by the script.
+
+    Its two keys lie in different slots, so a node of a Cluster always refuses it.
+    """
 
     command = "SET, EXPIRE NX, DEL"
 
@@ -139,7 +142,7 @@ class Probe:
             MULTI,
             command("SET", key, 0, "PX", 1000),
             command("EXPIRE", key, 1, "NX"),
-            command("DEL", key),
+            command("DEL", key, f"{key}2"),
             EXEC,
         ]
         self.packed = b"".join(parts)

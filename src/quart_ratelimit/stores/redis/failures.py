@@ -12,19 +12,30 @@ import ssl
 from collections.abc import Awaitable, Iterator
 from typing import Any, TypeVar
 
+import redis.asyncio
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
+    ClusterCrossSlotError,
+    ClusterDownError,
     MasterDownError,
+    MovedError,
     NoPermissionError,
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from ...errors import StoreError, StoreMisconfigured, StoreTimeout
 from .batcher import DeadlinePassed, within
 
 T = TypeVar("T")
+
+#: What a node of a Cluster alone answers.
+_CLUSTERS = (MovedError, AskError, TryAgainError, ClusterCrossSlotError, ClusterDownError)
+#: What a Redis that is not one answers, or redis-py says of it.
+_NO_CLUSTER = ("cluster support disabled", "Cluster mode is not enabled")
 
 #: Characters of a server's reason that are reported at most.
 LONGEST_REASON = 120
@@ -60,9 +71,12 @@ def too_late(deadline: float, source: object, command: str) -> StoreTimeout:
     return StoreTimeout(f"Redis did not answer at {where} within {deadline} s ({command})")
 
 
-def is_replicas(answer: object) -> bool:
-    """Whether only a replica answers so. Before Redis 7.0 a script hides the code in its text."""
-    if isinstance(answer, (ReadOnlyError, MasterDownError)):
+def leads_elsewhere(answer: object) -> bool:
+    """Whether only a replica or a node of a Cluster answers so.
+
+    Before Redis 7.0 a script hides the code READONLY in its text.
+    """
+    if isinstance(answer, (ReadOnlyError, MasterDownError, *_CLUSTERS)):
         return True
     return isinstance(answer, ResponseError) and "-READONLY " in str(answer)
 
@@ -72,13 +86,29 @@ def store_error(error: BaseException, source: object, command: str) -> StoreErro
     if isinstance(error, StoreError):
         return error
     where = f"at {place(source)} ({command}: {reason(error)})"
-    if isinstance(error, (AuthenticationError, NoPermissionError)) or _lacks_right(error):
-        return StoreMisconfigured(f"Redis refuses our user {where}: check its password and ACL")
+    mistake = _mistake(error, source)
+    if mistake is not None:
+        what, advice = mistake
+        return StoreMisconfigured(f"Redis {what} {where}: {advice}")
     if isinstance(error, ResponseError):
-        if "WRONGTYPE" in str(error):  # before Redis 7.0 a script hides the code in its text
-            return StoreMisconfigured(f"Redis holds something else under a key of ours {where}")
         return StoreError(f"Redis answered with an error {where}")
     return StoreError(f"Redis could not be asked {where}")
+
+
+def _mistake(error: BaseException, source: object) -> tuple[str, str] | None:
+    """What is set up wrongly and what helps, if waiting does not."""
+    text = str(error)
+    if isinstance(error, (AuthenticationError, NoPermissionError)) or _lacks_right(error):
+        return "refuses our user", "check its password and ACL"
+    # A cluster's own client follows these errors.
+    if isinstance(error, _CLUSTERS) and isinstance(source, redis.asyncio.ConnectionPool):
+        return "is a node of a Cluster", f"write redis+cluster://{place(source)}"
+    if any(said in text for said in _NO_CLUSTER):
+        return "is not a Cluster", f"write redis://{place(source).partition(',')[0]}"
+    # Before Redis 7.0 a script hides the code in its text.
+    if isinstance(error, ResponseError) and "WRONGTYPE" in text:
+        return "holds something else under a key of ours", "give the store a prefix of its own"
+    return None
 
 
 def _lacks_right(error: BaseException) -> bool:

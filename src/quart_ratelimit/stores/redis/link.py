@@ -21,7 +21,7 @@ from .batcher import Batcher
 from .connections import BUDGET, Connections, Exchanged
 from .counters import Counters, Probe, milliseconds
 from .distance import Distance
-from .failures import is_replicas, store_error, too_late
+from .failures import leads_elsewhere, store_error, too_late
 from .packing import TIME, command
 from .script import Answers, Script
 from .server_clock import ServerClock
@@ -209,7 +209,7 @@ class Link:
             self.on_exchange(too_late(self.deadline, self.pool, called))
             raise
         except Exception as error:  # redis-py lets AttributeError and its like escape, too
-            self._leave_replica([error])
+            self._leave_if_elsewhere([error])
             called = batch.command if batch else "connecting"
             failure = store_error(error, self.pool, called)
             self.on_exchange(failure)
@@ -218,7 +218,7 @@ class Link:
         if batch.server_ms is not None:
             self.clock.note(batch.server_ms, sent_ms=sent_ms, received_ms=received_ms)
         if set(map(type, answers)) != {list}:  # a request failed alone
-            self._leave_replica(answers)
+            self._leave_if_elsewhere(answers)
             return [
                 store_error(answer, self.pool, batch.command)
                 if isinstance(answer, Exception)
@@ -235,9 +235,12 @@ class Link:
         batch.with_source = True
         return await self.connections.exchange(batch.packed, batch.replies)
 
-    def _leave_replica(self, answers: Sequence[object]) -> None:
-        """After a failover the connections lead to what is a replica now: drop them."""
-        if any(map(is_replicas, answers)):
+    def _leave_if_elsewhere(self, answers: Sequence[object]) -> None:
+        """After a failover the connections lead to what is a replica now: drop them.
+
+        At a node of a Cluster the probe of the next connection fails every hit alike.
+        """
+        if any(map(leads_elsewhere, answers)):
             self.connections.drop_idle()
 
 
