@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Iterator
 from typing import Any, TypeVar
 
 import redis.asyncio
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -100,6 +101,8 @@ def _mistake(error: BaseException, source: object) -> tuple[str, str] | None:
     text = str(error)
     if isinstance(error, (AuthenticationError, NoPermissionError)) or _lacks_right(error):
         return "refuses our user", "check its password and ACL"
+    if isinstance(error, MasterNotFoundError) and "AuthenticationError" in text:
+        return "cannot be found: its Sentinels refuse our user", "check sentinel_kwargs"
     # A cluster's own client follows these errors.
     if isinstance(error, _CLUSTERS) and isinstance(source, redis.asyncio.ConnectionPool):
         return "is a node of a Cluster", f"write redis+cluster://{place(source)}"
@@ -136,6 +139,9 @@ def place(source: Any) -> str:
 def reason(error: BaseException) -> str:
     """Why it failed, in the words of the server or of the system."""
     kind = type(error).__name__
+    if isinstance(error, MasterNotFoundError):  # its text repeats what it knows of the Sentinels
+        kinds = sorted(set(re.findall(r"\b(\w+Error)\(", str(error))))
+        return f"no Sentinel names it: {', '.join(kinds) or 'not a master that it watches'}"
     if isinstance(error, ResponseError):
         text = str(error)
         # redis-py cuts the code off the errors that it has a class for.
