@@ -31,9 +31,10 @@ SCAN_COUNT = 500
 class RedisStore:
     """Counts in Redis, shared by all workers, exact whatever their clocks say.
 
-    ``source`` is a URI (``redis://``, ``rediss://``, ``unix://``, ``valkey://``), a callable that
-    opens a ``redis.asyncio`` client, or a client, which its owner closes; nothing is opened before
-    the first hit or `start`. With a URI the option ``connection_pool`` is used instead of it.
+    ``source`` is a URI (``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, or
+    ``valkey`` for ``redis``), a callable that opens a ``redis.asyncio`` client, or a client, which
+    its owner closes; nothing is opened before the first hit or `start`. With a URI the option
+    ``connection_pool`` is used instead of it.
     ``deadline`` (seconds) covers all that one hit may wait for. None: 0.05, or four round trips to
     a Redis that is farther away, at most 1. Raises `ConfigurationError`.
     """
