@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Sequence
 
 from ..clock import Clock, monotonic_ms
-from ..errors import ConfigurationError, StoreError, StoreOverloaded
+from ..errors import ConfigurationError, StoreError, StoreMisconfigured, StoreOverloaded
 from ..quotas import Decision, Hit
 from ..quotas.fixed_window import is_counted
 from ..signals import store_asked, store_recovered, store_unavailable
@@ -22,6 +22,9 @@ from .store import Store
 #: "open" admits, "closed" refuses with 503, "local" counts in this worker's memory, "raise" raises
 #: `StoreError`: the caller has an answer of its own.
 POLICIES = ("open", "closed", "local", "raise")
+
+#: Different mistakes in a store's set-up that are logged at most.
+MOST_REPORTS = 16
 
 _log = logging.getLogger("quart_ratelimit")
 
@@ -55,11 +58,19 @@ class GuardedStore:
             remember_ms=remember_ms,
             now_ms=now_ms,
         )
+        #: What was wrong with the store's set-up, as it was logged.
+        self._reported: set[str] = set()
 
     async def start(self) -> None:
-        """Start the store; a store that is away is logged and does not stop the app."""
+        """Start the store; a store that is away is logged and does not stop the app.
+
+        Raises `StoreMisconfigured`: nothing but another set-up would help.
+        """
         try:
             await self._store.start()
+        except StoreMisconfigured:
+            await self._store.aclose()
+            raise
         except StoreError as error:
             _log.warning("the rate limit store does not answer yet: %s", error)
             self._note_failure(error)
@@ -163,12 +174,20 @@ class GuardedStore:
     def _note_failure(self, error: StoreError) -> None:
         was_open = self._breaker.is_open
         self._breaker.failed()
+        if isinstance(error, StoreMisconfigured):
+            self._report_once(str(error))
         if self._breaker.is_open and not was_open:
             facts = {"ratelimit_event": "store_unavailable", "ratelimit_policy": self._policy}
             _log.error(
                 "the rate limit store is away: %s; policy: %s", error, self._policy, extra=facts
             )
             store_unavailable.send_safely(self._store, policy=self._policy)
+
+    def _report_once(self, text: str) -> None:
+        """Log what is wrong though other hits succeed, which keeps the breaker closed."""
+        if text not in self._reported and len(self._reported) < MOST_REPORTS:
+            self._reported.add(text)
+            _log.error("the rate limit store cannot decide: %s; policy: %s", text, self._policy)
 
     def _note_success(self) -> None:
         was_open = self._breaker.is_open

@@ -83,7 +83,7 @@ def copy_of(error: Exception) -> Exception:
     except Exception:
         return error
     copied.__dict__.update(error.__dict__)
-    copied.__cause__ = error.__cause__
+    copied.__cause__, copied.__context__ = error.__cause__, error.__context__
     return copied
 
 

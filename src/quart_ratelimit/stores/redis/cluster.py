@@ -46,8 +46,9 @@ class ClusterStore:
         self._links = PerLoop(self._open_link)
 
     async def start(self) -> None:
-        """Find the nodes and load the script. Raises `StoreError`."""
-        await in_time(max(START_DEADLINE, self._deadline or 0), self._links.get().open())
+        """Find the nodes and connect to each. Raises `StoreError`."""
+        link, patience = self._links.get(), max(START_DEADLINE, self._deadline or 0)
+        await in_time(patience, link.open(), link.client, "connecting")
 
     async def aclose(self) -> None:
         """Close the connections. A later hit opens them again."""
@@ -57,7 +58,7 @@ class ClusterStore:
         """Carry out all hits or none; see `Store.hit`."""
         link = self._links.get()
         if not link.is_ready:
-            await in_time(link.deadline, link.ready())
+            await in_time(link.deadline, link.ready(), link.client, "connecting")
         now = link.clock.now_ms()
         slots = [self._slot(hit, now) for hit in hits]
         if len(set(slots)) == 1:
@@ -77,15 +78,15 @@ class ClusterStore:
             keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
             return sum([int(await link.ask(key, "UNLINK", key)) for key in keys])
 
-        return await in_time(link.deadline, unlink())
+        return await in_time(link.deadline, unlink(), link.client, "UNLINK")
 
     async def clear(self) -> int:
         """Forget every key under this store's prefix, by SCAN of each node. Raises `StoreError`."""
         client, patience = self._links.get().client, max(START_DEADLINE, self._deadline or 0)
         found = client.scan_iter(match=script.pattern(self._prefix), count=SCAN_COUNT)
         count = 0
-        while (key := await in_time(patience, anext(found, None))) is not None:
-            count += int(await in_time(patience, client.unlink(key)))
+        while (key := await in_time(patience, anext(found, None), client, "SCAN")) is not None:
+            count += int(await in_time(patience, client.unlink(key), client, "UNLINK"))
         return count
 
     async def _hit_apart(

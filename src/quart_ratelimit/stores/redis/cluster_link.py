@@ -11,7 +11,7 @@ from redis.asyncio import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, TryAgainError
+from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError, TryAgainError
 
 from ...clock import monotonic_ms
 from ...errors import StoreOverloaded
@@ -19,7 +19,7 @@ from ...quotas import Decision, Hit
 from ...signals import batch_sent
 from . import script, wire
 from .batcher import Batcher
-from .connections import BUDGET, Connections, spawn
+from .connections import BUDGET, Connections, Exchanged, spawn
 from .counters import milliseconds
 from .distance import Distance
 from .failures import in_time, store_error, too_late
@@ -80,14 +80,15 @@ class ClusterLink:
 
     async def join(self, slot: int, hits: Sequence[Hit]) -> list[Decision]:
         """Decide in the slot's next batch: a node that hangs holds up its own slots alone."""
-        distance = self._owner(slot).distance
+        node = self._owner(slot)
+        distance = node.distance
         batcher = self._batchers.get(slot)
         if batcher is None:
             batcher = self._batchers[slot] = Batcher(
                 self._send,
                 deadline=distance.deadline,
                 in_flight=1,
-                late=lambda: too_late(distance.deadline),
+                late=lambda: too_late(distance.deadline, node.pool, "EVALSHA"),
                 full=partial(StoreOverloaded, "too many hits wait for the cluster already"),
             )
         else:  # the distance may be known better now
@@ -126,22 +127,27 @@ class ClusterLink:
             batch_sent.send_safely(self, size=len(requests))
         try:
             batch = Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
-            reply = await self._exchange(next(iter(batch.keys)), batch.packed)
+            reply = await self._exchange(next(iter(batch.keys)), batch)
             answers = batch.read([reply])
         except asyncio.CancelledError:
             self._find()
             raise
         except Exception as error:
             self._find()
-            raise store_error(error) from error
-        return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+            raise store_error(error, self.client, "EVALSHA") from error
+        return [
+            store_error(answer, self.client, batch.command)
+            if isinstance(answer, Exception)
+            else answer
+            for answer in answers
+        ]
 
-    async def _exchange(self, key: str, packed: bytes) -> Any:
+    async def _exchange(self, key: str, request: bytes | Script) -> Any:
         """The reply to one command, from the node that serves the key."""
         slot = key_slot(encoded(key))
         node, before = self._owner(slot), b""
         for _ in range(REDIRECTIONS):
-            reply = await node.reply(packed, before)
+            reply = await node.reply(request, before)
             if isinstance(reply, MovedError):
                 node, before = self._redirected(reply), b""
                 self._moved[slot] = node.address
@@ -196,7 +202,8 @@ class ClusterLink:
         if self.is_ready:
             await asyncio.sleep(PAUSE)
         # Not the client's `initialize`, which reads the list of all commands as well.
-        await in_time(BUDGET, self.client.nodes_manager.initialize())
+        initialize = self.client.nodes_manager.initialize()
+        await in_time(BUDGET, initialize, self.client, "CLUSTER SLOTS")
         self._moved.clear()
         if not self.is_ready:
             await self._open_first()
@@ -224,34 +231,47 @@ class Node:
         self.address = address
         self.distance = link.new_distance()
         self._clock = link.clock
+        #: Whether each run of the script sends it: there is no EVALSHA.
+        self._sends_source = False
+        self.pool = NodePool(address, partial(link.new_connection, address))
         self.connections = Connections(
-            NodePool(partial(link.new_connection, address)),
+            self.pool,
             self._prepare,
             most=MOST,
             patience=lambda: self.distance.patience,
         )
 
-    async def reply(self, packed: bytes, before: bytes = b"") -> Any:
+    async def reply(self, request: bytes | Script, before: bytes = b"") -> Any:
         """The reply to one command; ``before`` is a command that goes in front of it."""
         await self.connections.ready()
-        exchanged = await self.connections.exchange(before + packed, 1 + bool(before))
-        if isinstance(exchanged.replies[-1], NoScriptError):
-            # A node that is new or was flushed. Nothing ran there.
-            load = command("SCRIPT", "LOAD", script.script())
-            exchanged = await self.connections.exchange(load + before + packed, 2 + bool(before))
+        if isinstance(request, Script):
+            request.with_source = self._sends_source
+        exchanged = await self._exchange(request, before)
+        reply = exchanged.replies[-1]
+        if isinstance(request, Script) and script.ran_nothing(reply):
+            # A node that is new or was flushed, or refuses EVALSHA from now on. Nothing ran there.
+            self._sends_source = not script.is_unknown(reply)
+            request.with_source = True
+            exchanged = await self._exchange(request, before)
         self.distance.note(exchanged.sent_ms, exchanged.received_ms)
         return exchanged.replies[-1]
 
+    async def _exchange(self, request: bytes | Script, before: bytes) -> Exchanged:
+        packed = request.packed if isinstance(request, Script) else request
+        return await self.connections.exchange(before + packed, 1 + bool(before))
+
     async def _prepare(self, connection: Any) -> None:
-        """Read the clock and load the script."""
+        """Read the clock and try the script."""
         sent_ms = monotonic_ms()
-        load = command("SCRIPT", "LOAD", script.script())
-        (time,) = await wire.replies(connection, 1, unsent=TIME + load)
+        (time,) = await wire.replies(connection, 1, unsent=TIME + script.trial())
         received_ms = monotonic_ms()
-        (loaded,) = await wire.replies(connection, 1)
-        for reply in (time, loaded):
-            if isinstance(reply, Exception):
-                raise reply
+        tried = await wire.replies(connection, script.TRIAL_REPLIES)
+        if isinstance(time, Exception):
+            raise store_error(time, self.pool, "TIME") from time
+        try:
+            self._sends_source = script.needs_source(*tried)
+        except ResponseError as error:
+            raise store_error(error, self.pool, "EVAL") from error
         self._clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=received_ms)
         self.distance.arrive(self.address)
         self.distance.note(sent_ms, received_ms)
@@ -262,7 +282,9 @@ class NodePool:
 
     max_connections = MOST + 1
 
-    def __init__(self, new_connection: partial[Any]) -> None:
+    def __init__(self, address: Address, new_connection: partial[Any]) -> None:
+        #: As redis-py's pools have them, for errors.
+        self.connection_kwargs = dict(zip(("host", "port"), address, strict=True))
         self._new_connection = new_connection
 
     async def get_connection(self) -> Any:

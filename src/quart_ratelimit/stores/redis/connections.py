@@ -226,7 +226,7 @@ class Connections:
         await asyncio.wait({task}, timeout=self._budget)
         if not task.done():
             task.cancel()
-            raise too_late(self._budget)
+            raise too_late(self._budget, self._pool, "connecting")
         task.result()
 
     async def _connect(self) -> None:

@@ -60,6 +60,11 @@ class Counters:
             callers.append(index)
 
     @property
+    def command(self) -> str:
+        """The command that counts, or the one that looks."""
+        return "INCRBY" if self.keys else "GET"
+
+    @property
     def packed(self) -> bytes:
         """What is sent: a ``GET`` for each look, then one transaction, then ``TIME`` if asked."""
         parts = [command("GET", key) for key in self.looks]
@@ -124,15 +129,20 @@ class Counters:
 
 
 class Probe:
-    """Whether a server knows ``EXPIRE NX`` (Redis 7.0); an older one counts by the script."""
+    """Whether a server knows ``EXPIRE NX`` (Redis 7.0); an older one counts by the script.
+
+    Its two keys lie in different slots, so a node of a Cluster always refuses it.
+    """
+
+    command = "SET, EXPIRE NX, DEL"
 
     def __init__(self, prefix: str) -> None:
-        key = f"{prefix}:probe"
+        self.key = key = f"{prefix}:probe"
         parts = [
             MULTI,
             command("SET", key, 0, "PX", 1000),
             command("EXPIRE", key, 1, "NX"),
-            command("DEL", key),
+            command("DEL", key, f"{key}2"),
             EXEC,
         ]
         self.packed = b"".join(parts)

@@ -1,16 +1,31 @@
-"""What an error of Redis, of redis-py or of the network means to us."""
+"""What an error of Redis, of redis-py or of the network means to us, and how it is reported.
+
+Every text names the host, the command and the server's reason. Servers and proxies repeat parts of
+a request in their errors, so a reason is cut before the first word that may be a key or a secret.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TypeVar
+import os
+import re
+import ssl
+from collections.abc import Awaitable, Iterator
+from typing import Any, TypeVar
 
+import redis.asyncio
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
+    ClusterCrossSlotError,
+    ClusterDownError,
     MasterDownError,
+    MovedError,
     NoPermissionError,
     ReadOnlyError,
+    RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from ...errors import StoreError, StoreMisconfigured, StoreTimeout
@@ -18,39 +33,145 @@ from .batcher import DeadlinePassed, within
 
 T = TypeVar("T")
 
+#: What a node of a Cluster alone answers.
+_CLUSTERS = (MovedError, AskError, TryAgainError, ClusterCrossSlotError, ClusterDownError)
+#: What a Redis that is not one answers, or redis-py says of it.
+_NO_CLUSTER = ("cluster support disabled", "Cluster mode is not enabled")
 
-async def in_time(deadline: float, call: Awaitable[T]) -> T:
+#: Characters of a server's reason that are reported at most.
+LONGEST_REASON = 120
+#: Commands that a server may name in quotes; anything else in quotes may be a key.
+_COMMANDS = (
+    "auth|del|eval|evalsha|exec|expire|get|hello|incrby|info|multi|ping|pexpire|scan|script"
+    r"|script\|load|select|set|time|unlink"
+)
+#: A word that is the server's own.
+_WORD = re.compile(
+    rf"\(?[a-z][a-z'/_-]*[),.;:]*|[<>=-]+|['\"`](?:{_COMMANDS})['\"`][),.;:]*", re.IGNORECASE
+)
+#: Where a script failed, which says nothing: before Redis 7.0 in front, then behind.
+_SCRIPT_PLACE = re.compile(
+    r"^(ERR )?Error running script \(call to \w+\): (@user_script: ?\d+: )*-?"
+    r"| script: [0-9a-f]{40}.*$"
+)
+
+
+async def in_time(deadline: float, call: Awaitable[T], source: object, command: str) -> T:
     """The call's result, if it comes within so many seconds. Raises `StoreError` otherwise."""
     try:
         return await within(deadline, call)
     except DeadlinePassed as error:
-        raise too_late(deadline) from error
+        raise too_late(deadline, source, command) from error
     except Exception as error:
-        raise store_error(error) from error
+        raise store_error(error, source, command) from error
 
 
-def too_late(deadline: float) -> StoreTimeout:
+def too_late(deadline: float, source: object, command: str) -> StoreTimeout:
     """The error for what took longer than the deadline, in seconds."""
-    return StoreTimeout(f"Redis did not answer within {deadline} s")
+    where = place(source)
+    return StoreTimeout(f"Redis did not answer at {where} within {deadline} s ({command})")
 
 
-def is_replicas(answer: object) -> bool:
-    """Whether only a replica answers so. Before Redis 7.0 a script hides the code in its text."""
-    if isinstance(answer, (ReadOnlyError, MasterDownError)):
+def leads_elsewhere(answer: object) -> bool:
+    """Whether only a replica or a node of a Cluster answers so.
+
+    Before Redis 7.0 a script hides the code READONLY in its text.
+    """
+    if isinstance(answer, (ReadOnlyError, MasterDownError, *_CLUSTERS)):
         return True
     return isinstance(answer, ResponseError) and "-READONLY " in str(answer)
 
 
-def store_error(error: BaseException) -> StoreError:
-    """What a failure of Redis or its client means to us; its text bears no key and no secret."""
+def store_error(error: BaseException, source: object, command: str) -> StoreError:
+    """What a failure means to us. ``source`` is the pool, node or cluster that was called."""
     if isinstance(error, StoreError):
         return error
-    kind = type(error).__name__
-    if isinstance(error, (AuthenticationError, NoPermissionError)):
-        return StoreMisconfigured(f"Redis refuses our user ({kind}): check its password and ACL")
+    where = f"at {place(source)} ({command}: {reason(error)})"
+    mistake = _mistake(error, source)
+    if mistake is not None:
+        what, advice = mistake
+        return StoreMisconfigured(f"Redis {what} {where}: {advice}")
     if isinstance(error, ResponseError):
-        code = str(error).split(" ", 1)[0]
-        if "WRONGTYPE" in str(error):  # before Redis 7.0 a script hides the code in its text
-            return StoreMisconfigured("Redis holds something else under a key of ours (WRONGTYPE)")
-        return StoreError(f"Redis answered with an error ({kind} {code[:20]})")
-    return StoreError(f"Redis could not be asked ({kind})")
+        return StoreError(f"Redis answered with an error {where}")
+    return StoreError(f"Redis could not be asked {where}")
+
+
+def _mistake(error: BaseException, source: object) -> tuple[str, str] | None:
+    """What is set up wrongly and what helps, if waiting does not."""
+    text = str(error)
+    if isinstance(error, (AuthenticationError, NoPermissionError)) or _lacks_right(error):
+        return "refuses our user", "check its password and ACL"
+    if isinstance(error, MasterNotFoundError) and "AuthenticationError" in text:
+        return "cannot be found: its Sentinels refuse our user", "check sentinel_kwargs"
+    # A cluster's own client follows these errors.
+    if isinstance(error, _CLUSTERS) and isinstance(source, redis.asyncio.ConnectionPool):
+        return "is a node of a Cluster", f"write redis+cluster://{place(source)}"
+    if any(said in text for said in _NO_CLUSTER):
+        return "is not a Cluster", f"write redis://{place(source).partition(',')[0]}"
+    # Before Redis 7.0 a script hides the code in its text.
+    if isinstance(error, ResponseError) and "WRONGTYPE" in text:
+        return "holds something else under a key of ours", "give the store a prefix of its own"
+    return None
+
+
+def _lacks_right(error: BaseException) -> bool:
+    """Whether an ACL refuses a command of the script, which no class of redis-py stands for."""
+    text = str(error) if isinstance(error, ResponseError) else ""
+    return "user executing the script can't" in text or "ACL failure in script" in text
+
+
+def place(source: Any) -> str:
+    """The host and port, the socket's path, or the service of a pool, a node or a cluster."""
+    nodes = getattr(source, "nodes_manager", None)
+    if nodes is not None:
+        return ",".join(map(place, nodes.startup_nodes.values()))
+    service = getattr(source, "service_name", None)
+    if service is not None:
+        pools = [sentinel.connection_pool for sentinel in source.sentinel_manager.sentinels]
+        return f"the master {service!r} of the Sentinels {','.join(map(place, pools))}"
+    known = getattr(source, "connection_kwargs", {})
+    if "path" in known:
+        return str(known["path"])
+    host, port = known.get("host", "localhost"), known.get("port", 6379)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reason(error: BaseException) -> str:
+    """Why it failed, in the words of the server or of the system."""
+    kind = type(error).__name__
+    if isinstance(error, MasterNotFoundError):  # its text repeats what it knows of the Sentinels
+        kinds = sorted(set(re.findall(r"\b(\w+Error)\(", str(error))))
+        return f"no Sentinel names it: {', '.join(kinds) or 'not a master that it watches'}"
+    if isinstance(error, ResponseError):
+        text = str(error)
+        # redis-py cuts the code off the errors that it has a class for.
+        code = getattr(error, "status_code", None) or ("" if kind == "ResponseError" else kind)
+        return _words(text if text.startswith(code) else f"{code} {text}")
+    for cause in _chain(error):
+        if isinstance(cause, ssl.SSLError):
+            return f"{kind}: {cause.reason or type(cause).__name__}"
+        if isinstance(cause, OSError) and not isinstance(cause, RedisError):
+            known = cause.errno is not None and cause.errno > 0
+            return f"{kind}: {os.strerror(cause.errno or 0) if known else cause.strerror or kind}"
+    said = _words(str(error))
+    return kind if said in ("", "…") else f"{kind}: {said}"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _words(text: str) -> str:
+    """The text up to the first word that may be a part of the request."""
+    text = re.sub(r"\bUser \S+ has\b", "this user has", _SCRIPT_PLACE.sub("", text))
+    kept: list[str] = []
+    size = 0
+    for word in text.split():
+        size += len(word) + 1
+        if size > LONGEST_REASON or not _WORD.fullmatch(word):
+            kept.append("…")
+            break
+        kept.append(word)
+    return " ".join(kept)

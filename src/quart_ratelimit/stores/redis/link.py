@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import redis.asyncio
-from redis.exceptions import NoScriptError
+from redis.exceptions import ResponseError
 
 from ...clock import monotonic_ms
 from ...errors import StoreOverloaded
@@ -21,7 +21,7 @@ from .batcher import Batcher
 from .connections import BUDGET, Connections, Exchanged
 from .counters import Counters, Probe, milliseconds
 from .distance import Distance
-from .failures import is_replicas, store_error, too_late
+from .failures import leads_elsewhere, store_error, too_late
 from .packing import TIME, command
 from .script import Answers, Script
 from .server_clock import ServerClock
@@ -34,6 +34,10 @@ _log = logging.getLogger("quart_ratelimit")
 
 class Batch(Protocol):
     """Requests as bytes, and the way from the replies to decisions. Does no I/O."""
+
+    @property
+    def command(self) -> str:
+        """The command that decides, for errors."""
 
     @property
     def packed(self) -> bytes:
@@ -61,8 +65,9 @@ class Link:
         self, client: redis.asyncio.Redis, prefix: str, deadline: float | None, in_flight: int
     ) -> None:
         self.client = client
+        self.pool = client.connection_pool
         self.connections = Connections(
-            client.connection_pool,
+            self.pool,
             self._prepare,
             most=max(2, in_flight),
             patience=lambda: self.distance.patience,
@@ -74,14 +79,22 @@ class Link:
         batcher = partial(
             Batcher[Sequence[Hit], list[Decision]],
             deadline=self.deadline,
-            late=lambda: too_late(self.deadline),
             full=partial(StoreOverloaded, "too many hits wait for Redis already"),
         )
-        self.counters = batcher(partial(self._send, self._counters), in_flight=beside)
+        self.counters = batcher(
+            partial(self._send, self._counters),
+            in_flight=beside,
+            late=lambda: too_late(self.deadline, self.pool, "INCRBY"),
+        )
         self.scripts = batcher(
-            partial(self._send, self._script), in_flight=max(1, in_flight - beside), share=SHARE
+            partial(self._send, self._script),
+            in_flight=max(1, in_flight - beside),
+            share=SHARE,
+            late=lambda: too_late(self.deadline, self.pool, "EVALSHA"),
         )
         self._prefix = prefix
+        #: Whether each run of the script sends it: there is no EVALSHA.
+        self._sends_source = False
         #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
         self.counts = True
         #: Called once per batch, with its error or None: failures are counted per exchange.
@@ -93,7 +106,7 @@ class Link:
         await self.scripts.aclose()
         await self.connections.aclose()
         await self.client.aclose()
-        manager = getattr(self.client.connection_pool, "sentinel_manager", None)
+        manager = getattr(self.pool, "sentinel_manager", None)
         for sentinel in manager.sentinels if manager else ():
             await sentinel.aclose()
 
@@ -110,17 +123,25 @@ class Link:
         return reply
 
     async def _prepare(self, connection: Any) -> None:
-        """See whether ``EXPIRE NX`` (Redis 7.0) is known, read the clock, load the script."""
+        """See whether ``EXPIRE NX`` (Redis 7.0) is known, read the clock, try the script."""
         probe = Probe(self._prefix)
-        packed = probe.packed + TIME + command("SCRIPT", "LOAD", script.script())
+        packed = probe.packed + TIME + script.trial(probe.key)
         sent_ms = monotonic_ms()
         *probed, time = await wire.replies(connection, probe.replies + 1, unsent=packed)
         received_ms = monotonic_ms()
-        (loaded,) = await wire.replies(connection, 1)
-        self.counts = probe.read(probed)
-        for reply in (time, loaded):
-            if isinstance(reply, Exception):
-                raise reply
+        tried = await wire.replies(connection, script.TRIAL_REPLIES)
+        try:
+            self.counts = probe.read(probed)
+        except Exception as error:
+            raise store_error(error, self.pool, probe.command) from error
+        if isinstance(time, Exception):
+            raise store_error(time, self.pool, "TIME") from time
+        try:
+            self._sends_source = script.needs_source(*tried)
+        except ResponseError as error:
+            if not self.counts:
+                raise store_error(error, self.pool, "EVAL") from error
+            # Otherwise it is an error of the hits that need a script.
         self.clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=received_ms)
         is_new = self.distance.arrive(wire.peer(connection))
         self._note_trip(sent_ms, received_ms)
@@ -144,7 +165,12 @@ class Link:
         )
 
     def _script(self, requests: list[Sequence[Hit]]) -> Batch:
-        return Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
+        return Script(
+            requests,
+            prefix=self._prefix,
+            now_ms=self.clock.now_ms(),
+            with_source=self._sends_source,
+        )
 
     def _send(self, plan: _Plan, requests: list[Sequence[Hit]]) -> Awaitable[Answers]:
         """Send at once if it can be; then the answers are to be awaited. Raises `StoreError`."""
@@ -156,7 +182,7 @@ class Link:
             batch = plan(requests)
             exchange = self.connections.exchange(batch.packed, batch.replies)
         except Exception as error:
-            raise store_error(error) from error
+            raise store_error(error, self.pool, "writing") from error
         return self._read(plan, requests, batch, exchange)
 
     async def _read(
@@ -174,40 +200,47 @@ class Link:
                 exchange = self.connections.exchange(batch.packed, batch.replies)
             replies, sent_ms, received_ms = await exchange
             self._note_trip(sent_ms, received_ms)
-            if isinstance(replies[0], NoScriptError):
-                replies, sent_ms, received_ms = await self._send_with_script(batch)
+            if isinstance(batch, Script) and script.ran_nothing(replies[0]):
+                self._sends_source = not script.is_unknown(replies[0])
+                replies, sent_ms, received_ms = await self._send_source(batch)
             answers = batch.read(replies)
         except asyncio.CancelledError:
-            self.on_exchange(too_late(self.deadline))
+            called = batch.command if batch else "connecting"
+            self.on_exchange(too_late(self.deadline, self.pool, called))
             raise
         except Exception as error:  # redis-py lets AttributeError and its like escape, too
-            self._leave_replica([error])
-            failure = store_error(error)
+            self._leave_if_elsewhere([error])
+            called = batch.command if batch else "connecting"
+            failure = store_error(error, self.pool, called)
             self.on_exchange(failure)
             raise failure from error
         self.on_exchange(None)
         if batch.server_ms is not None:
             self.clock.note(batch.server_ms, sent_ms=sent_ms, received_ms=received_ms)
         if set(map(type, answers)) != {list}:  # a request failed alone
-            self._leave_replica(answers)
-            return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+            self._leave_if_elsewhere(answers)
+            return [
+                store_error(answer, self.pool, batch.command)
+                if isinstance(answer, Exception)
+                else answer
+                for answer in answers
+            ]
         return answers
 
-    async def _send_with_script(self, batch: Batch) -> Exchanged:
-        """Redis restarted or was flushed.
+    async def _send_source(self, batch: Script) -> Exchanged:
+        """Redis restarted or was flushed, or refuses EVALSHA from now on.
 
         Nothing ran for those hits, so sending them again charges nobody twice.
         """
-        load = command("SCRIPT", "LOAD", script.script())
-        exchanged = await self.connections.exchange(load + batch.packed, 1 + batch.replies)
-        loaded = exchanged.replies.pop(0)
-        if isinstance(loaded, Exception):
-            raise loaded
-        return exchanged
+        batch.with_source = True
+        return await self.connections.exchange(batch.packed, batch.replies)
 
-    def _leave_replica(self, answers: Sequence[object]) -> None:
-        """After a failover the connections lead to what is a replica now: drop them."""
-        if any(map(is_replicas, answers)):
+    def _leave_if_elsewhere(self, answers: Sequence[object]) -> None:
+        """After a failover the connections lead to what is a replica now: drop them.
+
+        At a node of a Cluster the probe of the next connection fails every hit alike.
+        """
+        if any(map(leads_elsewhere, answers)):
             self.connections.drop_idle()
 
 

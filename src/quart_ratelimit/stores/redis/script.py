@@ -10,7 +10,13 @@ from functools import cache, lru_cache
 from importlib import resources
 from itertools import islice
 
-from redis.exceptions import MasterDownError, NoPermissionError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from ... import quotas
 from ...quotas import ALGORITHMS, Decision, Hit, Quota
@@ -22,6 +28,12 @@ from .packing import bulk, command
 BEYOND = MAX_EXACT + 1
 #: Integers that the script replies for each hit.
 REPLY_WIDTH = 4
+
+#: How servers, proxies and ACLs say that there is no EVALSHA.
+_REFUSED = re.compile(
+    r"(unknown|unsupported) command ['\"`]?evalsha|no permissions to run the 'evalsha'",
+    re.IGNORECASE,
+)
 
 #: Codes of errors that are more than the request's own affair.
 _KINDS: dict[str, type[ResponseError]] = {
@@ -66,9 +78,18 @@ class Script:
     #: How many replies belong to it.
     replies = 1
 
-    def __init__(self, requests: Sequence[Sequence[Hit]], *, prefix: str, now_ms: int) -> None:
+    def __init__(
+        self,
+        requests: Sequence[Sequence[Hit]],
+        *,
+        prefix: str,
+        now_ms: int,
+        with_source: bool = False,
+    ) -> None:
         self._prefix = prefix
         self._now_ms = now_ms
+        #: Whether the script itself is sent, so that Redis need not know it.
+        self.with_source = with_source
         #: Its keys, each once, with their numbers.
         self.keys: dict[str, int] = {}
         self._specs: list[Quota] = []
@@ -120,10 +141,16 @@ class Script:
         return [now_ms, f'{{"specs":[{specs}],"requests":[{",".join(self._requests)}]}}']
 
     @property
+    def command(self) -> str:
+        """The command that runs the script."""
+        return "EVAL" if self.with_source else "EVALSHA"
+
+    @property
     def packed(self) -> bytes:
-        """What is sent: one ``EVALSHA``."""
-        if self._single is None:
-            return command("EVALSHA", sha(), len(self.keys), *self.keys, *self.arguments())
+        """What is sent: one ``EVALSHA`` or ``EVAL``."""
+        if self._single is None or self.with_source:
+            body = script() if self.with_source else sha()
+            return command(self.command, body, len(self.keys), *self.keys, *self.arguments())
         (key,) = self.keys
         before, after = _around(self._single.spec())
         return before + bulk(key) + after
@@ -176,6 +203,46 @@ class Script:
             answers.append(errors[number - 1] if flag == -1 else own)
             place += width
         return answers
+
+
+#: How many replies belong to `trial`.
+TRIAL_REPLIES = 2
+
+
+def trial(*keys: str) -> bytes:
+    """``EVAL``, which makes Redis know the script, then ``EVALSHA``; neither writes anything.
+
+    Some proxies send a script where its keys are, so there may be some.
+    """
+    batch = Script([], prefix="", now_ms=0, with_source=True)
+    batch.keys.update({key: number for number, key in enumerate(keys, 1)})
+    by_source = batch.packed
+    batch.with_source = False
+    return by_source + batch.packed
+
+
+def needs_source(by_source: object, by_sha: object) -> bool:
+    """Whether each run must send the script, by the replies to `trial`.
+
+    Raises the error of ``EVAL`` if the script can be run in neither way.
+    """
+    if isinstance(by_sha, Exception) and isinstance(by_source, Exception):
+        raise by_source
+    return isinstance(by_sha, Exception)
+
+
+def ran_nothing(reply: object) -> bool:
+    """Whether Redis ran no ``EVALSHA``: it does not know the script, or refuses the command.
+
+    An error from within a script is not one of these: the script may have written before.
+    """
+    refused = isinstance(reply, ResponseError) and bool(_REFUSED.search(str(reply)))
+    return refused or is_unknown(reply)
+
+
+def is_unknown(reply: object) -> bool:
+    """Whether Redis has ``EVALSHA`` and only lacks the script: it is new or was flushed."""
+    return isinstance(reply, NoScriptError)
 
 
 @lru_cache(maxsize=1024)

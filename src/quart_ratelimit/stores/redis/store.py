@@ -31,9 +31,10 @@ SCAN_COUNT = 500
 class RedisStore:
     """Counts in Redis, shared by all workers, exact whatever their clocks say.
 
-    ``source`` is a URI (``redis://``, ``rediss://``, ``unix://``, ``valkey://``), a callable that
-    opens a ``redis.asyncio`` client, or a client, which its owner closes; nothing is opened before
-    the first hit or `start`. With a URI the option ``connection_pool`` is used instead of it.
+    ``source`` is a URI (``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, or
+    ``valkey`` for ``redis``), a callable that opens a ``redis.asyncio`` client, or a client, which
+    its owner closes; nothing is opened before the first hit or `start`. With a URI the option
+    ``connection_pool`` is used instead of it.
     ``deadline`` (seconds) covers all that one hit may wait for. None: 0.05, or four round trips to
     a Redis that is farther away, at most 1. Raises `ConfigurationError`.
     """
@@ -64,7 +65,8 @@ class RedisStore:
     async def start(self) -> None:
         """Connect and see what this Redis can do. Raises `StoreError`."""
         link = self._links.get()
-        await in_time(max(START_DEADLINE, self._deadline or 0), link.connections.open())
+        patience = max(START_DEADLINE, self._deadline or 0)
+        await in_time(patience, link.connections.open(), link.pool, "connecting")
 
     async def aclose(self) -> None:
         """Close the connections. A later hit opens them again."""
@@ -92,7 +94,7 @@ class RedisStore:
             keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
             return int(await link.ask("UNLINK", *keys)) if keys else 0
 
-        return await in_time(link.deadline, unlink())
+        return await in_time(link.deadline, unlink(), link.pool, "UNLINK")
 
     async def clear(self) -> int:
         """Forget every key under this store's prefix, by SCAN; how many. Raises `StoreError`."""
@@ -101,9 +103,10 @@ class RedisStore:
         cursor, count = b"", 0
         while cursor != b"0":
             scan = link.ask("SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCAN_COUNT)
-            cursor, keys = await in_time(patience, scan)
+            cursor, keys = await in_time(patience, scan, link.pool, "SCAN")
             if keys:
-                count += int(await in_time(patience, link.ask("UNLINK", *keys)))
+                unlink = link.ask("UNLINK", *keys)
+                count += int(await in_time(patience, unlink, link.pool, "UNLINK"))
         return count
 
     def findings(self) -> list[Finding]:
@@ -115,7 +118,7 @@ class RedisStore:
     async def server_findings(self) -> list[Finding]:
         """What of the server should be known. Raises `StoreError`."""
         link = self._links.get()
-        info = await in_time(BUDGET, link.client.info())
+        info = await in_time(BUDGET, link.client.info(), link.pool, "INFO")
         return [*server_findings(info), *distance_findings(link.distance)]
 
     def _open_link(self) -> Link:

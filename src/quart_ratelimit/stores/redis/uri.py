@@ -7,23 +7,25 @@ import math
 from collections.abc import Callable
 from inspect import signature
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 import redis.asyncio
 from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from ...errors import ConfigurationError, StoreMisconfigured
+from .hosts import SENTINELS_OWN, options_of, read_hosts
 
 _NO_MAINTENANCE: dict[str, Any] = {}
 if "maint_notifications_config" in signature(redis.asyncio.Redis).parameters:  # redis-py 8.0
     from redis.maint_notifications import MaintNotificationsConfig
 
-    # They switch off the check for a stray reply at checkout, which would shift every later
-    # reply of that connection by one.
+    # RESP 3, if an option asks for it, would have notifications that switch off the check for a
+    # stray reply at checkout, and a stray reply shifts every later reply of that connection by one.
     _NO_MAINTENANCE["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
 
 #: The pool that a client needs which counts, as errors and findings show it.
@@ -33,7 +35,13 @@ FORM = "BlockingConnectionPool.from_url(url, max_connections=4, retry=Retry(NoBa
 Opener = Callable[[], "redis.asyncio.Redis"]
 ClusterOpener = Callable[[], RedisCluster]
 
-_SENTINEL_SCHEMES = {"redis+sentinel", "valkey+sentinel"}
+#: Where a host listens whose URI names no port.
+SENTINEL_PORT, CLUSTER_PORT = 26_379, 6_379
+#: Options that are Redis' own login, which its Sentinels are not told.
+_LOGIN = ("username", "password", "credential_provider")
+
+_SENTINEL_SCHEMES = {"redis+sentinel", "valkey+sentinel", "rediss+sentinel", "valkeys+sentinel"}
+_TLS = ("rediss+", "valkeys+")
 _SCHEMES = {
     "redis": "redis",
     "rediss": "rediss",
@@ -46,6 +54,7 @@ _CLUSTER_SCHEMES = {
     "redis+cluster": "redis",
     "rediss+cluster": "rediss",
     "valkey+cluster": "redis",
+    "valkeys+cluster": "rediss",
     "async+redis+cluster": "redis",
 }
 
@@ -61,6 +70,8 @@ def opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
         "socket_timeout": None,
         "socket_connect_timeout": None,
         "health_check_interval": 0,
+        # RESP 2 needs no HELLO, which a proxy may refuse, and has no maintenance notifications.
+        "protocol": 2,
         **_NO_MAINTENANCE,
         **options,
     }
@@ -86,30 +97,37 @@ def opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
 
 
 def _sentinel_opener(uri: str, settings: dict[str, Any]) -> Opener:
-    """``redis+sentinel://[user:password@]host:port,host:port/service[/db]``."""
-    rest = uri.partition("://")[2]
-    login, _, place = rest.rpartition("@")
-    hosts, _, path = place.partition("/")
-    service, _, database = path.partition("/")
+    """``redis+sentinel://[user:password@]host:port,host:port/service[/db][?option=value]``.
+
+    The login is Redis' own. The Sentinels' is ``sentinel_kwargs``, or ``?sentinel_password=...``.
+    """
     try:
-        pairs = [host.rpartition(":") for host in hosts.split(",")]
-        nodes = [(host, int(port)) for host, _, port in pairs]
-        number = int(database or 0)
+        hosts = read_hosts(uri, SENTINEL_PORT)
+        service, database = map(unquote, [*hosts.path, "", ""][:2])
+        own, sentinels_own = options_of(hosts.query)
+        number = own.pop("db", int(database or 0))
     except ValueError:
-        nodes, number = [], 0
-    if not nodes or not all(host for host, _ in nodes) or not service:
+        service, number = "", 0
+    if not service or number < 0 or len(hosts.path) > 2:
         raise ConfigurationError(
             f"{redacted(uri)!r} names no Sentinels and service; write "
-            "'redis+sentinel://host:26379,host:26379/mymaster/0'"
+            "'redis+sentinel://host:26379,[::1]:26379/mymaster/0', and in a name or a password "
+            "%2F for /, %23 for #, %3F for ?, %40 for @"
         )
-    user, _, password = login.partition(":")
-    own = {name: value for name, value in (("username", user), ("password", password)) if value}
-    # SentinelConnectionPool asks the Sentinels anew whenever a connection is lost or read-only.
-    kept = {name: value for name, value in settings.items() if name != "max_connections"}
+    # Of two that disagree the URI counts, as it does for redis-py.
+    shared = {**settings, **own}
+    # A SentinelConnectionPool has no bound; `Connections` has.
+    shared.pop("max_connections", None)
+    shared["ssl"] = uri.startswith(_TLS) or bool(shared.get("ssl"))
+    login = {**{name: shared.pop(name) for name in _LOGIN if name in shared}, **hosts.credentials}
+    given = shared.pop("sentinel_kwargs", None) or {}
+    for name in [name for name in shared if name.startswith(SENTINELS_OWN)]:
+        sentinels_own.setdefault(name.removeprefix(SENTINELS_OWN), shared.pop(name))
 
     def open_client() -> redis.asyncio.Redis:
         make: Any = Sentinel  # redis-py types none of its arguments
-        sentinel = make(nodes, sentinel_kwargs=dict(kept), **own, **kept, db=number)
+        watchers = {**shared, **given, **sentinels_own}
+        sentinel = make(hosts.nodes, sentinel_kwargs=watchers, **login, **shared, db=number)
         client: redis.asyncio.Redis = sentinel.master_for(service)
         return client
 
@@ -119,14 +137,22 @@ def _sentinel_opener(uri: str, settings: dict[str, Any]) -> Opener:
 
 def cluster_opener(uri: str, options: dict[str, Any]) -> ClusterOpener:
     """Check a URI now; open its client later."""
-    scheme, separator, rest = uri.partition("://")
-    url = f"{_CLUSTER_SCHEMES.get(scheme, scheme)}://{rest}"
-    if scheme in _CLUSTER_SCHEMES:
-        check_url(url, uri)
-    if not separator or scheme not in _CLUSTER_SCHEMES or not urlsplit(url).hostname:
+    scheme = uri.partition("://")[0]
+    try:
+        hosts = read_hosts(uri, CLUSTER_PORT)
+    except ValueError:
+        hosts = None
+    if hosts is None or scheme not in _CLUSTER_SCHEMES:
         raise ConfigurationError(
-            f"{redacted(uri)!r} is no cluster; write 'redis+cluster://localhost:6379'"
+            f"{redacted(uri)!r} is no cluster; write 'redis+cluster://localhost:6379', or several "
+            "nodes of it, 'redis+cluster://host:6379,[::1]:6379', and in a password %2F for /, "
+            "%23 for #, %3F for ?, %40 for @"
         )
+    (host, port), *others = hosts.nodes
+    name = f"[{host}]" if ":" in host else host
+    path, query = "/".join(["", *hosts.path]), hosts.query
+    url = f"{_CLUSTER_SCHEMES[scheme]}://{hosts.login}@{name}:{port}{path}?{query}"
+    check_url(url, uri)
     settings: dict[str, Any] = {
         # Never sent twice: what a failover loses is an error, and the policy's to answer.
         "retry": Retry(NoBackoff(), 0),
@@ -138,7 +164,8 @@ def cluster_opener(uri: str, options: dict[str, Any]) -> ClusterOpener:
     }
 
     def open_client() -> RedisCluster:
-        return RedisCluster.from_url(url, **settings)
+        nodes = [ClusterNode(*other) for other in others]
+        return RedisCluster.from_url(url, startup_nodes=nodes, **settings)
 
     check_options(open_client, redacted(uri))
     return open_client
@@ -207,8 +234,11 @@ def check_options(open_client: Callable[[], Any], uri: str) -> None:
     """
     try:
         pool = getattr(open_client(), "connection_pool", None)
+        manager = getattr(pool, "sentinel_manager", None)
+        sentinels = manager.sentinels if manager else ()
         if pool is not None:  # a cluster's client has none
-            pool.make_connection()
+            for each in (pool, *[sentinel.connection_pool for sentinel in sentinels]):
+                each.make_connection()
     except Exception as error:  # redis-py has no one kind for them
         raise ConfigurationError(
             f"storage_options, or what stands behind ? in {uri!r}: {error}; write deadline, "
