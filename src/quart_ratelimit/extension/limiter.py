@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from quart import Blueprint, Quart, current_app
 from quart.typing import ResponseTypes
@@ -38,10 +38,23 @@ from .startup import startup_findings
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
 EXTENSION = "quart_ratelimit"
 
+P = ParamSpec("P")
 R = TypeVar("R", bound=Response)
 
 #: A finding's severity -> the level that it is logged at.
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
+
+
+def _app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
+    """Make an app that is given by its place, as to other extensions, an error that says so."""
+
+    @functools.wraps(init)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        if any(isinstance(given, Quart) for given in args):
+            raise ConfigurationError("the app is given by its keyword: write Limiter(app=app)")
+        init(*args, **kwargs)
+
+    return checked
 
 
 class Limiter(DirectLimits):
@@ -62,6 +75,7 @@ class Limiter(DirectLimits):
     `client_address`, and believes no header.
     """
 
+    @_app_by_keyword
     def __init__(
         self,
         key_func: UserFunction[str] | None = None,
@@ -107,8 +121,6 @@ class Limiter(DirectLimits):
     ) -> None:
         own = ("self", "app", "store", "__class__")
         given = {name: value for name, value in locals().items() if name not in own}
-        if isinstance(key_func, Quart):
-            raise ConfigurationError("the app is given by its keyword: write Limiter(app=app)")
         super().__init__(given, store=store, enabled=enabled)
         self._warned = False
         #: How many `paused` blocks are entered, and what `enabled` was before the first.

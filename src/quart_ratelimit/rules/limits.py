@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from ..callables import UserFunction, bare
+from ..errors import ConfigurationError
 from ..quotas import Quota
-from .kinds import check_cost
+from .kinds import ARGUMENTS, checked
 
 #: A limit as text ("10/minute; 100/day"), as a quota, or a function that answers with either.
 Provider = str | Quota | UserFunction[str | Quota | None]
@@ -70,14 +71,17 @@ class Limit:
     finalized: bool = True
 
     def __post_init__(self) -> None:
-        if self.methods is not None:
-            object.__setattr__(self, "methods", tuple(name.lower() for name in self.methods))
-        if self.meta_limits is not None:
-            object.__setattr__(self, "meta_limits", tuple(self.meta_limits))
-        if self.cost is not None and not callable(self.cost):
-            check_cost(self.cost)
+        for name, kind in ARGUMENTS.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, checked(kind, name, value))
         if self.shadow:  # what is in force stays in force
             object.__setattr__(self, "override_defaults", False)
+
+    def __hash__(self) -> int:
+        """Return the same for equal rules; functions may be objects without a hash."""
+        provider = None if callable(self.limit_provider) else self.limit_provider
+        return hash((provider, self.name, self.shared, self.per_method, self.methods))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +118,16 @@ class RouteLimit(Limit):
     async def __aexit__(self, *exc_info: object) -> None:
         """Nothing is given back."""
 
+    def __enter__(self) -> NoReturn:
+        """Raise `ConfigurationError`: a limit is awaited."""
+        form = "async with limiter.limit(...)"
+        raise ConfigurationError(f"a limit of a block is awaited: write {form}")
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Nothing was entered."""
+
+    __hash__ = Limit.__hash__
+
 
 @dataclass(frozen=True, kw_only=True)
 class ApplicationLimit(Limit):
@@ -121,6 +135,8 @@ class ApplicationLimit(Limit):
 
     scope: Any = "global"
     shared: bool = field(default=True, init=False)
+
+    __hash__ = Limit.__hash__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,3 +152,5 @@ class MetaLimit(Limit):
     deduct_when: UserFunction[bool] | None = field(default=None, init=False)
     shadow: bool | UserFunction[bool] | None = field(default=False, init=False)
     shared: bool = field(default=True, init=False)
+
+    __hash__ = Limit.__hash__

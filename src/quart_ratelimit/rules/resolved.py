@@ -32,6 +32,10 @@ class RuntimeLimit:
     #: The rule that it is a quota of.
     rule: Limit | None = field(default=None, compare=False, repr=False)
 
+    def __hash__(self) -> int:
+        """Return the same for equal limits; functions may be objects without a hash."""
+        return hash((self.limit, self.shared, self.per_method, self.methods))
+
     def exempts(self, method: str) -> bool:
         """Whether requests with this HTTP method are not limited."""
         return self.methods is not None and method.lower() not in self.methods

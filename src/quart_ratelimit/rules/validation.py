@@ -42,6 +42,8 @@ def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> N
                 quotas = quotas_of(provider, strategy_name)
             except InvalidLimit as error:
                 raise InvalidLimit(f"{where}: {error}") from error
+            for quota in quotas:
+                check_name(quota.name)
             if provider is limit.limit_provider:
                 _check_capacity(limit.cost, quotas, where)
                 if limit.deduct_when and any(isinstance(one, Penalty) for one in quotas):

@@ -39,7 +39,7 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
     values["storage_given"] = ", ".join(
         sources.origin(ROWS[name]) for name in ("storage_uri", "storage_options")
     )
-    values["header_names"] = _header_names(values["header_names"], config)
+    values["header_names"] = _header_names(values["header_names"] or {}, config)
     if values["headers_enabled"] is None:
         values["headers_enabled"] = bool(sources.raw(ROWS["header_fields"]))
     for name in _LIMITS:
