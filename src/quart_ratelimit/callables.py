@@ -6,12 +6,15 @@ of rate limits.
 
 from __future__ import annotations
 
+import dis
+import functools
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, get_origin, get_type_hints
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, ParamSpec, TypeVar, get_origin, get_type_hints
 
 from .errors import ConfigurationError, MissingParentheses
 
+P = ParamSpec("P")
 T = TypeVar("T")
 #: A function of the app, sync or async.
 UserFunction = Callable[..., T | Awaitable[T]]
@@ -20,12 +23,73 @@ UserFunction = Callable[..., T | Awaitable[T]]
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
-async def call(function: Callable[..., Any], *args: Any) -> Any:
-    """The function's answer, awaited if it is awaitable."""
-    answer = function(*args)
-    if type(answer) in _PLAIN or not inspect.isawaitable(answer):
-        return answer
-    return await answer
+async def call(function: UserFunction[T], *args: object) -> T:
+    """Return the function's answer, awaited if it is awaitable."""
+    answer: Any = started(function, *args)
+    if type(answer) not in _PLAIN and inspect.isawaitable(answer):
+        answer = await answer
+    result: T = answer
+    return result
+
+
+def started(function: Callable[..., T], *args: object) -> T:
+    """Call the function. Raises `ConfigurationError` for an ``await`` that it lacks."""
+    try:
+        return function(*args)
+    except (AttributeError, TypeError) as error:
+        if "'coroutine' object" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"{name_of(function)} uses a coroutine as a value ({error}); write async def, and "
+            "await what is one, such as await request.get_json()"
+        ) from error
+
+
+class Unawaited(Coroutine[Any, Any, T]):
+    """What an async method returns. It has no truth value before it is awaited.
+
+    A coroutine is true, so ``if not limiter.hit(...)`` without its await would never refuse.
+    """
+
+    __slots__ = ("_coroutine", "_name")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
+        self._coroutine = coroutine
+        self._name = name
+
+    def __bool__(self) -> bool:
+        self._coroutine.close()
+        raise ConfigurationError(f"{self._name} is not awaited; write await {self._name}")
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        """Continue the coroutine."""
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an error in the coroutine."""
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """End the coroutine."""
+        self._coroutine.close()
+
+
+def to_await(
+    name: str,
+) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Unawaited[T]]]:
+    """Decorate an async method, so that what it returns has no truth value before its await."""
+
+    def decorate(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Unawaited[T]]:
+        @functools.wraps(method)
+        def start(*args: P.args, **kwargs: P.kwargs) -> Unawaited[T]:
+            return Unawaited(method(*args, **kwargs), name)
+
+        return start
+
+    return decorate
 
 
 class Memo:
@@ -42,7 +106,9 @@ class Memo:
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """The function's first answer. The arguments must depend on the function alone."""
         known = self._answers.get(id(function))
-        answer = await self._settle(function, function(*args)) if known is None else known[1]
+        answer = (
+            await self._settle(function, started(function, *args)) if known is None else known[1]
+        )
         if self.asked is not None:
             self.asked.append((function, answer))
         return answer
@@ -83,6 +149,12 @@ def check_user_function(function: object, place: str, *arguments: object) -> Non
     if not arguments and _returns_function(function):
         name, given = name_of(function), "" if takes(function) else "..."
         raise ConfigurationError(f"{place}: {name} lacks its parentheses; write {name}({given})")
+    lacking = unawaited(function)
+    if lacking is not None:
+        raise ConfigurationError(
+            f"{place}: {name_of(function)} uses {lacking} without await; write async def, and "
+            f"await {lacking}"
+        )
     if not takes(function, *arguments):
         count = "one argument" if arguments else "none (the request is quart.request)"
         raise ConfigurationError(
@@ -100,6 +172,53 @@ def _returns_function(function: Callable[..., object]) -> bool:
     kind = get_origin(answer) or answer
     classes = inspect.getmro(kind) if isinstance(kind, type) else ()
     return any("__call__" in vars(one) for one in classes)
+
+
+#: What Quart's request has to be awaited for.
+_AWAITED = frozenset({"data", "files", "form", "get_data", "get_json", "json", "values"})
+#: Operations that use a value. A coroutine among them is a mistake, and it would be true.
+_USES = (
+    "BINARY_", "COMPARE_", "CONTAINS_", "FORMAT_", "GET_ITER", "IS_OP", "JUMP_IF", "LOAD_ATTR",
+    "LOAD_METHOD", "POP_JUMP", "TO_BOOL", "UNARY_", "UNPACK_",
+)  # fmt: skip
+#: Functions that do so.
+_USED_BY = frozenset({"all", "any", "bool", "dict", "int", "len", "list", "set", "str"})
+#: What may come between a value and its use: the call that makes it, and constants.
+_BETWEEN = (
+    "BUILD_",
+    "CALL",
+    "KW_NAMES",
+    "LOAD_CONST",
+    "LOAD_SMALL_INT",
+    "NOP",
+    "PRECALL",
+    "PUSH_NULL",
+)
+
+
+def unawaited(function: object) -> str | None:
+    """Return what of the request a sync function uses without await: ``request.get_json``.
+
+    None: nothing, as far as its own code tells. It may return a coroutine, which is awaited.
+    """
+    if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
+        return None
+    steps = list(dis.get_instructions(function))
+    kept: dict[object, str] = {}  # by local variable
+    for place, step in enumerate(steps):
+        before = steps[place - 1] if place else step
+        source = kept.get(step.argval) if step.opname.startswith("LOAD_FAST") else None
+        if step.argval in _AWAITED and before.argval in ("request", "websocket"):
+            source = f"{before.argval}.{step.argval}"
+        if source is None:
+            continue
+        use = next(one for one in steps[place + 1 :] if not one.opname.startswith(_BETWEEN))
+        callees = {one.argval for one in steps[max(0, place - 3) : place]}
+        if use.opname.startswith(_USES) or callees & _USED_BY:
+            return source
+        if use.opname.startswith("STORE_FAST"):
+            kept[use.argval] = source
+    return None
 
 
 def takes(function: Callable[..., Any], *arguments: object) -> bool:

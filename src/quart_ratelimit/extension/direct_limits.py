@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from secrets import token_hex
 from typing import Any
 
-from ..callables import UserFunction, call, check_called, check_user_function
+from ..callables import UserFunction, call, check_called, check_user_function, to_await
 from ..clients.keys import client_text
 from ..current import current_request_or_none
 from ..direct.in_flight import InFlight
@@ -52,6 +52,7 @@ class DirectLimits(Bindings):
             self._store, self._turns = own
             self._rebind(before)
 
+    @to_await("limiter.reset(...)")
     async def reset(self, limit: str | Quota | None = None, key: str | None = None) -> int:
         """Forget all that was counted, or what one key used of a limit; how many counters.
 
@@ -63,6 +64,7 @@ class DirectLimits(Bindings):
         self.logger.info("Storage has been reset and all limits cleared")
         return count
 
+    @to_await("limiter.hit(...)")
     async def hit(
         self,
         limit: str | Quota | None = None,
@@ -83,10 +85,12 @@ class DirectLimits(Bindings):
         bucket = self.keys.join(await self.identify() if key is None else key)
         return min(await self.charge([Hit(quota, bucket, cost) for quota in quotas]), key=tightness)
 
+    @to_await("limiter.peek(...)")
     async def peek(self, limit: str | Quota, key: str | None = None) -> Decision:
         """What a hit of cost 1 would be told; nothing is charged. Raises `InvalidLimit`."""
         return await self.hit(limit, key, cost=0)
 
+    @to_await("limiter.refund(...)")
     async def refund(
         self, limit: str | Quota, key: str | None = None, *, charged: Decision, cost: int = 1
     ) -> Decision:
@@ -95,6 +99,7 @@ class DirectLimits(Bindings):
         back = [hit._replace(cost=-hit.cost, at_ms=charged.at_ms) for hit in hits]
         return min(await self._correct(back, [charged]), key=tightness)
 
+    @to_await("limiter.wait(...)")
     async def wait(
         self, limit: str | Quota, key: str | None = None, *, seconds: float, cost: int = 1
     ) -> Decision:
