@@ -18,6 +18,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 #: A function of the app, sync or async.
 UserFunction = Callable[..., T | Awaitable[T]]
+#: A coroutine; what it is sent and yields is its event loop's.
+Running = Coroutine[Any, Any, T]
 
 #: Types of most answers; `inspect.isawaitable` takes ten times as long to say no.
 _PLAIN = frozenset({str, int, bool, type(None)})
@@ -45,7 +47,7 @@ def started(function: Callable[..., T], *args: object) -> T:
         ) from error
 
 
-class Unawaited(Coroutine[Any, Any, T]):
+class Unawaited(Running[T]):
     """What an async method returns. It has no truth value before it is awaited.
 
     A coroutine is true, so ``if not limiter.hit(...)`` without its await would never refuse.
@@ -53,7 +55,7 @@ class Unawaited(Coroutine[Any, Any, T]):
 
     __slots__ = ("_coroutine", "_name")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
+    def __init__(self, coroutine: Running[T], name: str) -> None:
         self._coroutine = coroutine
         self._name = name
 
@@ -61,14 +63,14 @@ class Unawaited(Coroutine[Any, Any, T]):
         self._coroutine.close()
         raise ConfigurationError(f"{self._name} is not awaited; write await {self._name}")
 
-    def __await__(self) -> Generator[Any, Any, T]:
+    def __await__(self) -> Generator[object, object, T]:
         return self._coroutine.__await__()
 
-    def send(self, value: Any) -> Any:
+    def send(self, value: object) -> object:
         """Continue the coroutine."""
         return self._coroutine.send(value)
 
-    def throw(self, *error: Any) -> Any:
+    def throw(self, *error: Any) -> object:
         """Raise an error in the coroutine."""
         return self._coroutine.throw(*error)
 
@@ -79,10 +81,10 @@ class Unawaited(Coroutine[Any, Any, T]):
 
 def to_await(
     name: str,
-) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Unawaited[T]]]:
+) -> Callable[[Callable[P, Running[T]]], Callable[P, Unawaited[T]]]:
     """Decorate an async method, so that what it returns has no truth value before its await."""
 
-    def decorate(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Unawaited[T]]:
+    def decorate(method: Callable[P, Running[T]]) -> Callable[P, Unawaited[T]]:
         @functools.wraps(method)
         def start(*args: P.args, **kwargs: P.kwargs) -> Unawaited[T]:
             return Unawaited(method(*args, **kwargs), name)
@@ -99,25 +101,27 @@ class Memo:
 
     def __init__(self) -> None:
         #: While somebody wants to know: the functions asked, in order, and their answers.
-        self.asked: list[tuple[Callable[..., Any], Any]] | None = None
+        self.asked: list[tuple[Callable[..., object], Any]] | None = None
         # The function is kept beside its answer, so that no other can take over its id.
-        self._answers: dict[int, tuple[Callable[..., Any], Any]] = {}
+        self._answers: dict[int, tuple[Callable[..., object], Any]] = {}
 
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def call(self, function: UserFunction[T], *args: object) -> T:
         """The function's first answer. The arguments must depend on the function alone."""
         known = self._answers.get(id(function))
-        answer = (
-            await self._settle(function, started(function, *args)) if known is None else known[1]
-        )
+        answer: T
+        if known is None:
+            answer = await self._settle(function, started(function, *args))
+        else:
+            answer = known[1]
         if self.asked is not None:
             self.asked.append((function, answer))
         return answer
 
-    def note(self, function: Callable[..., Any], answer: Any) -> None:
+    def note(self, function: Callable[..., object], answer: object) -> None:
         """Take over an answer that was asked for elsewhere."""
         self._answers[id(function)] = (function, answer)
 
-    async def _settle(self, function: Callable[..., Any], answer: Any) -> Any:
+    async def _settle(self, function: Callable[..., object], answer: Any) -> Any:
         if type(answer) not in _PLAIN and inspect.isawaitable(answer):
             answer = await answer
         self.note(function, answer)
@@ -130,7 +134,7 @@ def check_called(given: object, decorator: str, form: str) -> None:
         raise bare(given, decorator, form)
 
 
-def bare(function: Callable[..., Any], decorator: str, form: str) -> MissingParentheses:
+def bare(function: Callable[..., object], decorator: str, form: str) -> MissingParentheses:
     """The error of ``@decorator`` on a function."""
     return MissingParentheses(
         f"@{decorator} is given the function {name_of(function)}; write @{form}"
@@ -221,7 +225,7 @@ def unawaited(function: object) -> str | None:
     return None
 
 
-def takes(function: Callable[..., Any], *arguments: object) -> bool:
+def takes(function: Callable[..., object], *arguments: object) -> bool:
     """Whether it can be called so, as far as its signature tells."""
     try:
         signature = inspect.signature(function)

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from quart import Blueprint, Quart, current_app
 from quart.typing import ResponseTypes
@@ -40,6 +40,16 @@ EXTENSION = "quart_ratelimit"
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Response)
+T = TypeVar("T")
+F = TypeVar("F", bound=UserFunction[bool])
+
+
+class Decorator(Protocol):
+    """A decorator that returns what it is given."""
+
+    def __call__(self, target: T, /) -> T:
+        """Return the target."""
+
 
 #: A finding's severity -> the level that it is logged at.
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
@@ -98,9 +108,9 @@ class Limiter(DirectLimits):
         storage_options: Mapping[str, Any] | None = None,
         swallow_errors: bool | None = None,
         fail_on_first_breach: bool | None = None,
-        on_breach: UserFunction[Any] | None = None,
+        on_breach: UserFunction[object] | None = None,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
-        on_meta_breach: UserFunction[Any] | None = None,
+        on_meta_breach: UserFunction[object] | None = None,
         in_memory_fallback: Sequence[Provider | Limit] | None = None,
         in_memory_fallback_enabled: bool | None = None,
         retry_after: str | None = None,
@@ -192,16 +202,16 @@ class Limiter(DirectLimits):
         self,
         limit_value: Provider,
         *,
-        key_func: UserFunction[Any] | None = None,
+        key_func: UserFunction[object] | None = None,
         per_method: bool = False,
         methods: Sequence[str] | None = None,
         error_message: str | UserFunction[str] | None = None,
         exempt_when: UserFunction[bool] | None = None,
         override_defaults: bool = True,
         deduct_when: UserFunction[bool] | None = None,
-        on_breach: UserFunction[Any] | None = None,
+        on_breach: UserFunction[object] | None = None,
         cost: int | UserFunction[int] = 1,
-        scope: Any = None,
+        scope: object = None,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
         shadow: bool | UserFunction[bool] | None = None,
@@ -234,16 +244,16 @@ class Limiter(DirectLimits):
     def shared_limit(
         self,
         limit_value: Provider,
-        scope: Any,
+        scope: object,
         *,
-        key_func: UserFunction[Any] | None = None,
+        key_func: UserFunction[object] | None = None,
         per_method: bool = False,
         methods: Sequence[str] | None = None,
         error_message: str | UserFunction[str] | None = None,
         exempt_when: UserFunction[bool] | None = None,
         override_defaults: bool = True,
         deduct_when: UserFunction[bool] | None = None,
-        on_breach: UserFunction[Any] | None = None,
+        on_breach: UserFunction[object] | None = None,
         cost: int | UserFunction[int] = 1,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
@@ -269,7 +279,13 @@ class Limiter(DirectLimits):
             limiter=self,
         )
 
-    def exempt(self, obj: Any = None, *, flags: ExemptionScope = USUAL) -> Any:
+    @overload
+    def exempt(self, obj: None = None, *, flags: ExemptionScope = USUAL) -> Decorator: ...
+
+    @overload
+    def exempt(self, obj: T, *, flags: ExemptionScope = USUAL) -> T: ...
+
+    def exempt(self, obj: object = None, *, flags: ExemptionScope = USUAL) -> object:
         """Exempt a view or a blueprint from limits; without one, the decorator for it."""
         if obj is None:
             return functools.partial(self.exempt, flags=flags)
@@ -281,13 +297,13 @@ class Limiter(DirectLimits):
             self._registry.exempt(limited.function if limited else obj, flags)
         return obj
 
-    def request_filter(self, fn: UserFunction[bool]) -> UserFunction[bool]:
+    def request_filter(self, fn: F) -> F:
         """Do not limit requests for which this function answers true."""
         check_user_function(fn, "limiter.request_filter")
         self._filters.append(fn)
         return fn
 
-    def deny(self, fn: UserFunction[bool]) -> UserFunction[bool]:
+    def deny(self, fn: F) -> F:
         """Answer requests with 403, and count nothing, for which this function answers true."""
         check_user_function(fn, "limiter.deny")
         self._denials.append(fn)

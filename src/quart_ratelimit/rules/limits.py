@@ -7,14 +7,21 @@ async and is asked within the request.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 from ..callables import UserFunction, bare
 from ..errors import ConfigurationError
 from ..quotas import Quota
 from .kinds import ARGUMENTS, checked
+
+if TYPE_CHECKING:
+    from quart import Blueprint
+
+P = ParamSpec("P")
+T = TypeVar("T")
+AsyncView = TypeVar("AsyncView", bound=Callable[..., Awaitable[object]])
 
 #: A limit as text ("10/minute; 100/day"), as a quota, or a function that answers with either.
 Provider = str | Quota | UserFunction[str | Quota | None]
@@ -23,7 +30,7 @@ Provider = str | Quota | UserFunction[str | Quota | None]
 class Applies(Protocol):
     """What a `RouteLimit` asks of its limiter."""
 
-    def apply_limit(self, limit: RouteLimit, target: Any) -> Any:
+    def apply_limit(self, limit: RouteLimit, target: object) -> Any:
         """Limit a function (the answer is its limited twin) or a blueprint (None)."""
 
     async def enter_limit(self, limit: RouteLimit, where: str) -> None:
@@ -37,9 +44,9 @@ class Limit:
     #: The limit, or a function that answers with it; "" or None from a function is no limit.
     limit_provider: Provider
     #: Whom a request counts for; None: the limiter's own function.
-    key_function: UserFunction[Any] | None = None
+    key_function: UserFunction[object] | None = None
     #: Tells counters of one endpoint apart; a function is called with the endpoint.
-    scope: Any = None
+    scope: object = None
     #: Units that a request costs; None is 1.
     cost: int | UserFunction[int] | None = None
     #: One counter for all endpoints with this scope.
@@ -57,7 +64,7 @@ class Limit:
     #: Whether the response is to be charged; until it is known the cost is reserved.
     deduct_when: UserFunction[bool] | None = None
     #: Called with the `RequestLimit` on a breach; a response that it answers with is sent.
-    on_breach: UserFunction[Any] | None = None
+    on_breach: UserFunction[object] | None = None
     #: Its name in response fields; with several limits in the text, the start of their names. What
     #: was used is kept under it when the amount changes.
     name: str | None = field(default=None, kw_only=True)
@@ -101,7 +108,17 @@ class RouteLimit(Limit):
             raise AttributeError("__name__")
         raise bare(self.limit_provider, "limiter.limit", 'limiter.limit("10/minute")')
 
-    def __call__(self, target: Any) -> Any:
+    @overload
+    def __call__(self, target: Blueprint) -> None: ...
+
+    # A function of an awaitable is a function as well: the first overload that fits counts.
+    @overload
+    def __call__(self, target: AsyncView) -> AsyncView: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, target: Callable[P, T]) -> Callable[P, Coroutine[object, object, T]]: ...
+
+    def __call__(self, target: object) -> object:
         """Limit a function, under its route decorator, or a blueprint.
 
         The answer is the limited function, and None for a blueprint.
@@ -133,7 +150,7 @@ class RouteLimit(Limit):
 class ApplicationLimit(Limit):
     """A rule for all views together."""
 
-    scope: Any = "global"
+    scope: object = "global"
     shared: bool = field(default=True, init=False)
 
     __hash__ = Limit.__hash__
@@ -146,8 +163,8 @@ class MetaLimit(Limit):
     Without a ``key_function`` it counts whom the limit counts that it belongs to.
     """
 
-    key_function: UserFunction[Any] | None = None
-    scope: Any = "meta"
+    key_function: UserFunction[object] | None = None
+    scope: object = "meta"
     meta_limits: Iterable[Provider | MetaLimit] | None = field(default=None, init=False)
     deduct_when: UserFunction[bool] | None = field(default=None, init=False)
     shadow: bool | UserFunction[bool] | None = field(default=False, init=False)
