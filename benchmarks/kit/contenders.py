@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from quart_ratelimit import Hit, Quota
 from quart_ratelimit.quotas import GCRA, FixedWindow, MovingWindow, SlidingWindow, StrictWindow
-from quart_ratelimit.stores import GuardedStore, MemoryStore, RedisStore, RememberingStore
+from quart_ratelimit.stores import GuardedStore, RedisStore
 
 Ask = Callable[[str], Awaitable[bool]]
 Contender = Callable[[str], AbstractAsyncContextManager[Ask]]
@@ -29,12 +29,11 @@ class DecidedElsewhere(Exception):
 
 
 def ours(*quotas: Quota) -> Contender:
-    """Our store with all that an app puts around it: the memory of refusals and the guard."""
+    """Our store with all that an app puts around it: the guard and its memory of refusals."""
 
     @asynccontextmanager
     async def opened(url: str) -> AsyncIterator[Ask]:
-        guarded = GuardedStore(RedisStore(url), policy="local", local=MemoryStore())
-        store = RememberingStore(guarded)
+        store = GuardedStore(RedisStore(url), remember_ms=1000)
         await store.start()
 
         async def ask(key: str) -> bool:

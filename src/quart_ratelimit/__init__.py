@@ -1,9 +1,11 @@
 """Rate limiting for Quart on Redis: exact under concurrency, right when Redis fails."""
 
 from .clients.key_functions import client_address
+from .clients.keys import pseudonyms
 from .clients.networks import client_in
 from .constants import ExemptionScope, HeaderNames
 from .direct.messages import message_bytes
+from .direct.reservation import Reservation
 from .errors import (
     ConfigurationError,
     InvalidLimit,
@@ -52,6 +54,7 @@ __all__ = [
     "RateLimitError",
     "RateLimitExceeded",
     "RequestLimit",
+    "Reservation",
     "RouteLimit",
     "SlidingWindow",
     "StoreError",
@@ -59,5 +62,6 @@ __all__ = [
     "client_address",
     "client_in",
     "message_bytes",
+    "pseudonyms",
     "rate_limit",
 ]

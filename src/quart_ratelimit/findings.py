@@ -42,6 +42,8 @@ CODES = {
     "QRL014": Code("error", "Nothing is counted in the store: the policy decides every request."),
     "QRL015": Code("info", "Redis' settings could not be looked at."),
     "QRL016": Code("warning", "A slow Redis holds up every limited request for that long."),
+    "QRL017": Code("info", "Every limited request waits for Redis for that long."),
+    "QRL018": Code("error", "Replies come after the deadline: the policy decides every request."),
     "QRL020": Code("warning", "All clients behind that proxy share one limit."),
     "QRL021": Code("warning", "Clients share one limit: one of them can use it up for all."),
     "QRL022": Code("error", "Requests without a key are not limited."),

@@ -15,6 +15,7 @@ from werkzeug.sansio.response import Response
 
 from .direct.turns import Turns
 from .errors import ConfigurationError
+from .extension.binding import bindings_of
 from .extension.limiter import Limiter
 from .quotas import Quota
 from .rules.notation import quotas_of
@@ -61,8 +62,8 @@ def in_memory(limiter: Limiter) -> Iterator[Clock]:
     starts serving, or that opens the limiter's own store.
     """
     clock = Clock()
-    turns = Turns(limiter.charge, sleep=clock.sleep, now=lambda: clock() / 1000)
-    with limiter.counting_in(MemoryStore(now_ms=clock), turns):
+    turns = Turns(sleep=clock.sleep, now=lambda: clock() / 1000)
+    with bindings_of(limiter).counting_in(MemoryStore(now_ms=clock), turns):
         yield clock
 
 
@@ -78,7 +79,7 @@ def in_fakeredis(limiter: Limiter) -> Iterator[FakeServer]:
 
     server = FakeServer()
     store = RedisStore(lambda: FakeAsyncRedis(server=server), deadline=_DEADLINE)
-    with limiter.counting_in(store):
+    with bindings_of(limiter).counting_in(store):
         yield server
 
 

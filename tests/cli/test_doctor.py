@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
-from quart import Quart, request
+from quart import Quart, g, request
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from quart_ratelimit import (
+    GCRA,
     ConfigurationError,
     Limit,
     Limiter,
+    MovingWindow,
     StoreError,
     client_address,
     client_in,
@@ -25,9 +27,11 @@ from quart_ratelimit import (
 from quart_ratelimit.cli import cli
 from quart_ratelimit.cli.doctor import examine
 from quart_ratelimit.clients.key_functions import get_remote_address, proxy_finding
+from quart_ratelimit.extension.binding import binding_of
 from quart_ratelimit.extension.startup import startup_findings, workers
 from quart_ratelimit.findings import CODES, SEVERITIES, Finding
 from quart_ratelimit.quotas import FixedWindow, Hit
+from quart_ratelimit.rules.limits import Provider
 from quart_ratelimit.stores import MemoryStore, RedisStore
 from quart_ratelimit.stores.redis.checkup import server_findings
 
@@ -54,7 +58,7 @@ def codes(found: list[Finding]) -> set[str]:
 async def examined(limiter: Limiter, app: Quart) -> set[str]:
     async with app.test_request_context("/"):
         found = await examine(app, limiter)
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     if binding is not None:
         await binding.store.aclose()
     return codes(found)
@@ -191,6 +195,34 @@ async def test_a_real_server_is_looked_at(start_redis: Callable[..., RedisServer
     assert await examined(limiter, app) >= {"QRL015"}
 
 
+async def test_a_replica_is_told_from_a_server_that_is_away(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    master = start_redis()
+    replica = start_redis("--replicaof", "127.0.0.1", str(master.port))
+    app = Quart(__name__)
+    limiter = Limiter(app=app, storage_uri=replica.url, default_limits=["9/day"])
+    found = await examined(limiter, app)
+    assert "QRL012" in found
+    assert "QRL014" not in found
+
+
+async def test_a_server_that_decides_nothing_is_found_with_its_reason(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    server = start_redis("--maxmemory", "1", "--maxmemory-policy", "noeviction")
+    app = Quart(__name__)
+    limiter = Limiter(app=app, storage_uri=server.url, default_limits=["9/day"])
+    async with app.test_request_context("/"):
+        found = await examine(app, limiter)
+    binding = limiter.binding_for(app)
+    assert binding is not None
+    await binding.store.aclose()
+    (away,) = [finding for finding in found if finding.code == "QRL014"]
+    assert "OutOfMemory" in away.seen
+    assert "Start it" not in away.fix
+
+
 async def test_a_server_that_is_away_is_found() -> None:
     app = Quart(__name__)
     limiter = Limiter(app=app, storage_uri="redis://127.0.0.1:1")
@@ -200,7 +232,7 @@ async def test_a_server_that_is_away_is_found() -> None:
 # The limiter
 
 
-def limited(*limits: str, **keywords: Any) -> tuple[Limiter, Quart]:
+def limited(*limits: Provider, **keywords: Any) -> tuple[Limiter, Quart]:
     app = Quart(__name__)
     limiter = Limiter(app=app, **{"store": MemoryStore(), **keywords})
 
@@ -223,6 +255,17 @@ def by_user() -> str | None:
         (set(), ["9/minute; 90/hour"], {}),
         (set(), ["9/minute", "9/minute"], {}),
         (set(), ["1/minute; 90/hour"], {"application_limits": ["1/hour"]}),
+        (set(), ["10 per 7 seconds; 10 per 10 seconds"], {}),  # windows that do not nest
+        (set(), [GCRA(60, 60, burst=10), "20/minute"], {}),  # it lets 70 through in a minute
+        (set(), [GCRA(100, 3600, burst=5), "50/day"], {}),  # the sixth at once
+        (set(), [MovingWindow(10, 60), "10/hour"], {}),  # across the hour only it refuses
+        (set(), ["10/week; 10/month"], {}),
+        (set(), [lambda: g.amount, "2/second; 9/minute"], {}),
+        ({"QRL031"}, ["10 per 5 seconds; 10 per 10 seconds"], {}),
+        ({"QRL031"}, [GCRA(60, 60, burst=10), GCRA(30, 60, burst=10)], {}),
+        (set(), [FixedWindow(9, 60, name="a"), FixedWindow(9, 60, name="b")], {}),
+        ({"QRL031"}, [MovingWindow(10, 60), MovingWindow(10, 90)], {}),
+        ({"QRL031"}, [MovingWindow(10, 90), "10/minute"], {}),
         ({"QRL031"}, ["100/minute; 50/hour"], {}),
         ({"QRL031"}, ["10/minute; 10/hour"], {}),
         ({"QRL031"}, ["10/hour; 20/hour"], {}),
@@ -273,7 +316,7 @@ async def test_a_list_that_trusts_other_proxies_than_the_key_function_is_found_a
         app.view_functions["login"] = limit(app.view_functions["login"])
     elif not keywords:
         getattr(limiter, place)(listed)
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     assert codes(startup_findings(app, binding)) == found | {"QRL001"}
 
@@ -315,7 +358,7 @@ async def test_what_is_wrong_at_first_sight_is_found(
     redis_url: str, options: dict[str, Any], keywords: dict[str, Any], found: set[str]
 ) -> None:
     limiter, app = limited(storage_uri=redis_url, storage_options=options, store=None, **keywords)
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     assert codes(startup_findings(app, binding)) == found
 

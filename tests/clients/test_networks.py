@@ -9,14 +9,15 @@ from quart import Quart
 
 from quart_ratelimit import ConfigurationError, Limiter, client_in
 from quart_ratelimit.clients.networks import Networks
-from quart_ratelimit.stores import GuardedStore, MemoryStore, RememberingStore
+from quart_ratelimit.stores import GuardedStore, MemoryStore
 
 OFFICE, ABUSER, STRANGER, PROXY = "192.0.2.7", "203.0.113.66", "198.51.100.1", "10.0.0.1"
 
 
 def site() -> tuple[Quart, Limiter]:
     app = Quart(__name__)
-    store = RememberingStore(GuardedStore(MemoryStore(now_ms=lambda: 1_800_000_000_000)))
+    memory = MemoryStore(now_ms=lambda: 1_800_000_000_000)
+    store = GuardedStore(memory, remember_ms=1000)
     limiter = Limiter(app=app, store=store, application_limits=["2/minute"])
 
     @app.get("/")

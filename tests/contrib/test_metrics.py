@@ -1,6 +1,9 @@
 """Prometheus and OpenTelemetry: what they report is what happened, with labels that are bounded."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -50,6 +53,14 @@ def scrape() -> Iterator[Any]:
     metrics = prometheus.PrometheusMetrics(registry, most_limits=2)
     yield lambda: read(prometheus.exposition(registry)[0].decode())
     metrics.close()
+
+
+def points(reader: Any) -> Any:
+    """What an OpenTelemetry reader holds of the only metric that has values."""
+    (resource,) = reader.get_metrics_data().resource_metrics
+    (scope,) = resource.scope_metrics
+    (metric,) = scope.metrics
+    return metric.data.data_points
 
 
 async def decide(*quotas: FixedWindow) -> None:
@@ -176,3 +187,134 @@ async def test_opentelemetry_reports_the_same() -> None:
         "ratelimit.batch.size": [({}, 7)],
         "ratelimit.breaker.open": [({}, 1)],
     }
+
+
+@pytest.mark.parametrize("most_limits", [100, 1])
+async def test_prometheus_counts_on_in_a_registry_that_was_closed(most_limits: int) -> None:
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry()
+    for _ in range(2):
+        metrics = prometheus.PrometheusMetrics(registry, most_limits=most_limits)
+        await decide(FixedWindow(9, 60, name="login"))
+        metrics.close()
+        metrics.close()  # a second call changes nothing
+        await decide(FixedWindow(9, 60, name="login"))
+    samples = read(prometheus.exposition(registry)[0].decode())
+    labels = {"limit": "login", "outcome": "allowed"}
+    assert value(samples, "ratelimit_decisions_total", **labels) == 2
+
+
+async def test_two_apps_of_one_process_share_prometheus_and_no_decision_counts_twice() -> None:
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry()
+    first, second = (prometheus.PrometheusMetrics(registry, most_limits=n) for n in (1, 2))
+    quotas = [FixedWindow(9, 60, name=name) for name in ("login", "search", "export")]
+    await decide(*quotas)
+    first.close()
+    await decide(*quotas)
+    second.close()
+    await decide(*quotas)
+    samples = read(prometheus.exposition(registry)[0].decode())
+    counts = {
+        dict(labels)["limit"]: count
+        for (name, labels), count in samples.items()
+        if name == "ratelimit_decisions_total"
+    }
+    assert counts == {"login": 2, "search": 2, "other": 2}
+
+
+async def test_a_store_that_answers_again_leaves_another_ones_breaker_open(scrape: Any) -> None:
+    near, far = MemoryStore(), MemoryStore()
+    for store in (near, near, far):
+        store_unavailable.send_safely(store, policy="local")
+    assert value(scrape(), "ratelimit_breaker_open") == 2
+    store_recovered.send_safely(near)
+    assert value(scrape(), "ratelimit_breaker_open") == 1
+    store_recovered.send_safely(near)
+    assert value(scrape(), "ratelimit_breaker_open") == 1
+    store_recovered.send_safely(far)
+    assert value(scrape(), "ratelimit_breaker_open") == 0
+
+
+async def test_a_store_that_is_gone_is_not_away(scrape: Any) -> None:
+    store_unavailable.send_safely(MemoryStore(), policy="local")
+    other = MemoryStore()
+    store_unavailable.send_safely(other, policy="local")
+    assert value(scrape(), "ratelimit_breaker_open") == 1
+
+
+WORKER = """
+import sys
+from quart_ratelimit.contrib.prometheus import PrometheusMetrics
+from quart_ratelimit.signals import store_unavailable
+from quart_ratelimit.stores import MemoryStore
+metrics, store = PrometheusMetrics(), MemoryStore()
+store_unavailable.send_safely(store, policy="local")
+print("away", flush=True)
+sys.stdin.read()
+"""
+SCRAPE = """
+from quart_ratelimit.contrib.prometheus import exposition
+print(exposition()[0].decode())
+"""
+
+
+def test_a_worker_that_died_in_an_outage_is_counted_no_more(tmp_path: Path) -> None:
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+
+    def breakers() -> float:
+        command = [sys.executable, "-c", SCRAPE]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        return value(read(done.stdout), "ratelimit_breaker_open")
+
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER],
+            env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    try:
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "away\n"
+        assert breakers() == 2
+        workers[0].kill()
+        workers[0].communicate()
+        assert breakers() == 1
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+
+
+async def test_opentelemetry_measures_durations_in_buckets_of_seconds() -> None:
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader = InMemoryMetricReader()
+    provider = sdk.MeterProvider([reader])
+    metrics = otel.OpenTelemetryMetrics(provider.get_meter("test"))
+    for seconds in (0.0004, 0.003, 0.2):
+        store_asked.send_safely(None, seconds=seconds, answered=True)
+    metrics.close()
+    (point,) = points(reader)
+    provider.shutdown()
+    assert point.explicit_bounds[:3] == (0.0005, 0.001, 0.002)
+    assert [count for count in point.bucket_counts if count] == [1, 1, 1]
+
+
+async def test_two_apps_of_one_process_share_a_meter_and_no_decision_counts_twice() -> None:
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader = InMemoryMetricReader()
+    provider = sdk.MeterProvider([reader])
+    meter = provider.get_meter("test")
+    first, second = otel.OpenTelemetryMetrics(meter), otel.OpenTelemetryMetrics(meter)
+    await decide(FixedWindow(9, 60))
+    first.close()
+    second.close()
+    (point,) = points(reader)
+    provider.shutdown()
+    assert point.value == 1

@@ -15,6 +15,7 @@ import quart_ratelimit
 from quart_ratelimit import InvalidLimit, Limiter
 from quart_ratelimit.cli import cli
 from quart_ratelimit.constants import ConfigVars
+from quart_ratelimit.extension.binding import binding_of
 from quart_ratelimit.rules.notation import quotas_of
 from quart_ratelimit.settings.table import VARIABLES
 from quart_ratelimit.stores import RedisStore
@@ -57,7 +58,7 @@ def test_every_variable_is_listed_beside_its_argument() -> None:
 
 
 def test_the_defaults_are_those_of_a_limiter_that_was_told_nothing() -> None:
-    binding = Limiter(app=(app := Quart(__name__))).binding_for(app)
+    binding = binding_of(Limiter(app=(app := Quart(__name__))), app)
     assert binding is not None
     defaults = {argument: default for argument, _, default, _ in SETTINGS}
     for name in ("key_prefix", "strategy", "headers_enabled", "swallow_errors", "on_store_error",

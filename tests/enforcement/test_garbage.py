@@ -10,7 +10,7 @@ from quart_ratelimit import Limiter, rate_limit
 from quart_ratelimit.errors import StoreError
 from quart_ratelimit.quotas import Decision, FixedWindow, Hit
 from quart_ratelimit.stores import GuardedStore, MemoryStore
-from quart_ratelimit.stores.last_decisions import TOGETHER, LastDecisions
+from quart_ratelimit.stores.knowledge import TOGETHER, Knowledge
 
 from ..support.asgi import ask
 
@@ -88,11 +88,11 @@ async def test_nor_does_one_that_nothing_could_decide() -> None:
 
 
 async def test_what_redis_last_said_is_no_work_for_the_collector() -> None:
-    recall = LastDecisions()
+    known = Knowledge(MemoryStore())
     for number in range(16 * TOGETHER):
-        recall.note([Hit(QUOTA, f"client-{number}")], [Decision(True, 9, 60_000, 0)])
-        recall.note([Hit(QUOTA, "a"), Hit(QUOTA, "b")], [Decision(True, 9, 60_000, 0)] * 2)
-    notes = vars(recall)["_young"]
+        known.learn([Hit(QUOTA, f"client-{number}")], [Decision(True, 9, 60_000, 0)], 0)
+        known.learn([Hit(QUOTA, "a"), Hit(QUOTA, "b")], [Decision(True, 9, 60_000, 0)] * 2, 0)
+    notes = vars(vars(known)["_words"])["_young"]
     assert len(notes) == 16 * TOGETHER + 2
     assert not any(map(gc.is_tracked, [*notes, *notes.values()]))
 

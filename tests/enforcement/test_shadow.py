@@ -18,9 +18,10 @@ from quart_ratelimit import (
 )
 from quart_ratelimit.cli.survey import Surveyor
 from quart_ratelimit.enforcement.shadow import REMEMBERED, ShadowLog
+from quart_ratelimit.extension.binding import binding_of
 from quart_ratelimit.rules.notation import quotas_of
 from quart_ratelimit.signals import Decided, batch_sent, limit_decided
-from quart_ratelimit.stores import MemoryStore, RedisStore, RememberingStore
+from quart_ratelimit.stores import GuardedStore, MemoryStore, RedisStore
 from quart_ratelimit.util import get_remote_address
 
 from ..support.apps import Clock, Make, ask, clock, make, view
@@ -335,7 +336,9 @@ async def test_a_request_logs_it_without_its_client(
 async def test_a_shield_answers_for_no_limit_that_may_be_in_shadow(make: Make) -> None:
     shadows = [False, False, True]
     app = Quart(__name__)
-    limiter = Limiter(get_remote_address, app=app, store=RememberingStore(MemoryStore()))
+    limiter = Limiter(
+        get_remote_address, app=app, store=GuardedStore(MemoryStore(), remember_ms=1000)
+    )
     shield = limiter.shield(app)
     view(app, "/", limiter.limit("1/minute", shadow=lambda: shadows.pop(0)))
     assert await ask(app, "/", 3) == [200, 429, 200]
@@ -346,7 +349,7 @@ async def test_the_listing_says_shadow(make: Make) -> None:
     app, limiter = make()
     view(app, "/", limiter.limit("1/minute", shadow=True), name="index")
     view(app, "/own", limiter.limit("2/minute"), name="own")
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     async with app.test_request_context("/"):
         found = await Surveyor(app, limiter, binding, None).survey()

@@ -181,7 +181,23 @@ async def test_a_stream_of_new_paths_takes_bounded_memory(monkeypatch: pytest.Mo
 
     for number in range(100):
         await site.get(f"/item/{number}")
-    assert len(site.shield._young) + len(site.shield._old) <= 22
+    assert len(site.shield._answers) <= 22
+
+
+async def test_answers_that_are_outdated_take_no_memory(site: ShieldedSite) -> None:
+    for number in range(20):
+        for _ in range(3):
+            await site.get(client=f"192.0.2.{number}")
+    assert len(site.shield._answers) == 20
+    site.now += 1_000
+    await site.get("/free")
+    assert not site.shield._answers
+
+
+async def test_fields_of_any_size_take_no_memory(site: ShieldedSite) -> None:
+    for _ in range(3):
+        await site.get(accept="a" * 9_000)
+    assert not site.shield._answers
 
 
 async def test_a_limiter_that_is_paused_or_counts_elsewhere_has_no_shield(
@@ -202,7 +218,7 @@ async def test_other_connections_pass() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         passed.append(scope["type"])
 
-    shield = Shield(app, MemoryStore().refuses)
+    shield = Shield(app, MemoryStore().known_refusal)
     for kind in ("lifespan", "websocket"):
         await shield({"type": kind}, None, None)  # type: ignore[arg-type]
     assert passed == ["lifespan", "websocket"]

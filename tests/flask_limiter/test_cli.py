@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from quart import Blueprint, Quart, request
+from quart import Blueprint, Quart, g, request
 
 from quart_ratelimit import ExemptionScope, Limiter, commands
 from quart_ratelimit.cli import commands as cli
+from quart_ratelimit.extension.binding import binding_of
 from quart_ratelimit.util import get_remote_address
 
 from ..support.apps import Clock, Make, ask, view
@@ -97,10 +98,10 @@ def test_config_shows_no_password() -> None:
     uri, options = "redis://me:hunter2@127.0.0.1:1/0", {"sentinel_password": "hunter3"}
     app.config["RATELIMIT_STORAGE_OPTIONS"] = {"deadline": 0.05}
     limiter = Limiter(app=app, storage_uri=uri)
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     binding.settings.storage_options.update(options)  # type: ignore[attr-defined]
-    output = run(app, "config") + run(app, "config", "--json")
+    output = run(app, "config", exit_code=1) + run(app, "config", "--json", exit_code=1)
     assert "hunter" not in output
     assert re.search(r"└── Status.*└── Error", output)
 
@@ -291,3 +292,93 @@ def test_a_limit_in_shadow_is_listed_as_such(make: Make) -> None:
     assert re.search(r"2 per 1 minute \{shadow: .*test_cli\.exempt\(\)\}", output)
     found = json.loads(run(app, "limits", "--json"))
     assert '"shadow": true' in json.dumps(found)
+
+
+# Limits and counters that depend on the request
+
+
+def by_tenant() -> str:
+    return f"{g.tenant} per minute"
+
+
+def test_a_limit_that_reads_g_varies_by_request_and_the_rest_is_listed(make: Make) -> None:
+    app, limiter = make(default_limits=["7/day"])
+    view(app, "/tenant", limiter.limit(by_tenant))
+    view(app, "/", name="root")
+    output = run(app, "limits")
+    assert "varies by request" in output
+    assert "7 per 1 day" in output
+    place = json.loads(run(app, "limits", "--endpoint=root", "--json"))[0]["groups"]
+    assert place
+    found = json.loads(run(app, "limits", "--json", "--key=ann"))
+    assert '"limit": "varies by request"' in json.dumps(found)
+    result = app.test_cli_runner().invoke(cli.cli, ["doctor"])
+    assert result.exception is None, result.output
+
+
+def test_what_varies_is_not_cleared_and_that_is_an_error(make: Make) -> None:
+    app, limiter = make()
+    view(app, "/<name>", limiter.limit("1/day", scope=lambda _: request.view_args["name"]))
+    output = run(app, "clear", "--key=ann", "-y", exit_code=1)
+    assert "scope not known outside a request" in output
+    assert "Cleared" not in output
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [lambda endpoint: f"of {endpoint}", lambda _: request.path, lambda _: request.method],
+)
+def test_clear_finds_the_counter_of_a_function_as_scope(make: Make, scope: Any) -> None:
+    app, limiter = make()
+    view(app, "/", name="root")
+    view(app, "/resource", limiter.limit("2/day", scope=scope), name="resource")
+    asyncio.run(ask(app, "/resource", 3))
+    assert "2 per 1 day: Fail (0 out of 2 remaining)" in run(app, "limits", "--key=ann")
+    assert "2 per 1 day: Cleared" in run(app, "clear", "--key=ann", "-y")
+    assert "2 per 1 day: Pass (2 out of 2 remaining)" in run(app, "limits", "--key=ann")
+
+
+def test_clear_finds_the_counter_that_a_request_identifier_names(make: Make) -> None:
+    app, limiter = make(request_identifier=lambda: f"{request.method} {request.path}")
+    view(app, "/resource", limiter.limit("2/day"))
+    view(app, "/named/<name>", limiter.limit("3/day"), name="named")
+    asyncio.run(ask(app, "/resource", 3))
+    output = run(app, "limits", "--key=ann")
+    assert "2 per 1 day: Fail (0 out of 2 remaining)" in output
+    assert "3 per 1 day: request_identifier varies by request" in output
+    assert "Cleared" in run(app, "clear", "--key=ann", "--path=/resource", "-y")
+    assert "2 per 1 day: Pass" in run(app, "limits", "--key=ann")
+    assert "varies by request" in run(app, "clear", "--key=ann", "-y", exit_code=1)
+
+
+def test_clear_says_so_when_the_client_is_refused_as_before(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, limiter = make()
+    view(app, "/resource", limiter.limit("2/day"))
+    asyncio.run(ask(app, "/resource", 3))
+
+    async def forget_nothing(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(type(limiter.limiter), "clear", forget_nothing)
+    output = run(app, "clear", "--key=ann", "-y", exit_code=1)
+    assert "2 per 1 day: still refused" in output
+    assert "Cleared" not in output
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/", "/socket"])
+def test_a_path_may_redirect_or_be_a_websockets(app: Quart, path: str) -> None:
+    @app.websocket("/socket")
+    async def socket() -> None: ...
+
+    endpoint = "socket" if path == "/socket" else "health.health"
+    assert f"{endpoint}: " in run(app, "limits", f"--path={path}")
+
+
+def test_config_fails_when_the_store_is_away() -> None:
+    away = Quart("away")
+    Limiter(app=away, storage_uri="redis://127.0.0.1:1/0", default_limits=["1/day"])
+    assert re.search(r"└── Status.*└── Error", run(away, "config", exit_code=1))
+    (settings,) = json.loads(run(away, "config", "--json", exit_code=1))
+    assert settings["healthy"] is False

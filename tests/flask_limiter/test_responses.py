@@ -319,7 +319,7 @@ async def test_a_callback_for_both_is_called_once(make: Make) -> None:
     heard: list[RequestLimit] = []
     app, limiter = make(on_breach=heard.append)
     view(app, "/", limiter.limit("1/second", on_breach=heard.append))
-    callback = limiter._given["on_breach"]
+    callback = limiter._bindings.given["on_breach"]
     view(app, "/same", limiter.limit("1/second", on_breach=callback))
     await ask(app, "/same", 2)
     assert len(heard) == 1

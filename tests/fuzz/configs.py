@@ -26,6 +26,7 @@ from quart_ratelimit import (
     client_in,
 )
 from quart_ratelimit.constants import ConfigVars
+from quart_ratelimit.extension.binding import binding_of
 from quart_ratelimit.settings.table import VARIABLES
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.util import get_remote_address
@@ -161,7 +162,7 @@ async def check(random: Random) -> str:
         return "refused"
     except Exception as error:
         raise AssertionError(f"{told} fails") from error
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     if binding is None:
         return "switched off"
     if not binding.in_memory:

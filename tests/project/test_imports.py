@@ -1,49 +1,78 @@
 """Which folder may import which: the floors, and who may know Redis and Quart."""
 
 import ast
+import importlib
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from quart import Quart
 
 import quart_ratelimit
 
+from ..support.serving import ROOT as REPOSITORY
+
 ROOT = Path(quart_ratelimit.__file__).parent
 
-#: The floor of every folder and of every file at the top; an import may only point to a lower one,
-#: or stay in its folder.
-FLOORS = {
-    # know nothing of rate limits, or of each other
-    "clock": 1,
-    "constants": 1,
-    "current": 1,
-    "errors": 1,
-    "findings": 1,
-    # what is allowed, and who is counted
-    "callables": 2,
-    "clients": 2,
-    "quotas": 2,
-    "signals": 2,
-    # what is limited
-    "rules": 3,
-    "util": 3,
-    # where it is counted, and what the client is told
-    "responses": 4,
-    "stores": 4,
-    # what the app configured, and limits that code checks itself
-    "direct": 5,
-    "quart_rate_limiter": 5,
-    "settings": 5,
-    # the rules, applied to one request
-    "enforcement": 6,
-    # the extension, and what stands on it
-    "extension": 7,
-    "cli": 8,
-    "contrib": 8,
-    "testing": 8,
-    "__init__": 9,
-    "commands": 9,
+#: What every file but those of floor 1 may import.
+EVERYWHERE = {"constants", "errors", "recent"}
+BELOW_ENFORCEMENT = {
+    "asgi_call",
+    "callables",
+    "clients",
+    "clock",
+    "current",
+    "quotas",
+    "responses",
+    "rules",
 }
+BELOW_EXTENSION = BELOW_ENFORCEMENT | {
+    "direct", "enforcement", "findings", "settings", "signals", "stores",
+}  # fmt: skip
+
+#: Every folder and every file at the top: its floor, and which others it may import. An import may
+#: only point to a lower floor, or stay in its folder. docs/explanation/architecture.md shows it.
+UNITS: dict[str, tuple[int, set[str]]] = {
+    # know nothing of rate limits, or of each other
+    "clock": (1, set()),
+    "constants": (1, set()),
+    "current": (1, set()),
+    "errors": (1, set()),
+    "findings": (1, set()),
+    "recent": (1, set()),
+    # what is allowed, and who is counted
+    "asgi_call": (2, {"current"}),
+    "callables": (2, {"errors"}),
+    "clients": (2, EVERYWHERE | {"current", "findings"}),
+    "quotas": (2, {"errors"}),  # pure arithmetic
+    "signals": (2, {"errors"}),
+    # what is limited
+    "rules": (3, EVERYWHERE | {"asgi_call", "callables", "clients", "clock", "current", "quotas"}),
+    "util": (3, {"clients"}),
+    # where it is counted, and what the client is told
+    "responses": (4, EVERYWHERE | {"clients", "clock", "quotas", "rules"}),
+    "stores": (4, EVERYWHERE | {"clock", "findings", "quotas", "signals"}),
+    # what the app configured, and limits that code checks itself
+    "direct": (5, EVERYWHERE | BELOW_ENFORCEMENT | {"signals"}),
+    "quart_rate_limiter": (5, EVERYWHERE | BELOW_ENFORCEMENT | {"stores"}),
+    # TEMPORARY: `responses`, until `Settings.draft` is a name
+    "settings": (
+        5,
+        EVERYWHERE | {"callables", "clients", "quotas", "responses", "rules", "stores"},
+    ),
+    # the rules, applied to one request; independent of what code checks itself
+    "enforcement": (6, EVERYWHERE | BELOW_ENFORCEMENT | {"settings", "signals", "stores"}),
+    # the extension, and what stands on it
+    "extension": (7, EVERYWHERE | BELOW_EXTENSION),
+    "cli": (8, EVERYWHERE | BELOW_EXTENSION | {"extension"}),
+    "contrib": (8, EVERYWHERE | BELOW_EXTENSION | {"extension"}),
+    "testing": (8, EVERYWHERE | BELOW_EXTENSION | {"extension"}),
+    "__init__": (9, EVERYWHERE | BELOW_EXTENSION | {"extension"}),
+    "commands": (9, {"cli"}),
+}
+FLOORS = {name: floor for name, (floor, _) in UNITS.items()}
 
 MAY_IMPORT_REDIS = "stores/redis/"
 MAY_IMPORT_QUART = {
@@ -54,15 +83,15 @@ MAY_IMPORT_QUART = {
     "contrib/dashboard/panel.py",
     "current.py",
     "direct/in_flight.py",
-    "direct/messages.py",
-    "direct/streaming.py",
     "direct/websocket_connection.py",
     "enforcement/hooks.py",
-    "extension/bound.py",
+    "extension/app_hooks.py",
+    "extension/binding.py",
     "extension/limiter.py",
     "extension/snippet.py",
     "extension/startup.py",
     "quart_rate_limiter.py",
+    "rules/views.py",
 }
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
@@ -117,6 +146,24 @@ def test_imports_point_down(file: str) -> None:
     assert unit(file) in FLOORS, "a new folder needs a floor"
     for target in sorted({unit(imported) for imported in imported_files(file)} - {unit(file)}):
         assert FLOORS[target] < FLOORS[unit(file)], f"{file} imports {target}"
+        assert target in UNITS[unit(file)][1], f"{file} imports {target}"
+
+
+def test_the_table_itself_points_down() -> None:
+    for name, (floor, allowed) in UNITS.items():
+        assert not {target for target in allowed if FLOORS[target] >= floor}, name
+
+
+def test_the_page_on_the_architecture_shows_the_folders_of_the_table() -> None:
+    text = (REPOSITORY / "docs" / "explanation" / "architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)/` \| [^|]+ \| ([^|]+) \|$", text, re.M)
+    folders = {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()}
+    shown = {
+        name: BELOW_EXTENSION if targets == "everything above" else set(targets.split(", "))
+        for name, targets in rows
+    }
+    hidden = EVERYWHERE | {"extension"}  # the page says so above the table
+    assert shown == {name: UNITS[name][1] - hidden or {"errors"} for name in folders}
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
@@ -145,3 +192,67 @@ def test_every_public_name_is_there() -> None:
     assert len(set(quart_ratelimit.__all__)) == len(quart_ratelimit.__all__)
     for name in quart_ratelimit.__all__:
         assert getattr(quart_ratelimit, name).__doc__
+
+
+def test_nothing_else_is_public() -> None:
+    exposed = {
+        name
+        for name, value in vars(quart_ratelimit).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert set(quart_ratelimit.__all__) == exposed  # ruff keeps the list sorted
+
+
+#: Every import path that the documentation promises beside `quart_ratelimit` itself.
+PROMISED = {
+    "quart_ratelimit.cli": ["cli"],
+    "quart_ratelimit.commands": ["cli"],
+    "quart_ratelimit.constants": ["ConfigVars", "ExemptionScope", "HeaderNames"],
+    "quart_ratelimit.contrib.dashboard": ["dashboard"],
+    "quart_ratelimit.contrib.openapi": ["LimitedProvider"],
+    "quart_ratelimit.contrib.opentelemetry": ["OpenTelemetryMetrics"],
+    "quart_ratelimit.contrib.prometheus": ["PrometheusMetrics", "exposition"],
+    "quart_ratelimit.contrib.util": ["get_remote_address_cloudflare"],
+    "quart_ratelimit.errors": [
+        "ConfigurationError", "InvalidLimit", "LimiterUnavailable", "MissingParentheses",
+        "RateLimitError", "RateLimitExceeded", "StoreError", "StoreMisconfigured",
+        "StoreOverloaded", "StoreTimeout",
+    ],
+    "quart_ratelimit.quart_rate_limiter": [
+        "RateLimit", "RateLimiter", "limit_blueprint", "rate_exempt", "rate_limit",
+    ],
+    "quart_ratelimit.quotas": [
+        "ALGORITHMS", "GCRA", "Concurrency", "Decision", "FixedWindow", "Hit", "MovingWindow",
+        "Penalty", "Quota", "SlidingWindow", "StrictWindow",
+    ],
+    "quart_ratelimit.signals": [
+        "Decided", "batch_sent", "limit_decided", "store_asked", "store_recovered",
+        "store_unavailable",
+    ],
+    "quart_ratelimit.stores": [
+        "ClusterStore", "GuardedStore", "MemoryStore", "RedisStore", "Store", "store_from_uri",
+    ],
+    "quart_ratelimit.testing": ["Clock", "assert_limited", "in_fakeredis", "in_memory"],
+    "quart_ratelimit.util": ["get_remote_address"],
+}  # fmt: skip
+EXTRAS = {
+    "cli": "rich",
+    "openapi": "quart_schema",
+    "opentelemetry": "opentelemetry",
+    "prometheus": "prometheus_client",
+}
+
+
+@pytest.mark.parametrize("path", PROMISED)
+def test_every_promised_import_path_leads_to_its_names(path: str) -> None:
+    if extra := EXTRAS.get(path.rpartition(".")[2]):
+        pytest.importorskip(extra)
+    module = importlib.import_module(path)
+    assert [name for name in PROMISED[path] if not hasattr(module, name)] == []
+
+
+def test_an_app_finds_its_limiters_where_it_is_promised() -> None:
+    app = Quart(__name__)
+    limiter = quart_ratelimit.Limiter(app=app, storage_uri="memory://")
+    assert app.extensions["quart_ratelimit"] is limiter
+    assert app.extensions["limiter"] == {limiter}

@@ -1,5 +1,6 @@
 """The wheel as pip installs it: typed, with every data file, and working from outside the tree."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -61,3 +62,24 @@ def test_the_wheel_decides_and_finds_its_script(wheel: Path, tmp_path: Path) -> 
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout == "True\n", done.stderr
+
+
+def test_the_wheels_page_links_to_the_project(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as held:
+        name = next(name for name in held.namelist() if name.endswith("/METADATA"))
+        metadata = held.read(name).decode()
+    for label in ("Documentation", "Source", "Changelog", "Issues"):
+        assert f"Project-URL: {label}, https://" in metadata
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_every_link_to_a_file_leads_to_one(page: str) -> None:
+    links = re.findall(r"\]\(([^):#]+)", (ROOT / page).read_text("utf-8"))
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_contributing_names_every_command_it_shows() -> None:
+    commands = set(re.findall(r"\./dev (\w+)", (ROOT / "CONTRIBUTING.md").read_text("utf-8")))
+    known = set(re.findall(r"^    (\w+)\)", (ROOT / "dev").read_text("utf-8"), re.M))
+    assert {"test", "lint", "docs", "bench", "slow"} <= commands <= known

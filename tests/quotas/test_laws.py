@@ -17,6 +17,8 @@ from quart_ratelimit.quotas import (
 )
 from quart_ratelimit.stores import MemoryStore
 
+from ..support.algorithms import RATES
+
 START = 1_800_000_000_000
 
 amounts = st.integers(1, 12)
@@ -113,6 +115,38 @@ def test_the_wait_is_exact(quota: Quota, trail: list[tuple[int, int]], cost: int
     assert not early
     (then,) = store.decide([Hit(quota, "ann", cost)], now + refused.retry_ms)
     assert then
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(
+        [
+            [FixedWindow(3, 20, aligned=True), FixedWindow(8, 20, aligned=True)],
+            *[[quota] for quota in RATES],
+        ]
+    ),
+    st.lists(st.tuples(st.sampled_from(["hit", "force", "back"]), st.integers(1, 12)), max_size=40),
+    st.data(),
+)
+def test_a_refund_gives_back_what_was_charged_and_no_more(
+    quotas: list[Quota], steps: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    """At one moment, so that nothing comes back by itself; of limits that share a counter."""
+    store, charged, used = MemoryStore(), [], 0
+    for what, cost in steps:
+        quota = data.draw(st.sampled_from(quotas))
+        if what == "back":
+            if not charged:
+                continue
+            back = charged.pop(data.draw(st.integers(0, len(charged) - 1)))
+            (decision,) = store.decide([Hit(quota, "ann", -back, at_ms=START)], START)
+            used -= back
+        else:
+            (decision,) = store.decide([Hit(quota, "ann", cost, forced=what == "force")], START)
+            if decision:
+                charged.append(cost)
+                used += cost
+        assert decision.remaining == max(0, quota.amount - used)
 
 
 def test_a_day_by_the_clock_ends_at_midnight_utc() -> None:

@@ -21,7 +21,7 @@ from quart_ratelimit import (
     RateLimitExceeded,
 )
 from quart_ratelimit.quotas import Penalty, StrictWindow
-from quart_ratelimit.stores import MemoryStore, RememberingStore, Store
+from quart_ratelimit.stores import GuardedStore, MemoryStore, Store
 from quart_ratelimit.stores.redis import script
 
 from ..support.algorithms import ALL, RATES, name
@@ -138,14 +138,14 @@ def test_lua_and_python_decide_alike_while_the_amount_changes(
 
 @pytest.mark.parametrize("quota", NAMED, ids=name)
 async def test_a_remembered_refusal_does_not_outlive_a_change(quota: Quota) -> None:
-    store = RememberingStore(MemoryStore())
+    store = GuardedStore(MemoryStore(), remember_ms=1000)
     await use(store, quota, "ann", 12)
     assert not (await store.hit([hit(quota, "ann")]))[0].allowed
     assert (await store.hit([hit(of(quota, 20), "ann")]))[0].allowed
 
 
 async def test_a_refusal_of_one_name_is_none_of_another() -> None:
-    store = RememberingStore(MemoryStore())
+    store = GuardedStore(MemoryStore(), remember_ms=1000)
     login, search = (FixedWindow(1, 60, name=name) for name in ("login", "search"))
     await use(store, login, "ann", 2)
     assert (await store.hit([hit(search, "ann")]))[0].allowed
@@ -200,7 +200,7 @@ async def test_a_shield_lets_a_client_in_within_a_second_of_a_change() -> None:
     amount, now = 2, [5_000]
     app = Quart(__name__)
     memory = MemoryStore(now_ms=lambda: 1_800_000_000_000 + now[0])
-    store = RememberingStore(memory, now_ms=lambda: now[0])
+    store = GuardedStore(memory, remember_ms=1000, now_ms=lambda: now[0])
     limiter = Limiter(app=app, store=store)
     limiter.shield(app)
     view(app, "/", limiter.limit(lambda: f"{amount}/minute", name="login"))

@@ -8,6 +8,7 @@ from quart import Quart
 
 from quart_ratelimit import ConfigurationError, HeaderNames, Limiter
 from quart_ratelimit.constants import ConfigVars
+from quart_ratelimit.extension.binding import binding_of
 from quart_ratelimit.settings.table import ENABLED, HEADER_VARIABLES, VARIABLES
 
 from ..fuzz import configs as fuzz
@@ -59,7 +60,7 @@ def test_a_variable_is_named_with_what_is_wrong_with_it(
     app = Quart(__name__)
     app.config[variable] = value
     if not shown:  # as if it were not there
-        assert Limiter(app=app).binding_for(app)
+        assert binding_of(Limiter(app=app), app)
         return
     with pytest.raises(ConfigurationError) as raised:
         Limiter(app=app)

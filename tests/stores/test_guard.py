@@ -50,11 +50,19 @@ async def test_a_client_that_was_refused_stays_refused_when_the_store_goes_away(
     assert not (await guard.hit([Hit(QUOTA, "ann")]))[0].allowed
 
 
-async def test_each_hit_may_have_its_own_policy_and_the_strictest_counts() -> None:
-    guard, store, _ = guarded("open")
+@pytest.mark.parametrize("policy", ["open", "closed", "local"])
+async def test_the_policy_decides_all_limits_of_a_request(policy: str) -> None:
+    guard, store, _ = guarded(policy)
     store.error = StoreError("away")
-    hits = [Hit(QUOTA, "ann"), Hit(QUOTA, "ann", policy="closed"), Hit(QUOTA, "b", policy="local")]
-    assert [d.by for d in await guard.hit(hits)] == ["open", "closed", "local"]
+    hits = [Hit(QUOTA, "ann"), Hit(QUOTA, "bob"), Hit(FixedWindow(9, 60), "ann")]
+    assert [decision.by for decision in await guard.hit(hits)] == [policy] * 3
+
+
+async def test_under_the_policy_raise_the_caller_decides() -> None:
+    guard, store, _ = guarded("raise")
+    store.error = StoreError("away")
+    with pytest.raises(StoreError, match="is away"):
+        await guard.hit([Hit(QUOTA, "ann")])
 
 
 async def test_after_five_failures_only_one_call_in_each_pause_asks() -> None:

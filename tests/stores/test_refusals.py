@@ -7,7 +7,7 @@ import pytest
 
 from quart_ratelimit.errors import ConfigurationError
 from quart_ratelimit.quotas import GCRA, Concurrency, Decision, FixedWindow, Hit, Quota
-from quart_ratelimit.stores import MemoryStore, RememberingStore
+from quart_ratelimit.stores import GuardedStore, MemoryStore, knowledge
 
 TWO = FixedWindow(2, 60)
 WIDE = FixedWindow(1000, 60)
@@ -35,18 +35,22 @@ def inner(clock: list[int]) -> Counting:
     return Counting(clock)
 
 
+def remembering(inner: MemoryStore, clock: list[int]) -> GuardedStore:
+    return GuardedStore(inner, remember_ms=1000, now_ms=lambda: clock[0])
+
+
 @pytest.fixture
-def store(inner: Counting, clock: list[int]) -> RememberingStore:
-    return RememberingStore(inner, now_ms=lambda: clock[0])
+def store(inner: Counting, clock: list[int]) -> GuardedStore:
+    return remembering(inner, clock)
 
 
-async def spend(store: RememberingStore, quota: Quota, key: str = "ann", cost: int = 1) -> None:
+async def spend(store: GuardedStore, quota: Quota, key: str = "ann", cost: int = 1) -> None:
     while (await store.hit([Hit(quota, key, cost)]))[0].allowed:
         pass
 
 
 async def test_a_flood_asks_the_store_once_a_second(
-    store: RememberingStore, inner: Counting, clock: list[int]
+    store: GuardedStore, inner: Counting, clock: list[int]
 ) -> None:
     await spend(store, TWO)
     asked = inner.asked
@@ -57,7 +61,7 @@ async def test_a_flood_asks_the_store_once_a_second(
 
 
 async def test_who_looks_again_and_finds_room_is_charged_once(
-    store: RememberingStore, inner: Counting, clock: list[int]
+    store: GuardedStore, inner: Counting, clock: list[int]
 ) -> None:
     day = FixedWindow(2, 86_400, aligned=True)
     await spend(store, day)
@@ -80,9 +84,9 @@ class Waiting(Counting):
         return decisions
 
 
-async def refused_a_second_ago(clock: list[int]) -> tuple[Waiting, RememberingStore]:
+async def refused_a_second_ago(clock: list[int]) -> tuple[Waiting, GuardedStore]:
     inner = Waiting(clock)
-    store = RememberingStore(inner, now_ms=lambda: clock[0])
+    store = remembering(inner, clock)
     await spend(store, TWO)
     clock[0] += 1000
     inner.asked = 0
@@ -122,7 +126,7 @@ async def test_once_one_request_is_allowed_the_others_ask(clock: list[int]) -> N
     assert (await store.hit([Hit(TWO, "ann")]))[0].by == "store"
 
 
-async def test_a_refusal_from_memory_counts_down(store: RememberingStore, clock: list[int]) -> None:
+async def test_a_refusal_from_memory_counts_down(store: GuardedStore, clock: list[int]) -> None:
     await spend(store, TWO)
     (before,) = await store.hit([Hit(TWO, "ann")])
     clock[0] += 300
@@ -133,7 +137,7 @@ async def test_a_refusal_from_memory_counts_down(store: RememberingStore, clock:
     assert after.at_ms == before.at_ms + 300
 
 
-async def test_the_wait_stays_exact(store: RememberingStore, clock: list[int]) -> None:
+async def test_the_wait_stays_exact(store: GuardedStore, clock: list[int]) -> None:
     quota = GCRA(10, 1)
     await spend(store, quota)
     (refused,) = await store.hit([Hit(quota, "ann")])
@@ -144,7 +148,7 @@ async def test_the_wait_stays_exact(store: RememberingStore, clock: list[int]) -
 
 
 async def test_other_clients_and_other_limits_are_asked(
-    store: RememberingStore, inner: Counting
+    store: GuardedStore, inner: Counting
 ) -> None:
     await spend(store, TWO)
     asked = inner.asked
@@ -153,7 +157,7 @@ async def test_other_clients_and_other_limits_are_asked(
     assert inner.asked == asked + 2
 
 
-async def test_a_dear_hit_refused_does_not_refuse_a_cheap_one(store: RememberingStore) -> None:
+async def test_a_dear_hit_refused_does_not_refuse_a_cheap_one(store: GuardedStore) -> None:
     quota = FixedWindow(10, 60)
     await store.hit([Hit(quota, "ann", 8)])
     assert not (await store.hit([Hit(quota, "ann", 5)]))[0].allowed
@@ -161,7 +165,7 @@ async def test_a_dear_hit_refused_does_not_refuse_a_cheap_one(store: Remembering
     assert (await store.hit([Hit(quota, "ann", 2)]))[0].allowed
 
 
-async def test_a_dearer_hit_is_told_its_own_wait(store: RememberingStore, clock: list[int]) -> None:
+async def test_a_dearer_hit_is_told_its_own_wait(store: GuardedStore, clock: list[int]) -> None:
     quota = GCRA(60, 60, burst=10)
     await store.hit([Hit(quota, "ann", 10)])
     assert not (await store.hit([Hit(quota, "ann")]))[0].allowed
@@ -173,13 +177,13 @@ async def test_a_dearer_hit_is_told_its_own_wait(store: RememberingStore, clock:
 
 @pytest.mark.parametrize("quota", [GCRA(10, 60), FixedWindow(10, 60)])
 async def test_a_hit_that_can_never_be_allowed_is_told_so_after_a_cheap_one_was_refused(
-    store: RememberingStore, quota: Quota
+    store: GuardedStore, quota: Quota
 ) -> None:
     await spend(store, quota)
     assert (await store.hit([Hit(quota, "ann", 11)]))[0].retry_ms is None
 
 
-async def test_what_is_given_back_is_seen_at_once(store: RememberingStore) -> None:
+async def test_what_is_given_back_is_seen_at_once(store: GuardedStore) -> None:
     (charged,) = await store.hit([Hit(TWO, "ann", 2)])
     assert not (await store.hit([Hit(TWO, "ann")]))[0].allowed
     await store.hit([Hit(TWO, "ann", -1, charged.at_ms)])
@@ -187,7 +191,7 @@ async def test_what_is_given_back_is_seen_at_once(store: RememberingStore) -> No
 
 
 async def test_a_reset_is_seen_at_once_and_one_elsewhere_within_a_second(
-    store: RememberingStore, inner: Counting, clock: list[int]
+    store: GuardedStore, inner: Counting, clock: list[int]
 ) -> None:
     await spend(store, TWO)
     await store.reset([Hit(TWO, "ann")])
@@ -202,7 +206,7 @@ async def test_a_reset_is_seen_at_once_and_one_elsewhere_within_a_second(
 
 
 async def test_of_several_limits_all_are_told_and_none_is_charged(
-    store: RememberingStore, inner: Counting
+    store: GuardedStore, inner: Counting
 ) -> None:
     hits = [Hit(WIDE, "ann"), Hit(TWO, "ann")]
     while all(await store.hit(hits)):
@@ -212,14 +216,12 @@ async def test_of_several_limits_all_are_told_and_none_is_charged(
     assert (await inner.hit([Hit(WIDE, "ann", 0)]))[0].remaining == 998
 
 
-async def test_a_forced_charge_is_never_refused(store: RememberingStore) -> None:
+async def test_a_forced_charge_is_never_refused(store: GuardedStore) -> None:
     await spend(store, TWO)
     assert (await store.hit([Hit(TWO, "ann", 1, forced=True)]))[0].allowed
 
 
-async def test_places_in_flight_are_asked_each_time(
-    store: RememberingStore, inner: Counting
-) -> None:
+async def test_places_in_flight_are_asked_each_time(store: GuardedStore, inner: Counting) -> None:
     one = Concurrency(1, 60)
     assert (await store.hit([Hit(one, "ann", lease="a")]))[0].allowed
     assert not (await store.hit([Hit(one, "ann", lease="b")]))[0].allowed
@@ -228,23 +230,26 @@ async def test_places_in_flight_are_asked_each_time(
 
 
 async def test_what_can_never_be_allowed_is_not_remembered(
-    store: RememberingStore, inner: Counting
+    store: GuardedStore, inner: Counting
 ) -> None:
     for _ in range(2):
         assert (await store.hit([Hit(TWO, "ann", 3)]))[0].retry_ms is None
     assert inner.asked == 2
 
 
-async def test_what_is_remembered_is_bounded(inner: Counting, clock: list[int]) -> None:
-    store = RememberingStore(inner, size=10, now_ms=lambda: clock[0])
+async def test_what_is_remembered_is_bounded(
+    inner: Counting, clock: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knowledge, "REFUSALS", 10)
+    store = remembering(inner, clock)
     for number in range(100):
         await spend(store, TWO, f"client-{number}")
-    assert len(store._young) + len(store._old) <= 22
+    assert len(store._known._refusals) <= 22
     asked = inner.asked
     await store.hit([Hit(TWO, "client-99")])
     assert inner.asked == asked
 
 
-def test_a_length_below_a_millisecond_is_named(inner: Counting) -> None:
-    with pytest.raises(ConfigurationError, match="longest_ms=0 must be 1 or more"):
-        RememberingStore(inner, longest_ms=0)
+def test_a_length_below_zero_is_named(inner: Counting) -> None:
+    with pytest.raises(ConfigurationError, match="remember_ms=-1 must be 0 or more"):
+        GuardedStore(inner, remember_ms=-1)

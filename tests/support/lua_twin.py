@@ -44,11 +44,11 @@ class LuaStore:
         self._client.flushall()
         self._run = self._client.register_script(TURNED_TIME + script)
 
-    def decide(self, requests: list[list[Hit]], now_ms: int) -> list[list[Decision]]:
+    def decide(self, requests: list[list[Hit]], now_ms: int) -> plan.Answers:
         (answers,) = self.decide_steps([(now_ms, requests)])
         return answers
 
-    def decide_steps(self, steps: Sequence[Step]) -> Iterator[list[list[Decision]]]:
+    def decide_steps(self, steps: Sequence[Step]) -> Iterator[plan.Answers]:
         """The answers to each step, sent together; raises where the script failed."""
         pipe = self._client.pipeline(transaction=False)
         plans = []
@@ -57,7 +57,7 @@ class LuaStore:
             self._run(keys=list(batch.keys), args=batch.arguments(now_ms), client=pipe)
             plans.append(batch)
         for batch, reply in zip(plans, pipe.execute(raise_on_error=False), strict=True):
-            yield batch.read(reply)
+            yield batch.read([reply])
 
     def lose_expiries(self) -> None:
         """As an operator's PERSIST, or a restore without expiries."""

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from quart_ratelimit.quotas import GCRA, FixedWindow, Hit, Quota, SlidingWindow
-from quart_ratelimit.stores import GuardedStore, RedisStore, RememberingStore
+from quart_ratelimit.stores import GuardedStore, RedisStore
 
 from .proxy import Proxy, add_stray, answer, cut, deliver, lose, reset
 from .servers import RedisServer
@@ -150,8 +150,7 @@ class Soak:
         """Whether all was right."""
         self.restarts = 0
         async with self.proxy:
-            guard = GuardedStore(RedisStore(self.proxy.url))
-            self.store = RememberingStore(guard)
+            self.store = GuardedStore(RedisStore(self.proxy.url), remember_ms=1000)
             await self.store.start()
             callers = [asyncio.create_task(self.caller(number)) for number in range(CALLERS)]
             trouble = asyncio.create_task(self.trouble())

@@ -34,8 +34,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     store = RedisStore(request.getfixturevalue("redis_url"), deadline=5)
     await store.start()
     if request.param == "redis-script":
-        assert store._link is not None
-        store._link.counts = False
+        store._links.get().counts = False
     yield store
     await store.aclose()
 

@@ -10,20 +10,25 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 from quart import Quart
 from quart.cli import ScriptInfo
 from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.routing import RequestRedirect, WebsocketMismatch
 
 from ..errors import StoreError
-from ..extension.binding import Binding
+from ..extension.binding import Binding, binding_of
 from ..extension.limiter import EXTENSION, Limiter
+from ..rules.varying import Varying
 from ..stores import redacted
 from .doctor import examine
-from .survey import UNAVAILABLE, Line, Survey, Surveyor, settings_dict
+from .survey import UNAVAILABLE, Line, StorageShown, Survey, Surveyor, settings_dict
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 try:
     from . import render
@@ -38,9 +43,11 @@ WATCH = 0.4
 #: Storage options whose values are shown to nobody.
 _SECRET = ("password", "secret", "token", "credential")
 
-Command = Callable[..., Coroutine[Any, Any, None]]
+Command = Callable[..., Coroutine[object, None, None]]
+#: Adds an option to a command.
+Option = Callable[[Callable[..., None]], Callable[..., None]]
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON")
+_JSON: Option = click.option("--json", "as_json", is_flag=True, help="Print JSON")
 _FILTERS = (
     click.option("--endpoint", default=None, help="Endpoint to filter by"),
     click.option("--path", default=None, help="Path to filter by"),
@@ -54,13 +61,13 @@ def cli() -> None:
 
 
 def command(
-    name: str, text: str, *options: Callable[..., Any], drawn: bool = True
-) -> Callable[[Command], Any]:
+    name: str, text: str, *options: Option, drawn: bool = True
+) -> Callable[[Command], click.Command]:
     """A command that gets the app and its limiters, and runs in an event loop and a request."""
 
-    def register(function: Command) -> Any:
+    def register(function: Command) -> click.Command:
         @click.pass_context
-        def run(context: click.Context, /, **kwargs: Any) -> None:
+        def run(context: click.Context, /, **kwargs: object) -> None:
             if drawn and render is None and not kwargs["as_json"]:
                 raise click.ClickException(
                     "this output needs Rich: pip install 'quart-ratelimit[cli]', or use --json"
@@ -68,9 +75,10 @@ def command(
             app = context.ensure_object(ScriptInfo).load_app()
             _run(_in_app(app, function, kwargs))
 
+        callback: Callable[..., None] = run
         for option in reversed((*options, _JSON)):
-            run = option(run)
-        return cli.command(name, help=text)(run)
+            callback = option(callback)
+        return cli.command(name, help=text)(callback)
 
     return register
 
@@ -78,9 +86,9 @@ def command(
 @command("config", "View the limiters' configuration")
 async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
     """Print each limiter's settings."""
-    reports: list[dict[str, Any]] = []
+    reports: list[dict[str, object]] = []
     for limiter in limiters:
-        binding = limiter.binding_for(app)
+        binding = binding_of(limiter, app)
         if binding is None:
             reports.append({"enabled": False})
             if not as_json:
@@ -90,18 +98,20 @@ async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
         storage = _storage(binding)
         reports.append(
             {
-                "enabled": limiter.is_on(binding),
-                "storage": storage[0],
+                "enabled": binding.is_active,
+                "storage": storage.uri,
                 "healthy": healthy,
                 **settings_dict(settings),
             }
         )
         if not as_json:
-            enabled = limiter.is_on(binding)
+            enabled = binding.is_active
             drawn = render.settings(settings, enabled=enabled, storage=storage, healthy=healthy)
             render.console().print(drawn)
     if as_json:
         _print_json(reports)
+    if not all(report.get("healthy", True) for report in reports):
+        raise SystemExit(1)
 
 
 @command(
@@ -192,6 +202,8 @@ async def clear(
             render.console().print(render.survey(found, app.name))
     if as_json:
         _print_json([found.as_dict() for _, found in surveys])
+    if any(_is_left(line) for _, found in surveys for line in found.lines):
+        raise SystemExit(1)
 
 
 @command("doctor", "Look for what is wrong with the set-up", drawn=False)
@@ -219,19 +231,31 @@ def find_endpoint(
         return endpoint
     if path is None:
         return None
-    parts = urlsplit(path)
-    adapter = app.url_map.bind("localhost")
     try:
-        found, _ = adapter.match(parts.path, method=method, query_args=parts.query)
+        return _endpoint_at(app, path, method)
     except NotFound:
         raise click.ClickException(f"{path} could not be matched to an endpoint") from None
     except MethodNotAllowed:
         name = (method or "GET").upper()
         raise click.ClickException(f"{name}: {path} could not be matched to an endpoint") from None
+
+
+def _endpoint_at(app: Quart, path: str, method: str | None, *, websocket: bool = False) -> str:
+    """The endpoint that a path reaches, where a redirect leads. Raises werkzeug's errors."""
+    parts = urlsplit(path)
+    adapter = app.url_map.bind("localhost")
+    try:
+        found, _ = adapter.match(
+            parts.path, method=method, query_args=parts.query, websocket=websocket
+        )
+    except WebsocketMismatch:
+        return _endpoint_at(app, path, method, websocket=True)
+    except RequestRedirect as redirect:
+        return _endpoint_at(app, redirect.new_url, method, websocket=websocket)
     return str(found)
 
 
-def _run(coroutine: Coroutine[Any, Any, None]) -> None:
+def _run(coroutine: Coroutine[object, None, None]) -> None:
     """Run to the end, also where a loop runs already: then in a thread of its own."""
     try:
         asyncio.get_running_loop()
@@ -253,7 +277,7 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
         raise raised[0]
 
 
-async def _in_app(app: Quart, function: Command, kwargs: dict[str, Any]) -> None:
+async def _in_app(app: Quart, function: Command, kwargs: dict[str, object]) -> None:
     limiters: list[Limiter] = list(app.extensions.get("limiter", ()))
     first = app.extensions.get(EXTENSION)
     if first is not None:
@@ -272,11 +296,11 @@ async def _in_app(app: Quart, function: Command, kwargs: dict[str, Any]) -> None
 
 
 def _require_binding(app: Quart, limiters: list[Limiter]) -> list[tuple[Limiter, Binding]]:
-    pairs = ((limiter, limiter.binding_for(app)) for limiter in limiters)
+    pairs = ((limiter, binding_of(limiter, app)) for limiter in limiters)
     return [(limiter, binding) for limiter, binding in pairs if binding is not None]
 
 
-def _storage(binding: Binding) -> tuple[str, str, str, dict[str, Any]]:
+def _storage(binding: Binding) -> StorageShown:
     settings = binding.settings
     uri = redacted(settings.storage_uri or "memory://")
     options = {
@@ -284,10 +308,12 @@ def _storage(binding: Binding) -> tuple[str, str, str, dict[str, Any]]:
         for name, value in settings.storage_options.items()
     }
     backend = "this process" if binding.in_memory else uri.partition("://")[0]
-    return uri, binding.instance, backend, options
+    return StorageShown(uri, binding.instance, backend, options)
 
 
-async def _drawn(look: Callable[[], Coroutine[Any, Any, list[Survey]]], app: Quart) -> list[Any]:
+async def _drawn(
+    look: Callable[[], Coroutine[object, None, list[Survey]]], app: Quart
+) -> list[RenderableType]:
     return [render.survey(one, app.name) for one in await look()]
 
 
@@ -303,5 +329,10 @@ def _keep_method(found: Survey, method: str) -> None:
             place.lines = kept(place.lines)
 
 
-def _print_json(value: Any) -> None:
+def _is_left(line: Line) -> bool:
+    """Whether a line that should be cleared was not."""
+    return not line.cleared and (line.error is not None or isinstance(line.limit.limit, Varying))
+
+
+def _print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, default=str))

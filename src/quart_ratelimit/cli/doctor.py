@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from quart import Quart
 
 from ..callables import call
+from ..clients.keys import slot_key
 from ..errors import ConfigurationError, StoreError
-from ..extension.binding import Binding
+from ..extension.binding import Binding, binding_of
 from ..extension.limiter import Limiter
 from ..extension.startup import startup_findings
 from ..findings import SEVERITIES, Finding
+from ..quotas import GCRA, FixedWindow, Hit, MovingWindow, Quota, SlidingWindow, StrictWindow
+from ..rules.varying import Varying
 from ..stores import RedisStore
 from .survey import Line, Surveyor
 
@@ -22,8 +24,8 @@ CLIENTS = ("192.0.2.1", "198.51.100.2", "203.0.113.3")
 
 async def examine(app: Quart, limiter: Limiter) -> list[Finding]:
     """All findings on a limiter in an app, the worst first. Needs a request context of the app."""
-    binding = limiter.binding_for(app)
-    if binding is None or not limiter.is_on(binding):
+    binding = binding_of(limiter, app)
+    if binding is None or not binding.is_active:
         seen = "the limiter is disabled, by RATELIMIT_ENABLED or enabled=False"
         return [Finding("QRL034", seen, "Write RATELIMIT_ENABLED = True.")]
     found = [*startup_findings(app, binding), *await _of_server(binding)]
@@ -40,16 +42,23 @@ async def examine(app: Quart, limiter: Limiter) -> list[Finding]:
 
 
 async def _of_server(binding: Binding) -> list[Finding]:
-    store = binding.backend
-    if not await binding.storage.check():
-        fix = "Start it, or correct storage_uri; the log says what it answered."
-        return [Finding("QRL014", "the store does not answer", fix)]
-    if not isinstance(store, RedisStore):
-        return []
+    store, found = binding.backend, list[Finding]()
+    fix = "Start it, or correct storage_uri."
+    if isinstance(store, RedisStore):
+        try:
+            found += await store.server_findings()
+            fix = "Correct what the server names as the reason."
+        except StoreError as error:
+            fix_info = "Allow the user +info by ACL SETUSER."
+            found.append(Finding("QRL015", f"INFO: {error}", fix_info))
+        if any(finding.code == "QRL012" for finding in found):
+            return found  # a replica decides nothing, for the reason that is found
     try:
-        return await store.server_findings()
+        await store.hit([Hit(FixedWindow(1, 1), slot_key("check"), 0)])
     except StoreError as error:
-        return [Finding("QRL015", f"INFO: {error}", "Allow the user +info by ACL SETUSER.")]
+        found = [one for one in found if one.code != "QRL015"]  # the same reason
+        found.append(Finding("QRL014", f"the store decides nothing: {error}", fix))
+    return found
 
 
 async def _of_keys(app: Quart, binding: Binding) -> list[Finding]:
@@ -75,8 +84,10 @@ async def _of_keys(app: Quart, binding: Binding) -> list[Finding]:
 def _of_limits(lines: Sequence[Line]) -> Iterator[Finding]:
     if not lines:
         yield Finding("QRL033", "there is no limit", "Write default_limits=['100/minute'].")
-    places: dict[Any, list[Line]] = {}
+    places: dict[object, list[Line]] = {}
     for line in lines:
+        if isinstance(line.limit.limit, Varying):
+            continue
         rule = line.limit
         if rule.shadow:
             if rule.rule is not None and rule.rule.shadow:
@@ -98,10 +109,25 @@ def _never_reached(lines: Sequence[Line]) -> Iterator[Finding]:
         quota = line.limit.limit
         for other in lines:
             first = other.limit.limit
-            if first.capacity > quota.amount or first.period < quota.period:
-                continue
-            if (first.amount, first.period) == (quota.amount, quota.period):
+            if refuses_first(quota, first) or not refuses_first(first, quota):
                 continue
             seen = f"{line.where or line.source}: '{quota}' is never reached, '{first}' is"
             yield Finding("QRL031", seen, f"Leave '{quota}' out, or allow less in it.")
             break
+
+
+def refuses_first(first: Quota, quota: Quota) -> bool:
+    """Whether ``first`` refuses every hit that ``quota`` refuses; False if that is not certain.
+
+    Two windows by the clock must nest: across the edge of the longer one, only the shorter one
+    may refuse. A moving window holds all hits of any window by the clock that is no longer.
+    """
+    if isinstance(first, GCRA) and isinstance(quota, GCRA):
+        slower = first.amount * quota.period <= quota.amount * first.period
+        return slower and first.capacity <= quota.capacity
+    if first.amount > quota.amount or first.period < quota.period:
+        return False
+    if isinstance(first, (MovingWindow, StrictWindow)):
+        return isinstance(quota, (FixedWindow, MovingWindow))
+    nested = first.period % quota.period == 0
+    return nested and type(first) is type(quota) and isinstance(quota, (FixedWindow, SlidingWindow))

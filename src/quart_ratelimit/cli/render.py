@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,9 +13,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..constants import ConfigVars, HeaderNames
-from ..rules.resolved import RuntimeLimit
+from ..rules.limits import Limit
 from ..settings.table import Settings
-from .survey import Line, Place, Survey, function_name, provider_text, shadow_text
+from .survey import Line, Place, StorageShown, Survey, function_name, provider_text, shadow_text
 
 _STYLES = {
     "route": "yellow",
@@ -57,7 +56,7 @@ async def watch(look: Callable[[], Awaitable[Sequence[RenderableType]]], seconds
             live.update(Group(*await look()), refresh=True)
 
 
-def settings(found: Settings, *, enabled: bool, storage: Sequence[Any], healthy: bool) -> Table:
+def settings(found: Settings, *, enabled: bool, storage: StorageShown, healthy: bool) -> Table:
     """The settings, beside the names of their variables."""
     table = Table(title="Rate limiting config")
     for title in ("Notes", "Configuration", "Value"):
@@ -103,8 +102,7 @@ def _place(place: Place) -> Tree:
 
 
 def _line(line: Line) -> Text:
-    plain = str(line.limit.limit)
-    text = Text(plain if line.cleared else _with_options(line.limit), _STYLES[line.source])
+    text = Text(line.text if line.cleared else _with_options(line), _STYLES[line.source])
     if line.cleared:
         text.append(": ").append("Cleared", "bold green")
     if line.method:
@@ -118,8 +116,9 @@ def _line(line: Line) -> Text:
     return text
 
 
-def _with_options(limit: RuntimeLimit) -> str:
-    options: list[tuple[str, Callable[..., Any] | None]] = [
+def _with_options(line: Line) -> str:
+    limit = line.limit
+    options: list[tuple[str, Callable[..., object] | None]] = [
         ("deduct_when", limit.deduct_when),
         ("exempt_when", limit.exempt_when),
     ]
@@ -128,10 +127,10 @@ def _with_options(limit: RuntimeLimit) -> str:
     if shadow:
         named.append("shadow" if shadow is True else f"shadow: {shadow}")
     given = ", ".join(named)
-    return f"{limit.limit} {{{given}}}" if given else str(limit.limit)
+    return f"{line.text} {{{given}}}" if given else line.text
 
 
-def _store(found: Settings, storage: Sequence[Any], healthy: bool) -> tuple[Tree, Tree]:
+def _store(found: Settings, storage: StorageShown, healthy: bool) -> tuple[Tree, Tree]:
     left = Tree(ConfigVars.STRATEGY)
     node = left.add(ConfigVars.STORAGE_URI)
     node.add("Instance")
@@ -148,7 +147,7 @@ def _store(found: Settings, storage: Sequence[Any], healthy: bool) -> tuple[Tree
     return left, right
 
 
-def _add_group(table: Table, name: str, limit: Any) -> None:
+def _add_group(table: Table, name: str, limit: Limit) -> None:
     cost = 1 if limit.cost is None else limit.cost
     for option, value in (
         ("PER_METHOD", limit.per_method),

@@ -1,28 +1,48 @@
 """All limits of an app, route by route: what is listed, tried and cleared from outside a request.
 
-Functions that say how much is allowed are asked in an empty request, as Flask-Limiter asks them.
+Functions that say how much is allowed are called in an empty request, as Flask-Limiter calls them.
+Functions that name a counter are called in a request of the very route.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import NamedTuple
 
-from quart import Quart, request
+from quart import Quart
 from werkzeug.routing import Rule
 
-from ..callables import Memo, call
+from ..callables import UserFunction, call
 from ..current import blueprint_path
 from ..enforcement.context import RequestContext, Route
 from ..extension.binding import Binding
 from ..extension.limiter import Limiter
+from ..rules.limits import Limit
 from ..rules.registry import LimitedFunction, limited_by
 from ..rules.resolved import RuntimeLimit
+from ..rules.varying import Tried, Varying
 from ..settings.table import Settings
 
 #: What ``state`` says of a limit that could not be asked.
 UNAVAILABLE = "Storage not available"
+#: What is said of a limit or a counter that no empty request shows.
+VARIES = "varies by request"
+#: What is said of a limit that refuses although it was cleared.
+REFUSED = "still refused"
+#: Paths of requests whose route is not known: what differs between them varies.
+SOME_PATHS = ("/", "/another")
+
+
+class StorageShown(NamedTuple):
+    """A limiter's storage as `config` shows it, without passwords."""
+
+    uri: str
+    #: The store's class.
+    instance: str
+    #: "redis", or "this process".
+    backend: str
+    options: dict[str, object]
 
 
 @dataclass(slots=True)
@@ -43,7 +63,13 @@ class Line:
     #: The endpoint; "" if it is no single one's.
     where: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    @property
+    def text(self) -> str:
+        """How much is allowed."""
+        limit = self.limit.limit
+        return VARIES if isinstance(limit, Varying) else str(limit)
+
+    def as_dict(self) -> dict[str, object]:
         """For JSON: what is not known is left out."""
         known = {
             "method": self.method,
@@ -54,7 +80,7 @@ class Line:
             "shadow": shadow_text(self.limit),
         }
         return {
-            "limit": str(self.limit.limit),
+            "limit": self.text,
             "source": self.source,
             **{name: value for name, value in known.items() if value is not None},
         }
@@ -69,7 +95,7 @@ class Place:
     exempt: bool
     lines: list[Line]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {
             "endpoint": self.endpoint,
@@ -94,7 +120,7 @@ class Survey:
         places = [place for group in self.groups.values() for place in group]
         return [*self.meta, *self.application, *(line for place in places for line in place.lines)]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {
             "meta": [line.as_dict() for line in self.meta],
@@ -113,7 +139,7 @@ class Surveyor:
         self._limiter = limiter
         self._binding = binding
         self._key = key
-        self._memo = Memo()
+        self._memo = Tried()
 
     async def survey(self, endpoint: str | None = None, method: str | None = None) -> Survey:
         """All limits, or those of one endpoint."""
@@ -131,7 +157,7 @@ class Surveyor:
         available = await self._limiter.storage.check()
         for line in lines:
             if not available:
-                line.error = UNAVAILABLE
+                line.error = line.error or UNAVAILABLE
             elif line.args:
                 strategy = self._limiter.limiter
                 line.allowed = await strategy.test(line.limit.limit, *line.args)
@@ -139,11 +165,16 @@ class Surveyor:
                 line.remaining = stats[1]
 
     async def clear(self, lines: Iterable[Line]) -> None:
-        """Forget what was counted for the key. Raises `StoreError`."""
+        """Forget what was counted for the key, and look whether it is allowed. Raises `StoreError`.
+
+        What a line's counter is called may not be known: the line says so.
+        """
+        strategy = self._limiter.limiter
         for line in lines:
             if line.args:
-                await self._limiter.limiter.clear(line.limit.limit, *line.args)
-                line.cleared = True
+                await strategy.clear(line.limit.limit, *line.args)
+                line.cleared = await strategy.test(line.limit.limit, *line.args)
+                line.error = None if line.cleared else REFUSED
 
     async def _place(self, rule: Rule, method: str | None) -> Place:
         endpoint, resolver = rule.endpoint, self._binding.resolver
@@ -166,7 +197,7 @@ class Surveyor:
         for limit in found:
             default = limit in defaults and limit not in own
             source = "default" if default else "route" if limit in own else "blueprint"
-            lines += await self._lines(limit, source, endpoint, methods)
+            lines += await self._lines(limit, source, rule, methods)
         return Place(endpoint, str(rule), bool(exemption) and not lines, lines)
 
     async def _add_general(self, found: Survey) -> None:
@@ -178,34 +209,81 @@ class Surveyor:
         rules = self._app.url_map.iter_rules()
         methods = sorted({method for rule in rules for method in rule.methods or ()})
         for limit in metas:
-            found.meta += await self._lines(limit, "meta", "", methods)
+            found.meta += await self._lines(limit, "meta", None, methods)
         for limit in application:
-            found.application += await self._lines(limit, "application", "", methods)
+            found.application += await self._lines(limit, "application", None, methods)
 
     async def _lines(
-        self, limit: RuntimeLimit, source: str, identity: str, methods: Sequence[str]
+        self, limit: RuntimeLimit, source: str, rule: Rule | None, methods: Sequence[str]
     ) -> list[Line]:
+        """A limit's lines at a route; ``rule`` is None for a limit of all routes."""
         if not limit.per_method:
-            return [await self._line(limit, source, identity, None)]
-        return [await self._line(limit, source, identity, method) for method in methods]
+            return [await self._line(limit, source, rule, None, methods)]
+        return [await self._line(limit, source, rule, method, methods) for method in methods]
 
     async def _line(
-        self, limit: RuntimeLimit, source: str, identity: str, method: str | None
+        self,
+        limit: RuntimeLimit,
+        source: str,
+        rule: Rule | None,
+        method: str | None,
+        methods: Sequence[str],
     ) -> Line:
-        line = Line(limit, source, method, where=identity)
-        if self._key is None:
+        endpoint = "" if rule is None else rule.endpoint
+        line = Line(limit, source, method, where=endpoint)
+        if self._key is None or isinstance(limit.limit, Varying):
             return line
-        own = limit.scope
-        if callable(own):
-            try:
-                own = await call(own, request.endpoint or "")
-            except Exception as error:  # the user's function may need a real request
-                line.error = f"scope not known outside a request: {type(error).__name__}"
-                return line
+        try:
+            identity = await self._identity(rule, method or methods[0])
+            own = limit.scope
+            if callable(own):
+                own = await self._named("scope", own, rule, method or methods[0], endpoint)
+        except _UnknownCounter as error:
+            line.error = str(error)
+            return line
         scope = limit.full_scope(own, identity, method or "GET")
         if scope:
             line.args = self._binding.settings.key_parts(limit.key_func, self._key, scope)
         return line
+
+    async def _identity(self, rule: Rule | None, method: str) -> str:
+        """What the route is called in keys; "" for all routes, whose limits are shared."""
+        identifier = self._binding.settings.request_identifier
+        if rule is None:
+            return ""
+        if identifier is None:
+            return str(rule.endpoint)
+        return await self._named("request_identifier", identifier, rule, method)
+
+    async def _named(
+        self,
+        setting: str,
+        function: UserFunction[object],
+        rule: Rule | None,
+        method: str,
+        *args: str,
+    ) -> str:
+        """What a function of the app names a counter, in requests that may reach this route.
+
+        Raises `_UnknownCounter` if they differ, or if the function needs more of a request.
+        """
+        paths = SOME_PATHS if rule is None or rule.arguments else (rule.rule,)
+        names: set[str] = set()
+        for path in paths:
+            async with self._app.test_request_context(path, method=method):
+                try:
+                    names.add(str(await call(function, *args) or ""))
+                except Exception as error:
+                    known = f"{setting} not known outside a request: {type(error).__name__}"
+                    raise _UnknownCounter(known) from error
+        if len(names) > 1:
+            raise _UnknownCounter(f"{setting} {VARIES}")
+        (name,) = names
+        return name
+
+
+class _UnknownCounter(LookupError):
+    """No empty request shows which counter a limit has."""
 
 
 def shadow_text(limit: RuntimeLimit) -> bool | str | None:
@@ -213,7 +291,7 @@ def shadow_text(limit: RuntimeLimit) -> bool | str | None:
     return function_name(limit.shadow) if callable(limit.shadow) else limit.shadow or None
 
 
-def function_name(value: Any) -> str:
+def function_name(value: object) -> str:
     """A user's function by its module and name, anything else as Python writes it."""
     if not callable(value):
         return repr(value)
@@ -222,15 +300,15 @@ def function_name(value: Any) -> str:
     return f"<lambda>({module})" if name == "<lambda>" else f"{module}.{name}()"
 
 
-def provider_text(limit: Any) -> str:
+def provider_text(limit: Limit) -> str:
     """How much a rule allows, as it was given."""
     given = limit.limit_provider
     return function_name(given) if callable(given) else str(given)
 
 
-def settings_dict(settings: Settings) -> dict[str, Any]:
+def settings_dict(settings: Settings) -> dict[str, object]:
     """The settings for JSON, but those that may hold a password."""
-    shown: dict[str, Any] = {}
+    shown: dict[str, object] = {}
     for field_ in fields(settings):
         value = getattr(settings, field_.name)
         if field_.name in ("storage_uri", "storage_options", "keys"):

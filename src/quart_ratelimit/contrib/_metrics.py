@@ -1,25 +1,124 @@
-"""Label values that cannot grow without bound."""
+"""What both exporters share: signals connected once, names that are bounded, buckets."""
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+from ..signals import (
+    Decided,
+    Signal,
+    batch_sent,
+    limit_decided,
+    store_asked,
+    store_recovered,
+    store_unavailable,
+)
+
 #: The label of limits past the bound.
 OTHER = "other"
+#: `Decision.by` of the policies that decide while the store is away.
+POLICIES = ("open", "closed", "local")
+#: Bounds of buckets in seconds: a store answers in a millisecond or is given up after its deadline.
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+#: Bounds of buckets in requests per batch.
+SIZES = (1, 2, 5, 10, 20, 50, 100)
 
 
-class Names:
-    """The first ``most`` names heard are told apart, the others are one.
+class Instruments(Protocol):
+    """The metrics of one registry or meter."""
 
-    Limits that a function makes, one a tenant, would otherwise each be a time series for ever.
+    def count_decision(self, limit: str, event: Decided) -> None:
+        """Count a decision; ``limit`` is the bounded name."""
+
+    def measure_exchange(self, seconds: float, *, answered: bool) -> None:
+        """Record how long a call of the store took."""
+
+    def measure_batch(self, size: int) -> None:
+        """Record how many requests one batch held."""
+
+    def show_breakers(self, count: int, change: int) -> None:
+        """Show how many stores are away, and how many more than before."""
+
+
+class Feed:
+    """Passes the signals of this process on to one set of instruments, while it is open.
+
+    Each exporter of the same registry or meter shares one feed, so a decision is counted once.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._known: set[str] = set()
+    def __init__(self, instruments: Instruments) -> None:
+        self._instruments = instruments
+        self._users = 0
+        self._most_limits = 0
+        self._names: set[str] = set()
+        # Weak: a store that was thrown away during an outage would be shown as away for ever.
+        self._away: weakref.WeakSet[object] = weakref.WeakSet()
+        self._shown = 0
+        self._receivers: dict[Signal, Callable[..., None]] = {
+            limit_decided: self._on_decided,
+            store_asked: self._on_asked,
+            batch_sent: self._on_batch,
+            store_unavailable: self._on_unavailable,
+            store_recovered: self._on_recovered,
+        }
 
-    def bounded(self, name: str) -> str:
-        """The name, or `OTHER`."""
-        if name not in self._known:
-            if len(self._known) >= self._most:
+    def open(self, most_limits: int) -> None:
+        """Add a user. Names are bounded by the highest ``most_limits`` of all users."""
+        self._most_limits = max(self._most_limits, most_limits)
+        self._users += 1
+        if self._users == 1:
+            for signal, receiver in self._receivers.items():
+                signal.connect(receiver, weak=False)
+
+    def close(self) -> None:
+        """Remove a user; the last one disconnects the signals."""
+        self._users -= 1
+        if not self._users:
+            for signal, receiver in self._receivers.items():
+                signal.disconnect(receiver)
+
+    def _bounded(self, name: str) -> str:
+        """The name, or `OTHER`: limits made by a function, one per tenant, have no end of names."""
+        if name not in self._names:
+            if len(self._names) >= self._most_limits:
                 return OTHER
-            self._known.add(name)
+            self._names.add(name)
         return name
+
+    def _on_decided(self, _: object, *, event: Decided, **__: object) -> None:
+        self._instruments.count_decision(self._bounded(event.limit), event)
+
+    def _on_asked(self, _: object, *, seconds: float, answered: bool) -> None:
+        self._instruments.measure_exchange(seconds, answered=answered)
+
+    def _on_batch(self, _: object, *, size: int) -> None:
+        self._instruments.measure_batch(size)
+
+    def _on_unavailable(self, store: object, **_: object) -> None:
+        self._away.add(store)
+        self._show_breakers()
+
+    def _on_recovered(self, store: object) -> None:
+        self._away.discard(store)
+        self._show_breakers()
+
+    def _show_breakers(self) -> None:
+        count = len(self._away)
+        self._instruments.show_breakers(count, count - self._shown)
+        self._shown = count
+
+
+class Subscription:
+    """One exporter's share in the feed of its registry or meter, until `close`."""
+
+    def __init__(self, feed: Feed, most_limits: int) -> None:
+        self._feed: Feed | None = feed
+        feed.open(most_limits)
+
+    def close(self) -> None:
+        """End the share; a second call changes nothing."""
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.close()

@@ -5,38 +5,57 @@ Source of the names' form: OpenTelemetry's semantic conventions, "Metrics" (dots
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import weakref
+from functools import lru_cache
 
 try:
-    from opentelemetry.metrics import Meter, get_meter
+    from opentelemetry.metrics import Meter, MeterProvider, get_meter_provider
 except ImportError as error:  # pragma: no cover
     raise ImportError(
         "OpenTelemetry metrics need its API: pip install 'quart-ratelimit[otel]'"
     ) from error
 
-from ..signals import (
-    Decided,
-    Signal,
-    batch_sent,
-    limit_decided,
-    store_asked,
-    store_recovered,
-    store_unavailable,
-)
-from ._metrics import Names
+from ..signals import Decided
+from ._metrics import POLICIES, SECONDS, SIZES, Feed, Subscription
+
+#: The feed of each meter; it stays when all are closed, as a meter's instruments do.
+_feeds: weakref.WeakKeyDictionary[Meter, Feed] = weakref.WeakKeyDictionary()
 
 
 class OpenTelemetryMetrics:
-    """Reports to a meter, by default the global provider's, from when it is made until `close`.
+    """Reports this process' decisions to a meter from its creation until `close`.
 
-    No attribute names a client. At most ``most_limits`` limits are told apart, the rest is "other".
+    No attribute names a client. Several of one meter, such as those of two apps, count each
+    decision once.
+
+    ``meter``: an `opentelemetry.metrics.Meter` (default: the global provider's).
+    ``most_limits``: how many limits get an attribute of their own (default 100); the rest is
+    "other".
     """
 
     def __init__(self, meter: Meter | None = None, *, most_limits: int = 100) -> None:
-        meter = get_meter("quart_ratelimit") if meter is None else meter
-        self._names = Names(most_limits)
-        self._away: set[int] = set()
+        if meter is None:
+            meter = _default_meter(get_meter_provider())
+        feed = _feeds.get(meter)
+        if feed is None:
+            feed = _feeds[meter] = Feed(_Instruments(meter))
+        self._subscription = Subscription(feed, most_limits)
+
+    def close(self) -> None:
+        """Stop reporting."""
+        self._subscription.close()
+
+
+@lru_cache(maxsize=1)
+def _default_meter(provider: MeterProvider) -> Meter:
+    """The provider's meter: the same one for each app, as a proxy makes a new one per call."""
+    return provider.get_meter("quart_ratelimit")
+
+
+class _Instruments:
+    """The instruments of one meter."""
+
+    def __init__(self, meter: Meter) -> None:
         self._decisions = meter.create_counter(
             "ratelimit.decisions",
             "{hit}",
@@ -49,49 +68,38 @@ class OpenTelemetryMetrics:
             "ratelimit.fallback", "{hit}", "Hits that a policy decided."
         )
         self._latency = meter.create_histogram(
-            "ratelimit.store.duration", "s", "Time until the store answered or was given up."
+            "ratelimit.store.duration",
+            "s",
+            "Time until the store answered or was given up.",
+            explicit_bucket_boundaries_advisory=SECONDS,
         )
         self._sizes = meter.create_histogram(
-            "ratelimit.batch.size", "{request}", "Requests in one batch."
+            "ratelimit.batch.size",
+            "{request}",
+            "Requests in one batch.",
+            explicit_bucket_boundaries_advisory=SIZES,
         )
         self._breaker = meter.create_up_down_counter(
-            "ratelimit.breaker.open", "{store}", "Stores that are away and not asked."
+            "ratelimit.breaker.open", "{store}", "Stores that are away and not called."
         )
-        self._receivers: dict[Signal, Callable[..., None]] = {
-            limit_decided: self._on_decided,
-            store_asked: self._on_asked,
-            batch_sent: self._on_batch,
-            store_unavailable: self._on_unavailable,
-            store_recovered: self._on_recovered,
-        }
-        for signal, receiver in self._receivers.items():
-            signal.connect(receiver, weak=False)
 
-    def close(self) -> None:
-        """Stop reporting."""
-        for signal, receiver in self._receivers.items():
-            signal.disconnect(receiver)
-
-    def _on_decided(self, _: Any, *, event: Decided, **__: Any) -> None:
-        limit = self._names.bounded(event.limit)
+    def count_decision(self, limit: str, event: Decided) -> None:
+        """Count a decision, a near miss, and what a policy decided."""
         self._decisions.add(1, {"limit": limit, "outcome": event.outcome})
         if event.near_limit:
             self._near.add(1, {"limit": limit})
-        if event.by in ("open", "closed", "local"):
+        if event.by in POLICIES:
             self._fallback.add(1, {"limit": limit, "policy": event.by})
 
-    def _on_asked(self, _: Any, *, seconds: float, answered: bool) -> None:
+    def measure_exchange(self, seconds: float, *, answered: bool) -> None:
+        """Record how long a call of the store took."""
         self._latency.record(seconds, {"answered": answered})
 
-    def _on_batch(self, _: Any, *, size: int) -> None:
+    def measure_batch(self, size: int) -> None:
+        """Record how many requests one batch held."""
         self._sizes.record(size)
 
-    def _on_unavailable(self, store: Any, **_: Any) -> None:
-        if id(store) not in self._away:
-            self._away.add(id(store))
-            self._breaker.add(1)
-
-    def _on_recovered(self, store: Any) -> None:
-        if id(store) in self._away:
-            self._away.discard(id(store))
-            self._breaker.add(-1)
+    def show_breakers(self, count: int, change: int) -> None:  # noqa: ARG002  # a sum is changed
+        """Show how many stores are away."""
+        if change:
+            self._breaker.add(change)

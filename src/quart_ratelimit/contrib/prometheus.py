@@ -7,8 +7,9 @@ With several workers set ``PROMETHEUS_MULTIPROC_DIR`` to an empty folder before 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+import weakref
+from contextlib import suppress
+from pathlib import Path
 
 try:
     from prometheus_client import (
@@ -26,31 +27,38 @@ except ImportError as error:  # pragma: no cover
         "Prometheus metrics need their client: pip install 'quart-ratelimit[prometheus]'"
     ) from error
 
-from ..signals import (
-    Decided,
-    Signal,
-    batch_sent,
-    limit_decided,
-    store_asked,
-    store_recovered,
-    store_unavailable,
-)
-from ._metrics import Names
+from ..signals import Decided
+from ._metrics import POLICIES, SECONDS, SIZES, Feed, Subscription
 
-#: Seconds: a store answers in a millisecond or is given up after its deadline.
-SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
-#: Requests in one batch.
-SIZES = (1, 2, 5, 10, 20, 50, 100)
+#: The feed of each registry; it stays when all are closed, as a registry takes a name but once.
+_feeds: weakref.WeakKeyDictionary[CollectorRegistry, Feed] = weakref.WeakKeyDictionary()
 
 
 class PrometheusMetrics:
-    """Counts in a registry from when it is made until `close`; one a process and registry.
+    """Counts this process' decisions in a registry from its creation until `close`.
 
-    No label names a client. At most ``most_limits`` limits are told apart, the rest is "other".
+    No label names a client. Several of one registry, such as those of two apps, count each decision
+    once. A registry that was closed counts on.
+
+    ``registry``: a `prometheus_client.CollectorRegistry` (default: Prometheus' own).
+    ``most_limits``: how many limits get a label of their own (default 100); the rest is "other".
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY, *, most_limits: int = 100) -> None:
-        self._names = Names(most_limits)
+        feed = _feeds.get(registry)
+        if feed is None:
+            feed = _feeds[registry] = Feed(_Collectors(registry))
+        self._subscription = Subscription(feed, most_limits)
+
+    def close(self) -> None:
+        """Stop counting."""
+        self._subscription.close()
+
+
+class _Collectors:
+    """The metrics in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
         self._decisions = Counter(
             "ratelimit_decisions_total",
             "Hits that a limit allowed or refused, or would refuse were it not in shadow.",
@@ -81,52 +89,65 @@ class PrometheusMetrics:
         )
         self._breaker = Gauge(
             "ratelimit_breaker_open",
-            "Workers that do not ask the store, as it is away.",
+            "Stores that are away and not called, added up over all workers.",
             multiprocess_mode="livesum",
             registry=registry,
         )
-        self._receivers: dict[Signal, Callable[..., None]] = {
-            limit_decided: self._on_decided,
-            store_asked: self._on_asked,
-            batch_sent: self._on_batch,
-            store_unavailable: self._on_unavailable,
-            store_recovered: self._on_recovered,
-        }
-        for signal, receiver in self._receivers.items():
-            signal.connect(receiver, weak=False)
 
-    def close(self) -> None:
-        """Stop counting."""
-        for signal, receiver in self._receivers.items():
-            signal.disconnect(receiver)
-
-    def _on_decided(self, _: Any, *, event: Decided, **__: Any) -> None:
-        limit = self._names.bounded(event.limit)
+    def count_decision(self, limit: str, event: Decided) -> None:
+        """Count a decision, a near miss, and what a policy decided."""
         self._decisions.labels(limit, event.outcome).inc()
         if event.near_limit:
             self._near.labels(limit).inc()
-        if event.by in ("open", "closed", "local"):
+        if event.by in POLICIES:
             self._fallback.labels(limit, event.by).inc()
 
-    def _on_asked(self, _: Any, *, seconds: float, answered: bool) -> None:
+    def measure_exchange(self, seconds: float, *, answered: bool) -> None:
+        """Record how long a call of the store took."""
         self._latency.labels(str(answered).lower()).observe(seconds)
 
-    def _on_batch(self, _: Any, *, size: int) -> None:
+    def measure_batch(self, size: int) -> None:
+        """Record how many requests one batch held."""
         self._sizes.observe(size)
 
-    def _on_unavailable(self, _: Any, **__: Any) -> None:
-        self._breaker.set(1)
-
-    def _on_recovered(self, _: Any) -> None:
-        self._breaker.set(0)
+    def show_breakers(self, count: int, change: int) -> None:  # noqa: ARG002  # a gauge is set
+        """Show how many stores are away."""
+        self._breaker.set(count)
 
 
 def exposition(registry: CollectorRegistry = REGISTRY) -> tuple[bytes, dict[str, str]]:
-    """The metrics' text and its header, as a view returns them; those of all workers together.
+    """The metrics' text and its header, as a view returns them.
 
-    All workers' when ``PROMETHEUS_MULTIPROC_DIR`` is set, else this process' own.
+    Those of all workers when ``PROMETHEUS_MULTIPROC_DIR`` is set, else this process' own.
     """
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder:
+        _forget_dead_workers(Path(folder))
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry), {"Content-Type": CONTENT_TYPE_LATEST}
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Remove the gauges of workers that have ended.
+
+    A worker that dies during an outage would be shown with an open breaker for ever, and no server
+    but Gunicorn can be told to call `mark_process_dead`.
+    """
+    if os.name != "posix":  # elsewhere signal 0 is not a question
+        return
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            with suppress(FileNotFoundError):  # another worker's scrape removed it first
+                multiprocess.mark_process_dead(int(pid), str(folder))  # type: ignore[no-untyped-call]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it runs as another user
+        return True
+    return True

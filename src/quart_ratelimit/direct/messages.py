@@ -7,14 +7,9 @@ allows.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
-from weakref import WeakKeyDictionary
-
-from quart import current_app
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec
 
 from ..callables import UserFunction, call
 from ..errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
@@ -23,11 +18,12 @@ from ..quotas.quota import refused_longest
 from ..responses.refusal import refusal
 from ..responses.request_limit import RequestLimit
 from ..rules.kinds import check_cost
-from ..rules.registry import check_function, note_wrapped
-from .ledger import Charge
-from .websocket_connection import CLOSE_CODES, Connection, current_connection
+from ..rules.views import Leave, name_in_code, wrap_view
+from .blocks import Blocks, block_of
+from .ledger import Account, OpenAccount
+from .websocket_connection import CLOSE_CODES, Connection, Data, current_connection
 
-Data = str | bytes
+P = ParamSpec("P")
 
 #: What may happen to a message that a limit refuses.
 CHOICES = ("close", "error", "drop", "raise")
@@ -43,15 +39,13 @@ def message_bytes(data: Data) -> int:
 class Messages:
     """What `Limiter.messages` gives: a decorator for websocket views, and an ``async with`` block.
 
-    ``hits`` says who is charged for a connection, given the name of what is limited; nobody, if
-    there are none.
+    ``open_account`` says who is charged for a connection; nobody, if it has no hits.
     """
 
     def __init__(
         self,
         extension: Any,
-        charge: Charge,
-        hits: Callable[[str], Awaitable[Sequence[Hit]]],
+        open_account: OpenAccount,
         *,
         cost: int | UserFunction[int],
         on_breach: str | UserFunction[Any],
@@ -60,80 +54,71 @@ class Messages:
             known = ", ".join(map(repr, CHOICES))
             raise ConfigurationError(f"on_breach={on_breach!r} is none of {known} or a function")
         self.extension = extension
-        self.charge = charge
         self.cost = cost if callable(cost) else check_cost(cost)
         self.on_breach = on_breach
-        self._hits = hits
-        #: The inboxes of blocks that were entered and not yet left, by task.
-        self._open: WeakKeyDictionary[Any, list[Inbox]] = WeakKeyDictionary()
+        self._open_account = open_account
+        self._blocks: Blocks[Inbox] = Blocks()
 
-    def __call__(self, view: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    def __call__(self, view: Callable[P, Any]) -> Callable[P, Coroutine[Any, Any, Any]]:
         """Decorate a view, under its ``@app.websocket``."""
-        check_function(view, "limiter.messages(...)")
-        name = f"{view.__module__}.{getattr(view, '__qualname__', repr(view))}"
 
-        @functools.wraps(view)
-        async def limited(*args: Any, **kwargs: Any) -> Any:
-            inbox = await self._inbox(name)
-            try:
-                return await current_app.ensure_async(view)(*args, **kwargs)
-            finally:
-                inbox.close()
+        async def enter() -> Leave:
+            return (await self._open(name_in_code(view))).close
 
-        note_wrapped(view, limited)
-        return limited
+        return wrap_view(view, "limiter.messages(...)", enter)
 
-    async def __aenter__(self) -> None:
-        inbox = await self._inbox("block")
-        self._open.setdefault(asyncio.current_task(), []).append(inbox)
+    def __aenter__(self) -> Awaitable[None]:
+        # Not a coroutine function: its caller is the frame that holds the ``async with``.
+        return self._enter(block_of())
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._open[asyncio.current_task()].pop().close()
+    def __aexit__(self, *exc_info: object) -> Awaitable[None]:
+        self._blocks.leave(block_of()).close()
+        return _nothing()
 
-    async def _inbox(self, name: str) -> Inbox:
+    async def _enter(self, block: int) -> None:
+        inbox = await self._open("block")
+        try:
+            self._blocks.enter(block, inbox.name, inbox)
+        except ConfigurationError:
+            inbox.close()
+            raise
+
+    async def _open(self, name: str) -> Inbox:
         connection = current_connection()
         if callable(self.cost):  # bytes and messages are not to be counted as one
             name = f"{name}:{getattr(self.cost, '__qualname__', 'cost')}"
-        return Inbox(self, connection, await self._hits(name))
+        return Inbox(self, connection, await self._open_account(name))
 
 
 class Inbox:
-    """One connection's messages under one limit; it stands in for the websocket's ``receive``."""
+    """One limit on one connection's messages, while it applies."""
 
-    def __init__(self, limit: Messages, connection: Connection, hits: Sequence[Hit]) -> None:
+    def __init__(self, limit: Messages, connection: Connection, account: Account) -> None:
+        self.name = account.hits[0].key if account.hits else ""
         self._limit = limit
         self._connection = connection
-        self._hits = hits
-        self._receive = connection.websocket.receive
-        self._given_back: deque[Data] = deque()
-        vars(connection.websocket)["receive"] = self.receive
+        self._account = account
+        connection.inboxes.append(self)
 
     def close(self) -> None:
-        """Let the websocket's own ``receive`` answer again."""
-        vars(self._connection.websocket)["receive"] = self._receive
+        """Limit no more, whichever limits came before or after it."""
+        if self in self._connection.inboxes:
+            self._connection.inboxes.remove(self)
 
-    async def receive(self) -> Data:
-        """The next message that the limit allows. Raises `RateLimitExceeded` if that was chosen."""
-        while True:
-            data = self._given_back.popleft() if self._given_back else await self._receive()
-            try:
-                hits = await self._costing(data)
-                decisions = await self._limit.charge(hits) if hits else ()
-            except asyncio.CancelledError:
-                # Who waits no longer, as under a timeout, must lose no message by it. It may be
-                # charged twice.
-                self._given_back.append(data)
-                raise
-            refused = refused_longest(zip(hits, decisions, strict=True))
-            if refused is None:
-                return data
+    async def admits(self, data: Data) -> bool:
+        """Charge a message; False if the view must not get it. Raises what ``on_breach`` says."""
+        hits = await self._costing(data)
+        decisions = await self._account.ledger.charge(hits) if hits else ()
+        refused = refused_longest(zip(hits, decisions, strict=True))
+        if refused is not None:
             await self._refuse(*refused)
+        return refused is None
 
     async def _costing(self, data: Data) -> list[Hit]:
         cost = self._limit.cost
         if callable(cost):
             cost = check_cost(await call(cost, data))
-        return [hit._replace(cost=cost) for hit in self._hits] if cost else []
+        return [hit._replace(cost=cost) for hit in self._account.hits] if cost else []
 
     async def _refuse(self, hit: Hit, decision: Decision) -> None:
         choice, websocket = self._limit.on_breach, self._connection.websocket
@@ -153,6 +138,10 @@ class Inbox:
             if answer is not None:
                 await websocket.send(answer)
         await asyncio.sleep(0)  # a flood that is dropped must not keep others waiting
+
+
+async def _nothing() -> None:
+    """What is awaited without a pause."""
 
 
 def error_text(error: RateLimitExceeded | LimiterUnavailable) -> str:

@@ -6,29 +6,26 @@ time: what the work cost is known when it is done, and what it may cost is refus
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 
 from ..errors import ConfigurationError
 from ..quotas import Decision, Hit
-from .ledger import Charge, Tell
-
-#: Charges or gives back the rest of what these decisions charged.
-Correct = Callable[[Sequence[Hit], Sequence[Decision]], Awaitable[list[Decision]]]
+from .blocks import Blocks, block_of
+from .ledger import Account
 
 
 class Reservation:
     """What was charged before the work; `settle` says what it cost.
 
-    Without a word the charge stands. Work that fails unsettled is given back whole.
+    Without a word the charge stands, also when the work is cancelled, as by a client that goes
+    away: it may have cost. Work that fails unsettled is given back whole.
     """
 
     def __init__(
-        self, correct: Correct, tell: Tell, hits: Sequence[Hit], decisions: Sequence[Decision]
+        self, account: Account, hits: Sequence[Hit], decisions: Sequence[Decision]
     ) -> None:
-        self._correct = correct
-        self._tell = tell
+        self._account = account
         self._hits = hits
         #: The answer to each hit, from before the work and, once closed, from after it.
         self.decisions = list(decisions)
@@ -61,45 +58,41 @@ class Reservation:
             if actual != hit.cost
         ]
         if corrections:
-            self.decisions = await asyncio.shield(self._carry_out(corrections))
-
-    async def _carry_out(self, corrections: Sequence[Hit]) -> list[Decision]:
-        decisions = await self._correct(corrections, self.decisions)
-        self._tell(corrections, decisions)
-        return decisions
+            settling = self._account.ledger.settle(corrections, self.decisions)
+            self.decisions = await settling
+            self._account.report(corrections, self.decisions)
 
 
 class Reserving:
-    """``async with``: charges on entry, settles on exit.
+    """``async with``: charges on entry, settles on exit."""
 
-    ``ask`` says what is to be charged, and who is to be told of the answer.
-    """
+    def __init__(self, cost: int, open_account: Callable[[], Awaitable[Account]]) -> None:
+        self._cost = cost
+        self._open_account = open_account
+        self._blocks: Blocks[Reservation] = Blocks()
 
-    def __init__(
-        self,
-        charge: Charge,
-        correct: Correct,
-        ask: Callable[[], Awaitable[tuple[Sequence[Hit], Tell]]],
-    ) -> None:
-        self._charge = charge
-        self._correct = correct
-        self._ask = ask
-        self._reservation: Reservation | None = None
+    def __aenter__(self) -> Awaitable[Reservation]:
+        # Not a coroutine function: its caller is the frame that holds the ``async with``.
+        return self._enter(block_of())
 
-    async def __aenter__(self) -> Reservation:
-        hits, tell = await self._ask()
-        decisions = await self._charge(hits)
-        error = tell(hits, decisions)
-        if error is not None:
-            raise error
-        self._reservation = Reservation(self._correct, tell, hits, decisions)
-        return self._reservation
-
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
-        if self._reservation is not None:
-            await self._reservation.close(failed=error is not None)
+    ) -> Awaitable[None]:
+        return self._blocks.leave(block_of()).close(failed=isinstance(error, Exception))
+
+    async def _enter(self, block: int) -> Reservation:
+        account = await self._open_account()
+        hits = [hit._replace(cost=self._cost) for hit in account.hits]
+        decisions = await account.ledger.take(hits)
+        error = account.report(hits, decisions)
+        if error is not None:
+            raise error
+        reservation = Reservation(account, hits, decisions)
+        try:
+            return self._blocks.enter(block, hits[0].key, reservation)
+        except ConfigurationError:
+            await reservation.close(failed=True)
+            raise

@@ -8,7 +8,8 @@ are only close codes (RFC 6455, section 7.4.1, and IANA's registry of them).
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NoReturn
+from collections import deque
+from typing import Any, NoReturn, Protocol
 
 from quart import Websocket
 
@@ -25,24 +26,40 @@ CLOSE_CODES = {429: POLICY_VIOLATION, 503: TRY_AGAIN_LATER}
 #: Bytes of a close frame's reason. Source: RFC 6455, section 5.5.
 LONGEST_REASON = 123
 
+#: What a websocket's message may be.
+Data = str | bytes
+
 _CONNECTION = "_quart_ratelimit_connection"
+
+
+class Inbox(Protocol):
+    """One limit on a connection's messages."""
+
+    async def admits(self, data: Data) -> bool:
+        """Charge a message; False if the view must not get it."""
 
 
 class Connection:
     """What a websocket has become since its handshake.
 
-    It stands in front of the websocket's ``accept`` and ``close``, as Quart does not tell of them.
+    It stands in front of the websocket's ``accept`` and ``close``, as Quart does not tell of them,
+    and of its ``receive``, which gives only what all `inboxes` admit.
     """
 
     def __init__(self, websocket: Websocket) -> None:
         self.websocket = websocket
         self.accepted = False
         self.closed = False
+        #: The limits on its messages, in the order in which each message passes them.
+        self.inboxes: list[Inbox] = []
+        #: Messages whose reader gave up, and the inboxes that have admitted them.
+        self._given_back: deque[tuple[Data, list[Inbox]]] = deque()
         self._ended = False
         self._accept, self._close = websocket.accept, websocket.close
+        self._receive = websocket.receive
         #: Quart's own for this connection, which it cancels when the client goes away.
         self._task = asyncio.current_task()
-        vars(websocket).update(accept=self.accept, close=self.close)
+        vars(websocket).update(accept=self.accept, close=self.close, receive=self.receive)
 
     async def accept(self, *args: Any, **kwargs: Any) -> None:
         """As the websocket's."""
@@ -53,6 +70,30 @@ class Connection:
         """As the websocket's."""
         self.closed = True
         await self._close(code, reason)
+
+    async def receive(self) -> Data:
+        """The next message that all inboxes admit. Raises what an inbox raises."""
+        while True:
+            if self._given_back:
+                data, passed = self._given_back.popleft()
+            else:
+                data, passed = await self._receive(), []
+            if not self.inboxes or await self._passes(data, passed):
+                return data
+
+    async def _passes(self, data: Data, passed: list[Inbox]) -> bool:
+        try:
+            for inbox in list(self.inboxes):
+                if inbox not in passed:
+                    if not await inbox.admits(data):
+                        return False
+                    passed.append(inbox)
+        except asyncio.CancelledError:
+            # Who waits no longer, as under a timeout, must lose no message by it. It may be charged
+            # twice.
+            self._given_back.append((data, passed))
+            raise
+        return True
 
     async def end(self, code: int, reason: str) -> NoReturn:
         """Close the connection and cancel its view, as when its client goes away: never returns."""

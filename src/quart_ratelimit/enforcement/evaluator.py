@@ -238,7 +238,8 @@ class Evaluator:
         args = self._args(limit, who, scope)
         if args is None:
             return None
-        return Charge(limit, Hit(limit.limit, self._slot_key(*args), cost), args, self._store)
+        hit = Hit(limit.limit, self._slot_key(*args), cost, refundable=bool(limit.deduct_when))
+        return Charge(limit, hit, args, self._store)
 
     def _args(self, limit: RuntimeLimit, who: Any, scope: str) -> list[str] | None:
         """The key's parts; None, logged, if there is nobody or nothing to count."""
@@ -380,7 +381,7 @@ def _reserve(context: RequestContext, charges: Iterable[Charge]) -> None:
     kept = [
         charge
         for charge in charges
-        if charge.limit.deduct_when and charge.decision.allowed and charge.hit.cost
+        if charge.limit.deduct_when and charge.decision.was_charged and charge.hit.cost
     ]
     context.reserved = [*context.reserved, *kept]
 

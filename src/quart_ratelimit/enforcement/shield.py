@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from ..clock import Clock, monotonic_ms
-from ..quotas import Hit
+from ..quotas import Decision, Hit
+from ..recent import Recent
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,14 +30,16 @@ VARYING = (b"accept", b"accept-encoding", b"accept-language", b"origin", b"host"
 LONGEST_MS = 1000
 #: Answers remembered at least; twice as many at most.
 REMEMBERED = 10_000
+#: The longest path and fields of a request whose answer is remembered, in bytes together.
+LONGEST_KEY = 8192
 #: The longest body that is remembered, in bytes.
 LONGEST_BODY = 16_384
 
 _Key = tuple[Any, ...]
 
 
-#: Whether hits are refused for certain, without asking anyone; else the app must be asked.
-Refuses = Callable[[Sequence[Hit]], bool]
+#: The refusal of these hits if it is known without I/O (`Store.known_refusal`); else None.
+KnownRefusal = Callable[[Sequence[Hit]], Sequence[Decision] | None]
 
 
 class Refused(NamedTuple):
@@ -57,14 +60,18 @@ class _Answer(NamedTuple):
 class Shield:
     """Stands before an ASGI app; see the module."""
 
-    def __init__(self, app: App, refuses: Refuses, *, now_ms: Clock = monotonic_ms) -> None:
+    def __init__(
+        self, app: App, known_refusal: KnownRefusal, *, now_ms: Clock = monotonic_ms
+    ) -> None:
         self._app = app
-        self._refuses = refuses
+        self._known_refusal = known_refusal
         self._now_ms = now_ms
         self._fields: tuple[bytes, ...] = VARYING
-        # Two generations, so that old answers are forgotten at no cost.
-        self._young: dict[_Key, _Answer] = {}
-        self._old: dict[_Key, _Answer] = {}
+        self._answers: Recent[_Key, _Answer] = Recent(
+            REMEMBERED, longest=LONGEST_KEY, length=_length
+        )
+        #: When all answers are outdated, in ms.
+        self._outdated_ms = 0
         #: How many requests it answered.
         self.answered = 0
 
@@ -73,19 +80,21 @@ class Shield:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._young or self._old:
+        if self._answers:
+            now = self._now_ms()
+            if now >= self._outdated_ms:
+                self._answers.clear()
             key = self._key(scope)
-            answer = self._young.get(key) or self._old.get(key)
+            answer = self._answers.get(key)
             if answer is not None:
-                if self._now_ms() < answer.until_ms and self._refuses(answer.hits):
+                if now < answer.until_ms and self._known_refusal(answer.hits):
                     self.answered += 1
                     await send(answer.start)
                     await send(
                         {"type": "http.response.body", "body": answer.body, "more_body": False}
                     )
                     return
-                self._young.pop(key, None)
-                self._old.pop(key, None)
+                self._answers.pop(key)
         await self._app(scope, receive, _Listener(self, scope, send))
 
     def remember(self, scope: Scope, start: Message, body: bytes) -> None:
@@ -93,11 +102,9 @@ class Shield:
         refused: Refused = scope[REFUSED]
         if not set(refused.fields) <= set(self._fields):
             self._fields = (*self._fields, *sorted(set(refused.fields) - set(self._fields)))
-            self._young, self._old = {}, {}
-        until = self._now_ms() + LONGEST_MS
-        self._young[self._key(scope)] = _Answer(until, refused.hits, start, body)
-        if len(self._young) > REMEMBERED:
-            self._old, self._young = self._young, {}
+            self._answers.clear()
+        until = self._outdated_ms = self._now_ms() + LONGEST_MS
+        self._answers.put(self._key(scope), _Answer(until, refused.hits, start, body))
 
     def _key(self, scope: Scope) -> _Key:
         fields = self._fields
@@ -135,6 +142,11 @@ class _Listener:
                 self._start = None
             elif not message.get("more_body", False):
                 self._shield.remember(self._scope, self._start, self._body)
+
+
+def _length(key: _Key) -> int:
+    """Bytes of the texts in a key."""
+    return sum(sum(map(len, part)) if type(part) is tuple else len(part or "") for part in key)
 
 
 def _is_public(start: Message) -> bool:

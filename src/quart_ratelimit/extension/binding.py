@@ -1,12 +1,23 @@
-"""One limiter in one app: its settings, and the rooms and stores made by them."""
+"""One limiter in its apps: what each app configured, and what was made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+from quart import Quart
 
 from ..callables import UserFunction
+from ..clients.key_functions import client_address
+from ..clients.keys import Keys, keys_with
+from ..constants import ConfigVars
+from ..current import current_app_or_none
+from ..direct.ledger import Ledger
+from ..direct.turns import Turns
 from ..enforcement.evaluator import Evaluator
 from ..enforcement.hooks import RequestHooks
 from ..enforcement.resolver import Resolver
@@ -18,18 +29,26 @@ from ..stores import (
     GuardedStore,
     MemoryStore,
     RedisStore,
-    RememberingStore,
     Store,
     store_from_uri,
 )
 from .flask_limiter import Storage, Strategy
 
+#: Tells limiters apart.
+_numbers = itertools.count(1)
+
+
+class Extension(Protocol):
+    """What a binding knows of its limiter."""
+
+    enabled: bool
+
 
 @dataclass(eq=False, slots=True)
 class Binding:
-    """What `bind` made."""
+    """One limiter in one app: its settings, and the stores and hooks made by them."""
 
-    #: The extension.
+    #: The limiter.
     limiter: Any
     settings: Settings
     filters: Sequence[UserFunction[bool]]
@@ -37,8 +56,6 @@ class Binding:
     #: The app's own, with all its variables.
     config: Mapping[str, Any]
     store: Store
-    #: Counts what concerns this worker alone.
-    local: MemoryStore
     #: Where it counts, without what stands around it.
     backend: Store
     #: What the store is called, without what stands around it.
@@ -47,61 +64,198 @@ class Binding:
     hooks: RequestHooks
     storage: Storage
     strategy: Strategy
+    #: Charges limits that code checks itself.
+    ledger: Ledger
+    #: The same, for what concerns this worker alone.
+    local_ledger: Ledger
 
     @property
     def in_memory(self) -> bool:
         """Whether each worker counts alone."""
         return isinstance(self.store, MemoryStore)
 
+    @property
+    def is_active(self) -> bool:
+        """Whether it limits now: by `Limiter.enabled`, and by the app's ``RATELIMIT_ENABLED``."""
+        return self.limiter.enabled and bool(self.config.get(ConfigVars.ENABLED, True))
 
-def bind(
-    extension: Any,
-    settings: Settings,
-    *,
-    room: str,
-    config: Mapping[str, Any],
-    registry: Registry,
-    filters: Sequence[UserFunction[bool]],
-    denials: Sequence[UserFunction[bool]],
-    store: Store | None,
-) -> Binding:
-    """Make what the settings ask for. Opens nothing. Raises `ConfigurationError`."""
-    standin = MemoryStore()
-    if store is None:
-        store = _store(settings)
-    backend, instance = store, type(store).__name__
-    if isinstance(store, (ClusterStore, RedisStore)):
-        store = GuardedStore(store, policy=settings.on_store_error, local=standin)
-        if settings.remember_refusals:
-            store = RememberingStore(store, longest_ms=settings.remember_refusals)
-    resolver = Resolver(settings, registry)
-    hooks = RequestHooks(
-        extension,
-        settings,
-        room=room,
-        registry=registry,
-        resolver=resolver,
-        evaluator=Evaluator(extension, settings, store, standin),
-        fallback=Evaluator(extension, settings, standin, standin),
-        filters=filters,
-        denials=denials,
-    )
-    local = store if isinstance(store, MemoryStore) else standin
-    storage, strategy = Storage(store), Strategy(store, settings.keys)
-    return Binding(
-        extension,
-        settings,
-        filters,
-        denials,
-        config,
+
+class Bindings:
+    """A limiter's bindings, with what is the same in all of its apps.
+
+    ``given`` are the constructor's settings, ``store`` is where to count in every app.
+    """
+
+    def __init__(self, limiter: Extension, given: dict[str, Any], store: Store | None) -> None:
+        self.limiter = limiter
+        self.key_func: UserFunction[str] = given["key_func"] or client_address()
+        self.given = {**given, "default_key_func": self.key_func}
+        self.registry = Registry()
+        self.filters: list[UserFunction[bool]] = []
+        self.denials: list[UserFunction[bool]] = []
+        #: Where each app that is limited keeps its binding, in its ``extensions``, and each request
+        #: what is known of it, as an attribute.
+        self.attribute = f"quart_ratelimit/{next(_numbers)}"
+        #: Every app that the limiter was bound to, also one that it is switched off in.
+        self.known_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
+        self.limited_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
+        self.latest: Binding | None = None
+        #: The queues of `Limiter.wait`.
+        self.turns = Turns()
+        self._store = store
+        self._unbound: Ledger | None = None
+        nothing = MemoryStore()
+        self._switched_off = Ledger(nothing, nothing, is_active=lambda: False, sender=limiter)
+
+    def of(self, app: Quart) -> Binding | None:
+        """The binding in that app; None if it is not limited."""
+        binding: Binding | None = app.extensions.get(self.attribute)
+        return binding
+
+    def current(self) -> Binding | None:
+        """The binding in the current app; None if there is none."""
+        app = current_app_or_none()
+        return None if app is None else self.of(app)
+
+    def current_or_latest(self) -> Binding | None:
+        """The binding in the current app; outside of one, the latest."""
+        return self.current() or self.latest
+
+    def require(self) -> Binding:
+        """As `current_or_latest`. Raises `ConfigurationError` if there is none."""
+        binding = self.current_or_latest()
+        if binding is None:
+            raise _bound_to_no_app()
+        return binding
+
+    def ledger(self) -> Ledger:
+        """Where code that checks limits itself charges. Raises `ConfigurationError`."""
+        app = current_app_or_none()
+        binding = self.current_or_latest()
+        if app is not None and app in self.known_apps and self.of(app) is None:
+            return self._switched_off
+        if binding is not None:
+            return binding.ledger
+        if not self.limiter.enabled:
+            return self._switched_off
+        if self._unbound is None:
+            store = self.store
+            self._unbound = self._ledger(store, store, lambda: self.limiter.enabled)
+        return self._unbound
+
+    @property
+    def store(self) -> Store:
+        """Where the limiter counts. Raises `ConfigurationError` if that is not known yet."""
+        binding = self.current_or_latest()
+        if binding is not None:
+            return binding.store
+        if self._store is not None:
+            return self._store
+        raise _bound_to_no_app()
+
+    @property
+    def keys(self) -> Keys:
+        """How keys are made: with clients in clear, or by their pseudonyms."""
+        binding = self.current_or_latest()
+        return binding.settings.keys if binding else keys_with(self.given["key_secret"])
+
+    @property
+    def strategy(self) -> str | None:
+        """How limits count that do not say it themselves."""
+        binding = self.current_or_latest()
+        return binding.settings.strategy if binding else self.given["strategy"]
+
+    def bind(self, settings: Settings, config: Mapping[str, Any]) -> Binding:
+        """Make what the settings ask for. Opens nothing. Raises `ConfigurationError`."""
+        standin = MemoryStore()
+        backend = _store(settings) if self._store is None else self._store
+        store = _guarded(backend, settings, standin)
+        local = store if isinstance(store, MemoryStore) else standin
+        resolver = Resolver(settings, self.registry)
+        hooks = RequestHooks(
+            self.limiter,
+            settings,
+            room=self.attribute,
+            registry=self.registry,
+            resolver=resolver,
+            evaluator=Evaluator(self.limiter, settings, store, standin),
+            fallback=Evaluator(self.limiter, settings, standin, standin),
+            filters=self.filters,
+            denials=self.denials,
+        )
+        binding = Binding(
+            limiter=self.limiter,
+            settings=settings,
+            filters=self.filters,
+            denials=self.denials,
+            config=config,
+            store=store,
+            backend=backend,
+            instance=type(backend).__name__,
+            resolver=resolver,
+            hooks=hooks,
+            storage=Storage(store),
+            strategy=Strategy(store, settings.keys),
+            ledger=self._ledger(store, local, lambda: binding.is_active),
+            local_ledger=self._ledger(local, local, lambda: binding.is_active),
+        )
+        return binding
+
+    @contextmanager
+    def counting_in(self, store: Store, turns: Turns | None = None) -> Iterator[None]:
+        """Count in this store within this block, in all of the limiter's apps: for tests.
+
+        See `quart_ratelimit.testing`. ``turns`` says how `Limiter.wait` waits there. Nothing is
+        carried over, in or out.
+        """
+        own, self._store = (self._store, self.turns, self._unbound), store
+        self.turns, self._unbound = self.turns if turns is None else turns, None
+        before = {app: app.extensions[self.attribute] for app in self.limited_apps}
+        self._rebind({})
+        try:
+            yield
+        finally:
+            self._store, self.turns, self._unbound = own
+            self._rebind(before)
+
+    def _rebind(self, known: Mapping[Quart, Binding]) -> None:
+        """Give each app its known binding, or else a new one."""
+        latest = self.latest
+        for app in self.limited_apps:
+            binding: Binding = app.extensions[self.attribute]
+            new = known.get(app) or self.bind(binding.settings, binding.config)
+            app.extensions[self.attribute] = new
+            if binding is latest:
+                self.latest = new
+
+    def _ledger(self, store: Store, local: Store, is_active: Callable[[], bool]) -> Ledger:
+        return Ledger(store, local, is_active=is_active, sender=self.limiter)
+
+
+def bindings_of(limiter: Any) -> Bindings:
+    """A limiter's bindings, for the package's own modules."""
+    bindings: Bindings = limiter._bindings
+    return bindings
+
+
+def binding_of(limiter: Any, app: Quart) -> Binding | None:
+    """A limiter's binding in an app, for the package's own modules; None if it is not limited."""
+    return bindings_of(limiter).of(app)
+
+
+def _bound_to_no_app() -> ConfigurationError:
+    return ConfigurationError("this Limiter is bound to no app: call limiter.init_app(app)")
+
+
+def _guarded(store: Store, settings: Settings, standin: MemoryStore) -> Store:
+    """The store, with what stands between a request and Redis."""
+    if not isinstance(store, (ClusterStore, RedisStore)):
+        return store
+    return GuardedStore(
         store,
-        local,
-        backend,
-        instance,
-        resolver,
-        hooks,
-        storage,
-        strategy,
+        policy=settings.on_store_error,
+        local=standin,
+        remember_ms=settings.remember_refusals,
     )
 
 

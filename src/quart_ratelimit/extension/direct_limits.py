@@ -1,56 +1,36 @@
-"""Code that asks by itself: hits, reservations, places in flight, messages, in a request or not."""
+"""Limits that code checks itself: hits, reservations, places in flight, messages."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Sequence
 from secrets import token_hex
 from typing import Any
 
 from ..callables import UserFunction, call, check_called, check_user_function, to_await
-from ..clients.keys import client_text
+from ..clients.keys import Keys, client_text
 from ..current import current_request_or_none
 from ..direct.in_flight import InFlight
-from ..direct.ledger import Tell
+from ..direct.ledger import Account
 from ..direct.messages import Messages
 from ..direct.reservation import Reserving
-from ..direct.turns import Turns
 from ..enforcement.report import Teller
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Concurrency, Decision, Hit, Quota
 from ..quotas.quota import tightness
 from ..responses.refusal import refusal
+from ..rules.kinds import check_cost
 from ..rules.notation import quotas_of, read_limit
-from ..signals import limit_decided, send_decided
-from ..stores import Store
-from .binding import Binding
-from .bound import Bindings
+from .binding import Bindings
+
+_log = logging.getLogger("quart_ratelimit")
 
 
-class DirectLimits(Bindings):
+class DirectLimits:
     """The part of `Limiter` that charges keys, by limits that belong to no rule."""
 
-    def __init__(self, given: dict[str, Any], *, store: Store | None, enabled: bool) -> None:
-        super().__init__(given, store=store, enabled=enabled)
-        self._turns = Turns(self.charge)
-
-    @contextmanager
-    def counting_in(self, store: Store, turns: Turns | None = None) -> Iterator[None]:
-        """Count in this store within this block, in all of the limiter's apps: for tests.
-
-        See `quart_ratelimit.testing`. ``turns`` says how `wait` waits there. Nothing is carried
-        over, in or out.
-        """
-        own, self._store = (self._store, self._turns), store
-        self._turns = self._turns if turns is None else turns
-        before = dict(self._bindings())
-        self._rebind({})
-        try:
-            yield
-        finally:
-            self._store, self._turns = own
-            self._rebind(before)
+    def __init__(self, bindings: Bindings) -> None:
+        self._bindings = bindings
 
     @to_await("limiter.reset(...)")
     async def reset(self, limit: str | Quota | None = None, key: str | None = None) -> int:
@@ -59,9 +39,10 @@ class DirectLimits(Bindings):
         Raises `StoreError`.
         """
         if limit is not None:
-            return await self.store.reset(await self._hits(limit, key, 1))
-        count = await self.store.clear()
-        self.logger.info("Storage has been reset and all limits cleared")
+            hits = await self._hits(self.quotas(limit), key, 1)
+            return await self._bindings.store.reset(hits)
+        count = await self._bindings.store.clear()
+        _log.info("Storage has been reset and all limits cleared")
         return count
 
     @to_await("limiter.hit(...)")
@@ -82,8 +63,8 @@ class DirectLimits(Bindings):
         Raises `InvalidLimit`; what happens when the store is away is the limiter's policy.
         """
         quotas = self.quotas(limit, requests=requests, duration=duration)
-        bucket = self.keys.join(await self.identify() if key is None else key)
-        return min(await self.charge([Hit(quota, bucket, cost) for quota in quotas]), key=tightness)
+        ledger = self._bindings.ledger()
+        return min(await ledger.charge(await self._hits(quotas, key, cost)), key=tightness)
 
     @to_await("limiter.peek(...)")
     async def peek(self, limit: str | Quota, key: str | None = None) -> Decision:
@@ -94,10 +75,17 @@ class DirectLimits(Bindings):
     async def refund(
         self, limit: str | Quota, key: str | None = None, *, charged: Decision, cost: int = 1
     ) -> Decision:
-        """Give back a cost that this decision charged; never more than still counts of it."""
-        hits = await self._hits(limit, key, cost)
+        """Give back a cost that this decision charged; never more than still counts of it.
+
+        A decision that charged nothing (a refusal, or the policy "open") gives nothing back: the
+        answer is that of `peek`. Raises `InvalidLimit`.
+        """
+        if not charged.was_charged:
+            return await self.peek(limit, key)
+        hits = await self._hits(self.quotas(limit), key, cost)
         back = [hit._replace(cost=-hit.cost, at_ms=charged.at_ms) for hit in hits]
-        return min(await self._correct(back, [charged]), key=tightness)
+        ledger = self._bindings.ledger()
+        return min(await ledger.give_back(back, [charged] * len(back)), key=tightness)
 
     @to_await("limiter.wait(...)")
     async def wait(
@@ -108,15 +96,16 @@ class DirectLimits(Bindings):
         Fair among the callers of this worker, and false without waiting when it cannot be in time.
         Works outside a request as well, for background tasks and outbound calls.
         """
-        return min(
-            await self._turns.take(await self._hits(limit, key, cost), seconds), key=tightness
-        )
+        hits = await self._hits(self.quotas(limit), key, cost)
+        ledger = self._bindings.ledger()
+        return min(await self._bindings.turns.take(ledger, hits, seconds), key=tightness)
 
     def reserve(self, limit: str | Quota, key: str | None = None, *, cost: int) -> Reserving:
         """``async with limiter.reserve("10000/hour", cost=estimate) as reservation:``.
 
         Charges the estimate on entry or raises `RateLimitExceeded`; `Reservation.settle` says in
-        the block what it cost in truth. A block that fails unsettled is given back whole.
+        the block what it cost in truth. A block that fails unsettled is given back whole; one that
+        is cancelled, as by a client that goes away, stays charged.
         """
         if type(cost) is not int or cost < 1:
             raise InvalidLimit(f"cost={cost!r} is not a positive whole number; write e.g. cost=100")
@@ -124,11 +113,12 @@ class DirectLimits(Bindings):
             if cost > quota.capacity:
                 raise InvalidLimit(f"cost={cost} can never be allowed by '{quota}'")
 
-        async def first_hits() -> tuple[list[Hit], Tell]:
-            who = await self.identify() if key is None else key
-            return await self._hits(limit, who, cost), await self._teller(who, "reserve")
+        async def open_account() -> Account:
+            who = await self._identify() if key is None else key
+            hits = await self._hits(self.quotas(limit), who, 1)
+            return await self._account(hits, who, "reserve")
 
-        return Reserving(self.charge, self._correct, first_hits)
+        return Reserving(cost, open_account)
 
     def in_flight(
         self,
@@ -150,12 +140,12 @@ class DirectLimits(Bindings):
             check_user_function(key_func, "limiter.in_flight(key_func=...)")
         quota = Concurrency(amount, lease, counted_as="in_flight")  # whatever the amount
 
-        async def first_hits(default_scope: str) -> tuple[Hit, Tell]:
-            who = await self.identify(key_func) if key is None else key
+        async def open_account(default_scope: str) -> Account:
+            who = await self._identify(key_func) if key is None else key
             hit = Hit(quota, self.keys.slot(who, scope or default_scope))
-            return hit, await self._teller(who, scope or "in_flight")
+            return await self._account([hit], who, scope or "in_flight")
 
-        return InFlight(quota, self.charge, first_hits)
+        return InFlight(quota, open_account)
 
     def messages(
         self,
@@ -181,21 +171,28 @@ class DirectLimits(Bindings):
         check_called(limit, "limiter.messages", 'limiter.messages("10/second")')
         if key_func is not None:
             check_user_function(key_func, "limiter.messages(key_func=...)")
-        quotas_of(limit, self._strategy())
+        quotas_of(limit, self._bindings.strategy)
 
-        async def hits(default_scope: str) -> list[Hit]:
-            if self._off_here() or not (self.enabled or self.initialized):
-                return []  # switched off from the start
-            if (await self._require_binding().hooks.context()).free:
-                return []
+        async def open_account(default_scope: str) -> Account:
+            binding = self._bindings.current()
+            ledger = self._bindings.ledger()
+            if binding is not None:
+                if (await binding.hooks.context()).free:
+                    return Account(ledger, [], Teller(refusal))
+                ledger = binding.local_ledger if per_connection else ledger
             who = token_hex(8) if per_connection else key
             bucket = self.keys.slot(
-                await self.identify(key_func) if who is None else who, scope or default_scope
+                await self._identify(key_func) if who is None else who, scope or default_scope
             )
-            return [Hit(quota, bucket) for quota in quotas_of(limit, self._strategy())]
+            hits = [Hit(quota, bucket) for quota in quotas_of(limit, self._bindings.strategy)]
+            return Account(ledger, hits, Teller(refusal))
 
-        charge = self._charge_here if per_connection else self.charge
-        return Messages(self, charge, hits, cost=cost, on_breach=on_breach)
+        return Messages(self, open_account, cost=cost, on_breach=on_breach)
+
+    @property
+    def keys(self) -> Keys:
+        """How the limiter's keys are made: with clients in clear, or by their pseudonyms."""
+        return self._bindings.keys
 
     def quotas(
         self,
@@ -205,69 +202,26 @@ class DirectLimits(Bindings):
         duration: int | None = None,
     ) -> list[Quota]:
         """The quotas of a limit given in any of its spellings. Raises `InvalidLimit`."""
-        return list(read_limit(limit, requests, duration, self._strategy()))
+        return list(read_limit(limit, requests, duration, self._bindings.strategy))
 
-    async def identify(self, key: UserFunction[str] | None = None) -> str:
+    async def _identify(self, key: UserFunction[str] | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""
         if current_request_or_none() is None:
             raise ConfigurationError("outside a request say whom to count: hit(limit, key)")
-        binding = self._binding()
-        own = binding.settings.key_func if binding else self._key_func
+        binding = self._bindings.current()
+        own = binding.settings.key_func if binding else self._bindings.key_func
         return client_text(await call(key or own))
 
-    async def charge(self, hits: Sequence[Hit]) -> list[Decision]:
-        """Charge all hits or none; a disabled limiter allows and charges nothing."""
-        binding = self._current_or_latest()
-        if self._off_here() or not (self.enabled if binding is None else self.is_on(binding)):
-            return [Decision(True, hit.quota.amount, 0, 0) for hit in hits]
-        decisions = await self.store.hit(hits)
-        if limit_decided.receivers and hits and hits[0].cost > 0:
-            send_decided(self, hits, decisions)
-        return decisions
+    async def _hits(self, quotas: Sequence[Quota], key: str | None, cost: int) -> list[Hit]:
+        check_cost(cost, or_bool=False)
+        bucket = self._bindings.keys.join(await self._identify() if key is None else key)
+        return [Hit(quota, bucket, cost, refundable=True) for quota in quotas]
 
-    async def _correct(self, hits: Sequence[Hit], charged: Sequence[Decision]) -> list[Decision]:
-        """As `charge`; but what was charged in this worker, as Redis was away, is given back there.
-
-        Redis, back again, would give back what others have charged.
-        """
-        binding = self._current_or_latest()
-        if binding is None or charged[0].by != "local" or hits[0].cost > 0:
-            return await self.charge(hits)
-        return [each._replace(by="local") for each in await binding.local.hit(hits)]
-
-    async def _charge_here(self, hits: Sequence[Hit]) -> list[Decision]:
-        """As `charge`, in this worker alone."""
-        binding = self._require_binding()
-        if not self.is_on(binding):
-            return await self.charge(hits)
-        decisions = await binding.local.hit(hits)
-        if limit_decided.receivers:
-            send_decided(self, hits, decisions)
-        return decisions
-
-    async def _hits(self, limit: str | Quota, key: str | None, cost: int) -> list[Hit]:
-        bucket = self.keys.join(await self.identify() if key is None else key)
-        return [Hit(quota, bucket, cost) for quota in self.quotas(limit)]
-
-    async def _teller(self, who: str, scope: str) -> Tell:
-        """Who is to be told of decisions on limits that belong to no rule."""
-        binding = self._binding()
-        if binding is not None and binding.settings.headers_enabled and self.is_on(binding):
+    async def _account(self, hits: Sequence[Hit], who: str, scope: str) -> Account:
+        """An account whose decisions the response's fields report, if they report any."""
+        ledger, binding = self._bindings.ledger(), self._bindings.current()
+        if binding is None or not binding.is_active:
+            return Account(ledger, hits, Teller(refusal))
+        if binding.settings.headers_enabled:
             await binding.hooks.know_request()
-            return binding.hooks.teller(who, scope)
-        return functools.partial(self._refused, binding, who, scope)
-
-    def _refused(
-        self,
-        binding: Binding | None,
-        who: str,
-        scope: str,
-        hits: Sequence[Hit],
-        decisions: Sequence[Decision],
-    ) -> Exception | None:
-        """The error of a refusal, where responses tell of nothing else."""
-        for decision in decisions:
-            if not decision.allowed:
-                tell = Teller(refusal) if binding is None else binding.hooks.teller(who, scope)
-                return tell(hits, decisions)
-        return None
+        return Account(ledger, hits, binding.hooks.teller(who, scope))

@@ -9,37 +9,34 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
-from quart import Blueprint, Quart, current_app
-from quart.typing import ResponseTypes
-from werkzeug.sansio.response import Response
+from quart import Blueprint, Quart
 
 from ..callables import UserFunction, bare, check_user_function, takes
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
-from ..direct.asgi_call import AsgiCall
-from ..direct.websocket_connection import current_connection
 from ..enforcement.hooks import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
-from ..quotas import Hit
+from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
 from ..rules.limits import ApplicationLimit, Limit, MetaLimit, Provider, RouteLimit
 from ..rules.notation import quotas_of
-from ..rules.registry import LimitedFunction, check_function, note_app, note_wrapped
+from ..rules.registry import LimitedFunction, Registry, check_function, note_app
 from ..rules.validation import check_limit, check_rule
+from ..rules.views import name_in_code, wrap_view
 from ..settings.reading import read_settings
 from ..signals import limit_decided, send_decided
 from ..stores import Store
-from .binding import Binding
+from .app_hooks import hook_into
+from .binding import Binding, Bindings
 from .direct_limits import DirectLimits
-from .startup import startup_findings
+from .flask_limiter import Storage, Strategy
 
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
 EXTENSION = "quart_ratelimit"
 
 P = ParamSpec("P")
-R = TypeVar("R", bound=Response)
 T = TypeVar("T")
 F = TypeVar("F", bound=UserFunction[bool])
 
@@ -49,10 +46,6 @@ class Decorator(Protocol):
 
     def __call__(self, target: T, /) -> T:
         """Return the target."""
-
-
-#: A finding's severity -> the level that it is logged at.
-LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
 
 def _app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
@@ -131,7 +124,9 @@ class Limiter(DirectLimits):
     ) -> None:
         own = ("self", "app", "store", "__class__")
         given = {name: value for name, value in locals().items() if name not in own}
-        super().__init__(given, store=store, enabled=enabled)
+        super().__init__(Bindings(self, given, store))
+        self.enabled = enabled
+        self.logger = logging.getLogger("quart_ratelimit")
         self._warned = False
         #: How many `paused` blocks are entered, and what `enabled` was before the first.
         self._pauses = 0
@@ -144,25 +139,43 @@ class Limiter(DirectLimits):
         """Bind the limiter to an app. Opens nothing. Raises `ConfigurationError`."""
         if not isinstance(app, Quart):
             raise ConfigurationError(f"{app!r} is no Quart app: write app = Quart(__name__)")
+        bindings = self._bindings
         app.extensions.setdefault(EXTENSION, self)
-        self._known_apps.add(app)
+        bindings.known_apps.add(app)
         note_app(app)
         if not app.config.setdefault(ConfigVars.ENABLED, self.enabled):
             self.enabled = self.initialized  # another app may be limited
             return
         self.enabled = True
-        settings = read_settings(self._given, app.config)
+        settings = read_settings(bindings.given, app.config)
         # Private in Flask-Limiter, and read by its users' tests.
         self._in_memory_fallback = settings.in_memory_fallback
         self._in_memory_fallback_enabled = settings.on_store_error in ("raise", "local")
-        self._latest = binding = self._bind(settings, app.config)
-        app.extensions[self._room] = binding
-        if app not in self._limited_apps:
-            self._limited_apps.add(app)
-            self._watch(app)
-            app.before_serving(functools.partial(self._start, app))
-            app.after_serving(functools.partial(self._close, app))
+        bindings.latest = app.extensions[bindings.attribute] = bindings.bind(settings, app.config)
+        if app not in bindings.limited_apps:
+            bindings.limited_apps.add(app)
+            hook_into(app, bindings.attribute)
         app.extensions.setdefault("limiter", set()).add(self)
+
+    @property
+    def initialized(self) -> bool:
+        """Whether the limiter is bound to an app that it limits."""
+        return self._bindings.latest is not None
+
+    @property
+    def store(self) -> Store:
+        """Where the limiter counts. Raises `ConfigurationError` before `init_app`."""
+        return self._bindings.store
+
+    @property
+    def storage(self) -> Storage:
+        """The store as Flask-Limiter knows it. Raises `ConfigurationError` before `init_app`."""
+        return self._bindings.require().storage
+
+    @property
+    def limiter(self) -> Strategy:
+        """Single limits by key. Raises `ConfigurationError` before `init_app`."""
+        return self._bindings.require().strategy
 
     def shield(self, app: Quart) -> Shield:
         """Put a `Shield` before an app that is bound already, and every other ASGI layer.
@@ -170,15 +183,15 @@ class Limiter(DirectLimits):
         It refuses again, without Quart, whom a limit just refused whose key needs no more than the
         connection: `get_remote_address`, `client_address`. Raises `ConfigurationError`.
         """
-        binding = self.binding_for(app)
+        binding = self._bindings.of(app)
         if binding is None:
             raise ConfigurationError("write limiter.init_app(app) before limiter.shield(app)")
-        if not hasattr(binding.store, "refuses"):
+        if not binding.settings.remember_refusals and not binding.in_memory:
             raise ConfigurationError(
-                "a shield needs the memory of refusals: leave out remember_refusals=0 and store="
+                "a shield needs the memory of refusals: leave out remember_refusals=0"
             )
         binding.hooks.shielded = True
-        shield = Shield(app.asgi_app, functools.partial(self._refuses, app))
+        shield = Shield(app.asgi_app, functools.partial(self._known_refusal, app))
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield
 
@@ -290,24 +303,24 @@ class Limiter(DirectLimits):
         if obj is None:
             return functools.partial(self.exempt, flags=flags)
         if isinstance(obj, Blueprint):
-            self._registry.exempt_blueprint(obj, flags)
+            self._bindings.registry.exempt_blueprint(obj, flags)
         else:
             check_function(obj, "limiter.exempt")
-            limited = self._registry.limited(obj)
-            self._registry.exempt(limited.function if limited else obj, flags)
+            limited = self._bindings.registry.limited(obj)
+            self._bindings.registry.exempt(limited.function if limited else obj, flags)
         return obj
 
     def request_filter(self, fn: F) -> F:
         """Do not limit requests for which this function answers true."""
         check_user_function(fn, "limiter.request_filter")
-        self._filters.append(fn)
+        self._bindings.filters.append(fn)
         return fn
 
     def deny(self, fn: F) -> F:
         """Answer requests with 403, and count nothing, for which this function answers true."""
         check_user_function(fn, "limiter.deny")
-        self._denials.append(fn)
-        self._registry.version += 1
+        self._bindings.denials.append(fn)
+        self._bindings.registry.version += 1
         return fn
 
     def _check_provider(self, given: Any) -> None:
@@ -320,42 +333,32 @@ class Limiter(DirectLimits):
         elif not takes(given):
             raise bare(given, "limiter.limit", 'limiter.limit("10/minute")')
         elif inspect.isfunction(given):
-            self._registry.providers.add(given)
+            self._bindings.registry.providers.add(given)
 
-    def apply_limit(self, limit: RouteLimit, target: Any) -> Any:
+    def _apply_limit(self, limit: RouteLimit, target: Any) -> Any:
         """See `RouteLimit.__call__`. Raises `InvalidLimit`."""
-        strategy = self._given["strategy"]
+        strategy = self._bindings.given["strategy"]
         if isinstance(target, Blueprint):
             check_rule(limit, f"blueprint {target.name}", strategy)
-            self._registry.limit_blueprint(target, limit)
+            self._bindings.registry.limit_blueprint(target, limit)
             return None
         check_function(target, "limiter.limit(...)")
-        name = f"{target.__module__}.{getattr(target, '__qualname__', repr(target))}"
+        name = name_in_code(target)
         check_rule(limit, f"function {name}", strategy)
-        self._registry.version += 1
-        known = self._registry.limited(target)
+        registry = self._bindings.registry
+        registry.version += 1
+        known = registry.limited(target)
         if known is not None:
             known.add(limit)
             return target
         limited = LimitedFunction(name, [limit], target)
-        is_async = inspect.iscoroutinefunction(target)
+        twin = wrap_view(target, "limiter.limit(...)", lambda: self._call(limited), limiter=self)
+        registry.note_limited(twin, limited)
+        return twin
 
-        @functools.wraps(target)
-        async def limited_function(*args: Any, **kwargs: Any) -> Any:
-            charging = self._call(limited)
-            if charging is not None:
-                await charging
-            if is_async:
-                return await target(*args, **kwargs)
-            return await current_app.ensure_async(target)(*args, **kwargs)
-
-        self._registry.note_limited(limited_function, limited)
-        note_wrapped(target, limited_function, self)
-        return limited_function
-
-    async def enter_limit(self, limit: RouteLimit, where: str) -> None:
+    async def _enter_limit(self, limit: RouteLimit, where: str) -> None:
         """See `RouteLimit.__aenter__`."""
-        check_limit(limit, where, self._given["strategy"])
+        check_limit(limit, where, self._bindings.given["strategy"])
         charging = self._call(LimitedFunction(where, [limit]))
         if charging is not None:
             await charging
@@ -363,99 +366,49 @@ class Limiter(DirectLimits):
     # What was decided
 
     @property
+    def _registry(self) -> Registry:
+        return self._bindings.registry
+
+    @property
     def current_limit(self) -> RequestLimit | None:
         """The limit of this request to tell its client of; None before any was evaluated."""
-        context = known_context(self._room)
+        context = known_context(self._bindings.attribute)
         return None if context is None else context.current_limit
 
     @property
     def current_limits(self) -> list[RequestLimit]:
         """All limits of this request, in the order in which they were evaluated."""
-        context = known_context(self._room)
+        context = known_context(self._bindings.attribute)
         return list(context.limits) if context else []
 
     async def identify_request(self) -> str:
         """What this request's endpoint is called in keys; "" when nothing is limited."""
-        binding = self._binding()
-        if binding is None or not self.is_on(binding):
+        binding = self._bindings.current()
+        if binding is None or not binding.is_active:
             return ""
         return (await binding.hooks.context()).identity
 
     # One request
 
-    def _watch(self, app: Quart) -> None:
-        """Have the app ask the gate of its latest binding, before each view and after it."""
-        extensions, room = app.extensions, self._room
-
-        async def before_request() -> None:
-            binding: Binding = extensions[room]
-            if not binding.hooks.nothing_before() and self.is_on(binding):
-                checking = binding.hooks.before_request()
-                if checking is not None:
-                    await checking
-
-        async def after_request(response: R) -> R:
-            binding: Binding = extensions[room]
-            settling = binding.hooks.after_request(response)
-            if settling is not None:
-                await settling
-            return response
-
-        async def before_websocket() -> None:
-            current_connection()  # watched from its handshake on
-            await before_request()
-
-        async def after_websocket(response: ResponseTypes | None) -> ResponseTypes | None:
-            if response is not None:
-                response = await after_request(response)
-                await current_connection().end_as(response.status_code)
-            return response
-
-        async def teardown_websocket(_: BaseException | None) -> None:
-            # A connection that had no response in HTTP was accepted: that is status 101.
-            if current_connection().accepted:
-                await after_request(Response(status=101))
-
-        app.asgi_app = AsgiCall(app.asgi_app)  # type: ignore[assignment, method-assign]
-        app.before_request(before_request)
-        app.after_request(after_request)
-        app.before_websocket(before_websocket)
-        app.after_websocket(after_websocket)
-        app.teardown_websocket(teardown_websocket)
-
     def _call(self, limited: LimitedFunction) -> Awaitable[None] | None:
         """Charge what binds a function that is called, or a block that is entered; or None."""
         app = current_app_or_none()
-        binding: Binding | None = None if app is None else app.extensions.get(self._room)
+        binding: Binding | None = (
+            None if app is None else app.extensions.get(self._bindings.attribute)
+        )
         if binding is not None:
-            return binding.hooks.call(limited) if self.is_on(binding) else None
-        if self.enabled and app not in self._known_apps and not self._warned:
+            return binding.hooks.call(limited) if binding.is_active else None
+        if self.enabled and app not in self._bindings.known_apps and not self._warned:
             self._warned = True
             self.logger.warning(
                 "%s is not limited: call limiter.init_app(app) to bind its Limiter", limited.name
             )
         return None
 
-    def _refuses(self, app: Quart, hits: Sequence[Hit]) -> bool:
-        """Whether these are refused for certain, for a shield; nothing is while it is off."""
-        binding: Binding = app.extensions[self._room]
-        store: Any = binding.store
-        if not hasattr(store, "refuses") or not self.is_on(binding):
-            return False
-        if not limit_decided.receivers:
-            return bool(store.refuses(hits))
-        decisions = store.refusal(hits)
-        if decisions is not None:
+    def _known_refusal(self, app: Quart, hits: Sequence[Hit]) -> list[Decision] | None:
+        """See `Store.known_refusal`, for a shield; None while the limiter is off."""
+        binding: Binding = app.extensions[self._bindings.attribute]
+        decisions = binding.store.known_refusal(hits) if binding.is_active else None
+        if decisions is not None and limit_decided.receivers:
             send_decided(self, hits, decisions)
-        return decisions is not None
-
-    async def _start(self, app: Quart) -> None:
-        binding: Binding = app.extensions[self._room]
-        binding.hooks.check_views()
-        if binding.settings.doctor:
-            for finding in startup_findings(app, binding):
-                self.logger.log(LEVELS[finding.severity], "%s", finding)
-        await binding.store.start()
-
-    async def _close(self, app: Quart) -> None:
-        await app.extensions[self._room].store.aclose()
+        return decisions

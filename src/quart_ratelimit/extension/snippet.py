@@ -20,7 +20,7 @@ from ..rules.notation import read_limit
 from ..rules.registry import OpenAPINote, check_function, note_for_openapi, note_wrapped
 from ..settings.table import Settings
 from ..signals import limit_decided, send_decided
-from .binding import Binding
+from .binding import Binding, binding_of
 from .limiter import EXTENSION, Limiter
 
 P = ParamSpec("P")
@@ -82,7 +82,7 @@ def rate_limit(
         @functools.wraps(view)
         async def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
             limiter, binding = _at_hand(view)
-            if binding is not None and limiter.is_on(binding):
+            if binding is not None and binding.is_active:
                 settings, hooks = binding.settings, binding.hooks
                 key_func = key or settings.key_func
                 who = client_text(await call(key_func))
@@ -120,7 +120,7 @@ def _at_hand(view: Callable[..., Any]) -> tuple[Limiter, Binding | None]:
             f"{view.__qualname__} is rate limited, but the app has no Limiter: "
             "write Limiter(app=app) or limiter.init_app(app)"
         )
-    return limiter, limiter.binding_for(app)
+    return limiter, binding_of(limiter, app)
 
 
 def _refusal(limit: SnippetLimit, decision: Decision) -> RateLimitExceeded | LimiterUnavailable:

@@ -31,7 +31,6 @@ function part.advance(state, now, spec, hit)
   if used == 0 and spec[4] == 0 then fin = now + spec[3] end
   if cost < 0 then
     if hit.at >= fin - spec[3] then
-      if spec[4] == 1 then used = math.min(used, amount) end -- INCRBY counts refused hits as well
       used = math.max(0, used + cost)
     end
     return decide({fin = fin, used = used}, spec, now, true, 0)

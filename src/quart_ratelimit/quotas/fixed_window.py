@@ -27,8 +27,9 @@ USED_BITS = 53
 class FixedWindow(Quota):
     """Starts at a key's first hit or, `aligned`, at each multiple of the period since 1970.
 
-    An aligned window's counter cannot tell refused hits from forced ones: once any is given back,
-    what was forced past the amount is forgotten.
+    In Redis an aligned window's counter also counts the plain hits that it refused, as the Flask
+    snippet's does, but no `Hit.refundable` one. A refund takes its own units from the counter and
+    no others, so it never gives back what other limits of the same counter charged.
     """
 
     algorithm: ClassVar[str] = "fixed_window"
@@ -79,8 +80,7 @@ class FixedWindow(Quota):
             return (end << USED_BITS) + used + cost, decision
         if cost < 0:
             if hit.at_ms >= end - self.period_ms:
-                # INCRBY counts refused hits as well; they have nothing to give back.
-                used = max(0, (min(used, self.amount) if self.aligned else used) + cost)
+                used = max(0, used + cost)
             return _window(end, used), self._decide(True, used, end, now_ms, 0)
         units = cost or 1
         if units <= left or hit.forced:
@@ -119,7 +119,8 @@ def _window(end: int, used: int) -> Window:
 def is_counted(hits: Sequence[Hit]) -> bool:
     """Whether a request is one hit of 1, or one look, on a window by the clock.
 
-    A plain counter decides it, which counts refused hits as well.
+    A plain counter decides it. That counts refused hits as well, so a hit that may be given back
+    needs the script.
     """
     if len(hits) != 1:
         return False
@@ -127,4 +128,4 @@ def is_counted(hits: Sequence[Hit]) -> bool:
     quota = hit.quota
     if type(quota) is not FixedWindow or not quota.aligned:
         return False
-    return 0 <= hit.cost <= 1 and not hit.forced
+    return hit.cost == 0 or (hit.cost == 1 and not hit.forced and not hit.refundable)

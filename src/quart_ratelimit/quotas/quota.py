@@ -44,8 +44,14 @@ class Decision(NamedTuple):
     #: When it was decided, by the store's own clock, in ms since the epoch.
     at_ms: int = 0
     #: Who decided: "store", or the policy that stood in for it ("open", "closed", "local"), or
-    #: "memory" for a remembered refusal.
+    #: "memory" for a remembered refusal, "queue" for one of `Limiter.wait`, "off" if the limiter
+    #: was switched off and charged nothing.
     by: str = "store"
+
+    @property
+    def was_charged(self) -> bool:
+        """Whether a charge stands behind it, which can be given back."""
+        return self.allowed and self.by != "open"
 
     def __bool__(self) -> bool:
         """Whether the hit was allowed: ``if not await limiter.hit(...)`` works as it reads."""
@@ -173,8 +179,8 @@ class Hit(NamedTuple):
     forced: bool = False
     #: Which lease a concurrency hit takes, renews or, with cost -1, gives back.
     lease: str = ""
-    #: What to do when the store cannot decide: "open", "closed" or "local"; None: the default.
-    policy: str | None = None
+    #: Whether it may be given back later. A store must then not count it if it is refused.
+    refundable: bool = False
 
 
 def check_whole(what: str, value: object, most: int = MAX_EXACT) -> None:

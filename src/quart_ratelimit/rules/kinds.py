@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ..callables import check_user_function
 from ..clients.forwarded import TOKEN
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InvalidLimit
 from .naming import check_name
 
 T = TypeVar("T")
@@ -73,10 +73,13 @@ def cost(name: str, value: object) -> object:
     return function(name, value) if callable(value) else check_cost(value)
 
 
-def check_cost(cost: object) -> int:
-    """Return the cost. Raises `ConfigurationError` unless it is a whole number of at least 0."""
-    if not isinstance(cost, int) or cost < 0:
-        raise ConfigurationError(f"cost={cost!r} is not a whole number of at least 0, e.g. cost=1")
+def check_cost(cost: object, *, or_bool: bool = True) -> int:
+    """Return the cost. Raises `InvalidLimit` unless it is a whole number of at least 0.
+
+    ``or_bool``: also True and False, which a cost function may compute by a comparison.
+    """
+    if not isinstance(cost, int) or cost < 0 or (isinstance(cost, bool) and not or_bool):
+        raise InvalidLimit(f"cost={cost!r} is not a whole number of at least 0; write e.g. cost=1")
     return cost
 
 

@@ -30,10 +30,10 @@ Provider = str | Quota | UserFunction[str | Quota | None]
 class Applies(Protocol):
     """What a `RouteLimit` asks of its limiter."""
 
-    def apply_limit(self, limit: RouteLimit, target: object) -> Any:
+    def _apply_limit(self, limit: RouteLimit, target: object) -> Any:
         """Limit a function (the answer is its limited twin) or a blueprint (None)."""
 
-    async def enter_limit(self, limit: RouteLimit, where: str) -> None:
+    async def _enter_limit(self, limit: RouteLimit, where: str) -> None:
         """Charge the limit for a block of code. Raises `RateLimitExceeded`."""
 
 
@@ -123,14 +123,14 @@ class RouteLimit(Limit):
 
         The answer is the limited function, and None for a blueprint.
         """
-        return self.limiter.apply_limit(self, target)
+        return self.limiter._apply_limit(self, target)
 
     def __aenter__(self) -> Awaitable[None]:
         """Charge the limit. Raises `RateLimitExceeded`."""
         # Not a coroutine function: its caller is the frame that holds the ``async with``.
         frame = sys._getframe(1)
         where = f"{frame.f_code.co_filename}:{frame.f_code.co_name}:{frame.f_lineno}"
-        return self.limiter.enter_limit(self, where)
+        return self.limiter._enter_limit(self, where)
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Nothing is given back."""

@@ -24,7 +24,8 @@ V = TypeVar("V")
 class HasRegistry(Protocol):
     """A limiter, as far as this file knows it."""
 
-    _registry: Registry
+    @property
+    def _registry(self) -> Registry: ...
 
 
 class WeakTable(Generic[V]):

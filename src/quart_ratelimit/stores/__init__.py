@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ConfigurationError
-from .guard import POLICIES, Breaker, GuardedStore, check_policy
+from .breaker import Breaker
+from .guard import POLICIES, GuardedStore, check_policy
 from .memory import MemoryStore
 from .redis import ClusterStore, RedisStore, redacted
-from .refusals import RememberingStore
 from .store import Store
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "GuardedStore",
     "MemoryStore",
     "RedisStore",
-    "RememberingStore",
     "Store",
     "check_policy",
     "redacted",

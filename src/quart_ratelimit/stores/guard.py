@@ -1,20 +1,21 @@
-"""What happens when the store cannot decide: a breaker, then the limit's policy.
+"""What happens when the store cannot decide: a breaker, then a policy.
 
-A store around a store. Every answer that it makes up says so in `Decision.by`.
+A store around a store. Every decision that it makes up says so in `Decision.by`.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 
 from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError, StoreError, StoreOverloaded
 from ..quotas import Decision, Hit
+from ..quotas.fixed_window import is_counted
 from ..signals import store_asked, store_recovered, store_unavailable
-from .last_decisions import LastDecisions
+from .breaker import Breaker
+from .knowledge import Knowledge
 from .memory import MemoryStore
 from .store import Store
 
@@ -25,65 +26,15 @@ POLICIES = ("open", "closed", "local", "raise")
 _log = logging.getLogger("quart_ratelimit")
 
 
-class Breaker:
-    """Stops asking a store that fails: open after 5 failures in a row, then one probe at a time."""
-
-    def __init__(
-        self,
-        *,
-        failures: int = 5,
-        first_ms: int = 250,
-        longest_ms: int = 1000,
-        now_ms: Clock = monotonic_ms,
-    ) -> None:
-        self._limit = failures
-        self._first_ms = first_ms
-        self._longest_ms = longest_ms
-        self._now_ms = now_ms
-        #: How many calls in a row failed; nearly always 0.
-        self.failures = 0
-        self._pause_ms = first_ms
-        self._probe_at_ms = 0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the store is taken to be away."""
-        return self.failures >= self._limit
-
-    @property
-    def wait_ms(self) -> int:
-        """Until the store is asked again; 0 if it is asked now."""
-        return max(0, self._probe_at_ms - self._now_ms()) if self.is_open else 0
-
-    def allows(self) -> bool:
-        """Whether the next call may ask the store; while open, one call in each pause may."""
-        if not self.is_open:
-            return True
-        now = self._now_ms()
-        if now < self._probe_at_ms:
-            return False
-        self._probe_at_ms = now + self._pause_ms
-        return True
-
-    def succeeded(self) -> None:
-        """The store decided."""
-        self.failures = 0
-        self._pause_ms = self._first_ms
-
-    def failed(self) -> None:
-        """The store could not decide."""
-        self.failures += 1
-        if not self.is_open:
-            return
-        if self.failures > self._limit:
-            self._pause_ms = min(self._longest_ms, self._pause_ms * 2)
-        # Jitter, so that workers do not probe in step.
-        pause = self._pause_ms - random.randrange(self._pause_ms // 10 + 1)  # noqa: S311
-        self._probe_at_ms = self._now_ms() + pause
-
-
 class GuardedStore:
-    """Asks a store while it answers, and follows each hit's policy while it does not."""
+    """Calls a store while it replies, and follows a policy while it does not.
+
+    ``policy``: one of "local" (the default), "open", "closed" and "raise". ``local``: the store
+    that "local" counts in (default: a new one). ``breaker``: when to call the store again (default:
+    a new `Breaker`). ``remember_ms``: how long a refusal is repeated without calling the store, in
+    ms (default 0: not at all); never longer than the refusal itself lasts. ``now_ms``: the clock
+    for that, in ms.
+    """
 
     def __init__(
         self,
@@ -92,16 +43,18 @@ class GuardedStore:
         policy: str = "local",
         local: MemoryStore | None = None,
         breaker: Breaker | None = None,
+        remember_ms: int = 0,
+        now_ms: Clock = monotonic_ms,
     ) -> None:
         check_policy(policy)
         self._store = store
         self._policy = policy
-        self._local = MemoryStore() if local is None else local  # an empty store is false
         self._breaker = Breaker() if breaker is None else breaker
-        self._last_decisions = LastDecisions()
-        self._ask = _asking(store)
-        #: Told of each request that the store refused.
-        self.on_refusal: Callable[[Sequence[Hit], list[Decision]], None] | None = None
+        self._known = Knowledge(
+            MemoryStore() if local is None else local,  # an empty store is false
+            remember_ms=remember_ms,
+            now_ms=now_ms,
+        )
 
     async def start(self) -> None:
         """Start the store; a store that is away is logged and does not stop the app."""
@@ -115,37 +68,73 @@ class GuardedStore:
         """Close the store."""
         await self._store.aclose()
 
-    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
-        """The store's decisions, or the policies'. Raises `StoreError` under "raise" alone."""
+    def hit(self, hits: Sequence[Hit]) -> Awaitable[list[Decision]]:
+        """The store's decisions, a remembered refusal, or the policy's decisions.
+
+        Raises `StoreError` under "raise" alone.
+        """
+        for hit in hits:
+            if hit.cost < 0:
+                return self._give_back(hits)
+        if self._known.refuses and self._known.may_refuse(hits):
+            return self._charge_unless_refused(hits)
+        return self._charge(hits)
+
+    def known_refusal(self, hits: Sequence[Hit]) -> list[Decision] | None:
+        """The refusal that the store gave a moment ago (by "memory"); None: call the store."""
+        return self._known.refusal(hits)
+
+    async def reset(self, hits: Sequence[Hit]) -> int:
+        """Forget the state behind these hits, here and in the store. Raises `StoreError`."""
+        try:
+            return await self._store.reset(hits)
+        finally:
+            # Afterwards: a hit that is decided meanwhile may know the state of before.
+            await self._known.forget(hits)
+
+    async def clear(self) -> int:
+        """Forget every key, here and in the store. Raises `StoreError`."""
+        try:
+            return await self._store.clear()
+        finally:
+            await self._known.clear()
+
+    async def _give_back(self, hits: Sequence[Hit]) -> list[Decision]:
+        try:
+            return await self._charge(hits)
+        finally:
+            self._known.gave_back(hits)
+
+    async def _charge_unless_refused(self, hits: Sequence[Hit]) -> list[Decision]:
+        refusal = self._known.refusal(hits)  # this may begin later than `hit` was called
+        if refusal is not None:
+            return refusal
+        if self._known.hold(hits) and hits[0].cost and is_counted(hits):
+            # A look is one command; a hit would be four, and counted although it is refused.
+            look = await self._charge([hits[0]._replace(cost=0)])
+            if not look[0].allowed:
+                return look
+        decisions = await self._charge(hits)
+        if all(decisions):
+            self._known.was_allowed(hits)
+        return decisions
+
+    async def _charge(self, hits: Sequence[Hit]) -> list[Decision]:
         breaker = self._breaker
         if not breaker.failures or breaker.allows():
-            ask = self._timed if store_asked.receivers else self._ask
+            sent = self._known.generation
             try:
-                decisions = await ask(hits)
+                decisions = await (self._timed if store_asked.receivers else self._store.hit)(hits)
             except StoreOverloaded:
-                return [self._refusal(0) for _ in hits]  # a flood must not open the door
+                return [self._closed(0) for _ in hits]  # a flood must not open the door
             except StoreError as error:
                 self._note_failure(error)
             else:
                 if breaker.failures:
                     self._note_success()
-                self._last_decisions.note(hits, decisions)
-                for decision in decisions:
-                    if not decision.allowed and self.on_refusal is not None:
-                        self.on_refusal(hits, decisions)
-                        break
+                self._known.learn(hits, decisions, sent)
                 return decisions
         return await self._stand_in(hits)
-
-    async def reset(self, hits: Sequence[Hit]) -> int:
-        """Forget the state behind these hits, here and in the store. Raises `StoreError`."""
-        await self._local.reset(hits)
-        return await self._store.reset(hits)
-
-    async def clear(self) -> int:
-        """Forget every key, here and in the store. Raises `StoreError`."""
-        await self._local.clear()
-        return await self._store.clear()
 
     async def _timed(self, hits: Sequence[Hit]) -> list[Decision]:
         started, answered = time.perf_counter(), False
@@ -158,24 +147,17 @@ class GuardedStore:
         return decisions
 
     async def _stand_in(self, hits: Sequence[Hit]) -> list[Decision]:
-        policies = [hit.policy or self._policy for hit in hits]
-        if "raise" in policies:
+        """The policy's decisions."""
+        if self._policy == "raise":
             raise StoreError("the rate limit store is away")
-        local = [hit for hit, policy in zip(hits, policies, strict=True) if policy == "local"]
-        self._last_decisions.hand_over(local, self._local)
-        counted = iter(await self._local.hit(local)) if local else iter(())
-        decisions = []
-        for hit, policy in zip(hits, policies, strict=True):
-            if policy == "local":
-                decisions.append(next(counted)._replace(by="local"))
-            elif policy == "open":
-                decisions.append(Decision(True, hit.quota.amount, 0, 0, 0, "open"))
-            else:
-                decisions.append(self._refusal(self._breaker.wait_ms))
-        return decisions
+        if self._policy == "closed":
+            return [self._closed(self._breaker.wait_ms) for _ in hits]
+        if self._policy == "open":
+            return [Decision(True, hit.quota.amount, 0, 0, 0, "open") for hit in hits]
+        return await self._known.stand_in(hits)
 
     @staticmethod
-    def _refusal(wait_ms: int) -> Decision:
+    def _closed(wait_ms: int) -> Decision:
         return Decision(False, 0, 0, max(1000, wait_ms), 0, "closed")
 
     def _note_failure(self, error: StoreError) -> None:
@@ -197,17 +179,6 @@ class GuardedStore:
             "the rate limit store answers again", extra={"ratelimit_event": "store_recovered"}
         )
         store_recovered.send_safely(self._store)
-
-
-def _asking(store: Store) -> Callable[[Sequence[Hit]], Awaitable[list[Decision]]]:
-    """The store's ``hit``, or the ``join`` that stands beside it and needs no coroutine of its own.
-
-    A subclass that has a ``hit`` of its own is asked by that.
-    """
-    kind = next((kind for kind in type(store).__mro__ if "hit" in vars(kind)), type(store))
-    asking: Callable[[Sequence[Hit]], Awaitable[list[Decision]]]
-    asking = getattr(store, "join" if "join" in vars(kind) else "hit")
-    return asking
 
 
 def check_policy(policy: str) -> None:

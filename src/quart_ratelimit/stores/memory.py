@@ -33,7 +33,7 @@ class MemoryStore:
         if max_keys < 1:
             raise ConfigurationError(f"max_keys={max_keys!r} must be 1 or more, e.g. 100000")
         self._max_keys = max_keys
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self._tables: dict[str, _Table] = {}
         self._newest_ms = 0
 
@@ -45,19 +45,15 @@ class MemoryStore:
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """Carry out all hits or none; see `Store.hit`."""
-        return self.decide(hits, self._now_ms())
+        return self.decide(hits, self.now_ms())
 
-    def refusal(self, hits: Sequence[Hit]) -> list[Decision] | None:
-        """What would be refused; None: it would not be. Charges nothing."""
+    def known_refusal(self, hits: Sequence[Hit]) -> list[Decision] | None:
+        """The refusal that these hits would get; None: they would be allowed. Charges nothing."""
         if any(hit.cost < 0 or hit.forced for hit in hits):
             return None
         looks = [hit._replace(cost=0) for hit in hits]
-        decisions = self.decide(looks, self._now_ms())
+        decisions = self.decide(looks, self.now_ms())
         return None if all(decisions) else decisions
-
-    def refuses(self, hits: Sequence[Hit]) -> bool:
-        """Whether `refusal` would find one."""
-        return self.refusal(hits) is not None
 
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were."""
@@ -100,9 +96,11 @@ class MemoryStore:
         return [decision]
 
     def adopt(self, hit: Hit, state: Any, now_ms: int) -> None:
-        """Take over the state of a hit's key, unless it is counted here already."""
+        """Replace the state of a hit's key; None: the key was never hit."""
         table = self._table(hit.quota)
-        if table.get(hit.key) is None:
+        if state is None:
+            table.forget(hit.key)
+        else:
             table.put(hit.key, state, now_ms, self._excess)
 
     def _decide_together(self, hits: Sequence[Hit], now_ms: int) -> list[Decision]:

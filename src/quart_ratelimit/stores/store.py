@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from ..quotas import Decision, Hit
@@ -17,11 +17,17 @@ class Store(Protocol):
     async def aclose(self) -> None:
         """Close what this store opened. It opens again at the next hit."""
 
-    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
-        """Carry out all hits or, if one is refused, none; one decision for each, in order.
+    def hit(self, hits: Sequence[Hit]) -> Awaitable[list[Decision]]:
+        """Charge all hits or, if one is refused, none; one decision for each, in order.
 
-        In a refused request the other decisions tell what a look would be told.
-        Raises `StoreError`.
+        In a refused request the other decisions say what a look would be told. May be an ``async
+        def``. Raises `StoreError`.
+        """
+
+    def known_refusal(self, hits: Sequence[Hit]) -> list[Decision] | None:
+        """The decisions, if these hits are known to be refused without any I/O; else None.
+
+        Charges nothing. A store that does not know such things returns None.
         """
 
     async def reset(self, hits: Sequence[Hit]) -> int:

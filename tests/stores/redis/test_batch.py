@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import pytest
 
-from quart_ratelimit.stores.redis import batcher as batch
+from quart_ratelimit.stores.redis import pace
 from quart_ratelimit.stores.redis.batcher import Batcher, DeadlinePassed, QueueFull, within
 
 
@@ -229,6 +229,33 @@ async def test_a_send_past_its_deadline_fails_its_callers_each_with_their_own_er
     assert outcomes[0] is not outcomes[1]
 
 
+class Unusual(Exception):
+    """Cannot be made anew from its own ``args``."""
+
+    def __init__(self, what: str, *, where: str) -> None:
+        super().__init__(f"{what} at {where}")
+        self.where = where
+
+
+@pytest.mark.parametrize(
+    "error",
+    [asyncio.IncompleteReadError(b"ab", 4), Unusual("cut", where="byte 3"), OSError(5, "cut")],
+)
+async def test_whatever_error_a_send_ends_with_each_caller_gets_a_copy(error: Exception) -> None:
+    async def send(items: list[int]) -> list[int]:
+        raise error
+
+    b: Batcher[int, int] = Batcher(send, deadline=5)
+    let_others_come()
+    outcomes = await asyncio.wait_for(
+        asyncio.gather(b.join(1), b.join(2), return_exceptions=True), 1
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(error)] * 2
+    assert [vars(outcome) for outcome in outcomes] == [vars(error)] * 2
+    assert [str(outcome) for outcome in outcomes] == [str(error)] * 2
+    assert outcomes[0] is not outcomes[1]
+
+
 async def test_who_waits_behind_a_hung_send_has_a_deadline_too() -> None:
     wire = Wire()
     wire.may_answer.clear()
@@ -320,14 +347,14 @@ async def ask_in_ten_turns() -> Wire:
 
 
 async def test_a_few_wait_while_the_loop_has_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "WINDOW", 5)
+    monkeypatch.setattr(pace, "WINDOW", 5)
     assert (await ask_in_ten_turns()).sent == [[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]]
 
 
 def test_what_waits_in_a_loop_that_ends_is_nothing_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batch, "WINDOW", 5)
+    monkeypatch.setattr(pace, "WINDOW", 5)
 
     async def leave() -> None:
         Busy(100, lambda _: None)
@@ -362,7 +389,7 @@ async def test_they_wait_no_longer_than_the_window(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_share_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "WINDOW", 5)
+    monkeypatch.setattr(pace, "WINDOW", 5)
     wire = Wire()
     b = batcher(wire, deadline=100, share=4)
     callers: list[asyncio.Future[int]] = []
@@ -374,7 +401,7 @@ async def test_a_share_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_batchers_do_not_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "WINDOW", 5)
+    monkeypatch.setattr(pace, "WINDOW", 5)
     wires = [Wire() for _ in range(3)]
     batchers = [batcher(wire, deadline=100) for wire in wires]
     let_others_come()

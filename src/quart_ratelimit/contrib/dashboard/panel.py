@@ -6,15 +6,13 @@ import asyncio
 import hmac
 import os
 import secrets
-from collections.abc import Callable
 from functools import cache
 from importlib import resources
-from typing import Any
 
 from quart import Blueprint, Response, abort, jsonify, request
 from quart.typing import ResponseReturnValue
 
-from ...callables import call
+from ...callables import UserFunction, call
 from ...errors import ConfigurationError, StoreError
 from ...extension.limiter import Limiter
 from ...quotas import Hit
@@ -30,7 +28,7 @@ ROWS, BUSIEST = 50, 5
 def dashboard(
     limiter: Limiter,
     *,
-    guard: Callable[[], Any] | None = None,
+    guard: UserFunction[object] | None = None,
     name: str = "ratelimit_dashboard",
     url_prefix: str = "/ratelimit",
 ) -> Blueprint:
@@ -48,7 +46,7 @@ def dashboard(
     panel = _Panel(limiter, Tally(limiter))
     blueprint = Blueprint(name, __name__, url_prefix=url_prefix)
 
-    async def admit() -> Any:
+    async def admit() -> Response | None:
         answer = await call(guard)
         if answer is True:
             return None
@@ -125,7 +123,7 @@ class _Panel:
             return {"message": "the store is away; nothing was reset"}, 503
         return jsonify(counters=count)
 
-    def _named(self, body: dict[str, Any]) -> list[Hit]:
+    def _named(self, body: dict[str, object]) -> list[Hit]:
         """What a body names."""
         if "key" in body:
             row = self._tally.row(str(body.get("limit")), str(body.get("scope")))
@@ -133,7 +131,7 @@ class _Panel:
         who = str(body.get("who", "")).strip()
         return [row.look_at(who, self._limiter.keys) for row in self._tally.rows] if who else []
 
-    async def _row(self, row: Row) -> dict[str, Any]:
+    async def _row(self, row: Row) -> dict[str, object]:
         busiest = [self._stand(row, row.look(key)) for key, _ in row.hits.top(BUSIEST)]
         return {
             "limit": row.limit,
@@ -147,7 +145,7 @@ class _Panel:
             "busiest": await asyncio.gather(*busiest),
         }
 
-    async def _stand(self, row: Row, hit: Hit) -> dict[str, Any]:
+    async def _stand(self, row: Row, hit: Hit) -> dict[str, object]:
         known = {
             "limit": row.limit,
             "scope": row.scope,

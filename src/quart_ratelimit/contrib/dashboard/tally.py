@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...clients.keys import Keys
 from ...clock import Clock, monotonic_ms
 from ...quotas import Hit
 from ...signals import Decided, limit_decided
 from .space_saving import SpaceSaving
+
+if TYPE_CHECKING:
+    from ...extension.limiter import Limiter
 
 #: Seconds for which rates are kept.
 SECONDS = 60
@@ -71,7 +74,7 @@ class Row:
 class Tally:
     """Listens to one limiter's decisions from when it is made until `close`."""
 
-    def __init__(self, limiter: Any, *, now_ms: Clock = monotonic_ms) -> None:
+    def __init__(self, limiter: Limiter, *, now_ms: Clock = monotonic_ms) -> None:
         self._limiter = limiter
         self._now_ms = now_ms
         self._rows: dict[tuple[str, str], Row] = {}
@@ -101,7 +104,7 @@ class Tally:
         """The row of a limit in a scope."""
         return self._rows.get((limit, scope))
 
-    def _on_decided(self, _: Any, *, event: Decided, hit: Hit) -> None:
+    def _on_decided(self, _: object, *, event: Decided, hit: Hit) -> None:
         name = (event.limit, event.scope)
         row = self._rows.get(name)
         if row is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 try:
     from quart_schema import OpenAPIProvider
@@ -13,16 +13,24 @@ except ImportError as error:  # pragma: no cover
         f"an OpenAPI document needs quart-schema: pip install 'quart-ratelimit[openapi]' ({error})"
     ) from error
 
-from ...callables import Memo
 from ...constants import ExemptionScope
 from ...current import blueprint_path
 from ...enforcement.context import RequestContext, Route
 from ...errors import RateLimitExceeded
+from ...extension.binding import binding_of
 from ...extension.limiter import EXTENSION, Limiter
-from ...quotas import FixedWindow, Quota
+from ...quotas import Quota
 from ...rules.registry import LimitedFunction, limited_by, openapi_notes
+from ...rules.varying import Uncalled
 from ...settings.table import Settings
-from .schemas import bodies, described, fields, retry_after
+from .schemas import Object, bodies, described, fields, retry_after
+
+if TYPE_CHECKING:
+    from quart import Quart
+    from quart_schema import QuartSchema
+    from werkzeug.routing import Rule
+
+T = TypeVar("T")
 
 
 class LimitedProvider(OpenAPIProvider):
@@ -34,14 +42,15 @@ class LimitedProvider(OpenAPIProvider):
     view are not known.
     """
 
-    def __init__(self, app: Any, extension: Any) -> None:
+    def __init__(self, app: Quart, extension: QuartSchema) -> None:
         super().__init__(app, extension)
         self._limited = weakref.ref(app)
 
-    def build_paths(self, rule: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
         """quart-schema's, with what limits add."""
         paths, components = super().build_paths(rule)
         app = self._limited()
+        assert app is not None  # who asks has it
         for operations in paths.values():
             for method, operation in operations.items():
                 # quart-schema gives all methods of a route the same responses.
@@ -56,7 +65,7 @@ class LimitedProvider(OpenAPIProvider):
         return paths, components
 
 
-def _limiters(app: Any) -> list[Limiter]:
+def _limiters(app: Quart) -> list[Limiter]:
     """All limiters of the app, the first one first."""
     first = app.extensions.get(EXTENSION)
     return sorted(app.extensions.get("limiter", ()), key=lambda limiter: limiter is not first)
@@ -67,14 +76,14 @@ class _Said(NamedTuple):
 
     quotas: Sequence[Quota]
     #: The schemas of a refusal's body, by its type; none are known if the app answers by itself.
-    bodies: dict[str, Any]
+    bodies: Object
     #: Whether it answers with 503 while its store is away.
     closes: bool
     settings: Settings
 
 
-def _says(app: Any, limiter: Limiter, endpoint: str, method: str) -> _Said:
-    binding = limiter.binding_for(app)
+def _says(app: Quart, limiter: Limiter, endpoint: str, method: str) -> _Said:
+    binding = binding_of(limiter, app)
     assert binding is not None
     view, settings = app.view_functions[endpoint], binding.settings
     rules = _rules(app, limiter, endpoint, method)
@@ -85,12 +94,12 @@ def _says(app: Any, limiter: Limiter, endpoint: str, method: str) -> _Said:
     return _Said(quotas, content, closes, settings)
 
 
-def _document(responses: dict[Any, Any], said: Sequence[_Said]) -> None:
+def _document(responses: dict[int | str, dict[str, Any]], said: Sequence[_Said]) -> None:
     """Add what limiters say of one operation; where two differ, the first one's stands."""
     if not said:
         return
     quotas = [quota for each in said for quota in each.quotas]
-    refusals: dict[int, Any] = {429: {"description": described(quotas)}}
+    refusals: dict[int, Object] = {429: {"description": described(quotas)}}
     content = _first_stands(each.bodies for each in said)
     if content:
         refusals[429]["content"] = content
@@ -107,24 +116,24 @@ def _document(responses: dict[Any, Any], said: Sequence[_Said]) -> None:
             response["headers"] = headers
 
 
-def _first_stands(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _first_stands(parts: Iterable[Object]) -> Object:
     """All of them in one."""
-    found: dict[str, Any] = {}
+    found: Object = {}
     for part in parts:
         found = {**part, **found}
     return found
 
 
-def _rules(app: Any, limiter: Limiter, endpoint: str, method: str) -> list[Quota]:
+def _rules(app: Quart, limiter: Limiter, endpoint: str, method: str) -> list[Quota]:
     """What rules allow there, shortest period first."""
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     view = app.view_functions[endpoint]
     path = blueprint_path(app, endpoint.rpartition(".")[0] or None)
     resolver, limited = binding.resolver, limited_by(limiter, view)
     exemption = resolver.exemption(view, path)
     context = RequestContext(endpoint, Route(endpoint, method, view, path, exemption, limited))
-    memo = Unasked()
+    memo = Uncalled()
     found = _at_once(resolver.of_function(context, limited or LimitedFunction(endpoint), memo))
     if not exemption & ExemptionScope.APPLICATION:
         found += _at_once(resolver.load_all(binding.settings.application_limits, memo))
@@ -132,33 +141,17 @@ def _rules(app: Any, limiter: Limiter, endpoint: str, method: str) -> list[Quota
     return sorted({limit.limit: None for limit in in_force})
 
 
-class Varying(FixedWindow):
-    """Stands for what a function would say of a request."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return "one that varies"
-
-
-class Unasked(Memo):
-    """Asks no function how much is allowed."""
-
-    async def call(self, function: Any, *args: Any) -> Any:  # noqa: ARG002  # it is not asked
-        """Any limit."""
-        return Varying(1, 1)
-
-
-def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What it returns; it asks nobody, so it never waits."""
+def _at_once(coroutine: Coroutine[object, None, T]) -> T:
+    """What it returns; it calls no function, so it never waits."""
     try:
         coroutine.send(None)
     except StopIteration as done:
-        return done.value
+        value: T = done.value
+        return value
     raise AssertionError("it waits")
 
 
-def _handled(app: Any, endpoint: str) -> bool:
+def _handled(app: Quart, endpoint: str) -> bool:
     """Whether the app answers refusals by itself, in a form of its own."""
     for scope in (None, endpoint.rpartition(".")[0]):
         handlers = app.error_handler_spec.get(scope, {})

@@ -6,7 +6,6 @@ Source: OpenAPI 3.1.0, "Response Object", "Media Type Object" and "Header Object
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from ...constants import HeaderNames
 from ...quotas import Quota
@@ -15,6 +14,9 @@ from ...responses.problems import JSON
 from ...responses.request_limit import RequestLimit
 from ...rules.registry import OpenAPINote
 from ...settings.table import Settings
+
+#: An object of OpenAPI, or of JSON Schema.
+Object = dict[str, object]
 
 MEANINGS = {
     HeaderNames.LIMIT: "Units allowed in one window.",
@@ -47,9 +49,9 @@ def described(quotas: Iterable[Quota]) -> str:
     return f"Too many requests. Limits: {', '.join(dict.fromkeys(map(str, quotas)))}."
 
 
-def bodies(by_rules: bool, own: Sequence[OpenAPINote], settings: Settings) -> dict[str, Any]:
+def bodies(by_rules: bool, own: Sequence[OpenAPINote], settings: Settings) -> Object:
     """The schemas of a refusal's body, by its type."""
-    found: dict[str, Any] = {}
+    found: Object = {}
     if any(one.says_json for one in own):
         found["application/json"] = {"schema": MESSAGE}
     if by_rules or not all(one.says_json for one in own):
@@ -59,15 +61,15 @@ def bodies(by_rules: bool, own: Sequence[OpenAPINote], settings: Settings) -> di
     return found
 
 
-def retry_after(settings: Settings) -> dict[str, Any]:
+def retry_after(settings: Settings) -> Object:
     """The field of every refusal."""
     date = settings.retry_after == "http-date"
     return {"Retry-After": _field(MEANINGS[HeaderNames.RETRY_AFTER], integer=not date)}
 
 
-def fields(quota: Quota, settings: Settings) -> dict[str, Any]:
+def fields(quota: Quota, settings: Settings) -> Object:
     """The fields of every answer."""
-    found: dict[str, Any] = {}
+    found: Object = {}
     if not settings.headers_enabled:
         return found
     if settings.x_ratelimit:
@@ -82,5 +84,5 @@ def fields(quota: Quota, settings: Settings) -> dict[str, Any]:
     return found
 
 
-def _field(meaning: str, *, integer: bool) -> dict[str, Any]:
+def _field(meaning: str, *, integer: bool) -> Object:
     return {"description": meaning, "schema": {"type": "integer" if integer else "string"}}

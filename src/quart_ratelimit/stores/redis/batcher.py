@@ -1,18 +1,18 @@
-"""Gathers what arrives while a send is under way into the next send. Knows not what it sends.
+"""Gathers the items that arrive while a send is under way into the next send.
 
-A lone caller goes at once (as in Bucket4j's ``AsyncBatchHelper``, rueidis): no time passes in which
-nothing else is done.
+A single caller is sent immediately, as in Bucket4j's ``AsyncBatchHelper`` and rueidis, so batching
+never adds latency to an idle process. Items and sends may be anything.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence, Sized
+from collections.abc import Awaitable, Callable, Sequence
 from operator import methodcaller
 from typing import Generic, TypeVar
+
+from . import pace
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,10 +28,6 @@ OVERTAKES = 2
 #: caches by the time that they are answered.
 SIZE = 128
 
-#: Seconds that a few items may wait for more to come along while the event loop has other work at
-#: hand: it goes on meanwhile, and a send costs it as much as ten items do.
-WINDOW = 0.002
-
 #: Whether a caller was cancelled.
 _has_left = methodcaller("done")
 
@@ -42,26 +38,6 @@ class DeadlinePassed(Exception):
 
 class QueueFull(Exception):
     """Too many wait already; nothing was sent."""
-
-
-class _Patient(threading.local):
-    """How many batchers let other work go first, in the event loop that this thread runs."""
-
-    count = 0
-    _loop: Callable[[], object] = staticmethod(lambda: None)
-
-    def enter(self, loop: asyncio.AbstractEventLoop) -> None:
-        """One more; of a loop that ended in the midst of its work none is left."""
-        if self._loop() is not loop:
-            self._loop, self.count = weakref.ref(loop), 0
-        self.count += 1
-
-    def leave(self) -> None:
-        """One less."""
-        self.count = max(0, self.count - 1)
-
-
-_patient = _Patient()
 
 
 class _Batch(Generic[T, R]):
@@ -92,14 +68,23 @@ class _Batch(Generic[T, R]):
     def fail(self, error: Exception) -> None:
         for caller in self.callers:
             if not caller.done():
-                caller.set_exception(_own(error))
+                caller.set_exception(copy_of(error))
 
 
-def _own(error: Exception) -> Exception:
-    """One instance a caller: each raise would lengthen a shared one's traceback."""
-    own = type(error)(*error.args)
-    own.__cause__ = error.__cause__
-    return own
+def copy_of(error: Exception) -> Exception:
+    """One instance per caller: each raise would lengthen the traceback of a shared one.
+
+    The constructor is not called: some take other arguments than they keep, and a caller whose
+    error cannot be made would wait for good.
+    """
+    kind = type(error)
+    try:
+        copied: Exception = kind.__new__(kind, *error.args)
+    except Exception:
+        return error
+    copied.__dict__.update(error.__dict__)
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 class Batcher(Generic[T, R]):
@@ -109,9 +94,9 @@ class Batcher(Generic[T, R]):
     than a tenth of the deadline. So many as ``share`` are worth a send of their own: the server
     works on it while this process sees to another. ``send`` may write as soon as it is called, so
     that the server works while the rest is made ready; what it returns is awaited for the answers,
-    in order, an exception for an item that failed alone. ``late`` and ``full`` are what callers
-    are told instead of `DeadlinePassed` and `QueueFull`. Belongs to the event loop that it is first
-    used in.
+    in order, an exception for an item that failed alone. ``late`` and ``full`` make the errors that
+    callers get instead of `DeadlinePassed` and `QueueFull`. Belongs to the event loop that it is
+    first used in.
     """
 
     def __init__(
@@ -123,11 +108,10 @@ class Batcher(Generic[T, R]):
         size: int = SIZE,
         share: int | None = None,
         waiting: int = 20_000,
-        late: Exception | None = None,
-        full: Exception | None = None,
+        late: Callable[[], Exception] = DeadlinePassed,
+        full: Callable[[], Exception] = QueueFull,
     ) -> None:
         self._send = send
-        self._tick_length = deadline / TICKS
         self._ticks = 0
         self._ticker: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -135,13 +119,17 @@ class Batcher(Generic[T, R]):
         self._size = size
         self._share = size if share is None else share
         self._max_waiting = waiting // size
-        self._late = DeadlinePassed() if late is None else late
-        self._full = QueueFull() if full is None else full
+        self._late = late
+        self._full = full
         self._waiting: deque[_Batch[T, R]] = deque()
         self._sent: set[_Batch[T, R]] = set()
-        self._launching = False
-        self._launch_by = 0.0
-        self._window = min(WINDOW, self._tick_length)
+        self._pace = pace.Pace(self._launch, may_wait=self._has_few)
+        self.set_deadline(deadline)
+
+    def set_deadline(self, deadline: float) -> None:
+        """How many seconds one item may take, also those that wait already."""
+        self._tick_length = deadline / TICKS
+        self._pace.window = min(pace.WINDOW, self._tick_length)
 
     def join(self, item: T) -> asyncio.Future[R]:
         """The answer to this item. Cancel it to leave: the batch and its neighbours are unharmed.
@@ -153,7 +141,7 @@ class Batcher(Generic[T, R]):
         waiting, sent = self._waiting, len(self._sent)
         if not waiting or len(waiting[-1].items) >= self._size:
             if len(waiting) > self._max_waiting:
-                raise _own(self._full)
+                raise self._full()
             waiting.append(_Batch(self._ticks))
             if self._ticker is None:
                 self._await_tick(loop, loop.time())
@@ -161,7 +149,7 @@ class Batcher(Generic[T, R]):
         batch.items.append(item)
         batch.callers.append(caller)
         if not sent or (len(batch.items) == self._share and sent < self._in_flight):
-            self._launch_soon(loop)
+            self._pace.launch_soon(loop)
         return caller
 
     @property
@@ -177,34 +165,6 @@ class Batcher(Generic[T, R]):
                 await asyncio.wait(tasks)
             await asyncio.sleep(0)
 
-    def _launch_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Launch when nothing else is to run, or there is a share, or the window has passed.
-
-        asyncio's own loop can be asked whether more is to run; behind others all that arrives in
-        this turn goes along.
-        """
-        ready: Sized | None = getattr(loop, "_ready", None)
-        if ready is not None and not ready:
-            self._launch()
-        elif not self._launching:
-            self._launching = True
-            if ready is None:
-                loop.call_soon(self._launch)
-                return
-            self._launch_by = loop.time() + self._window
-            _patient.enter(loop)
-            loop.call_soon(self._launch_when_idle, loop, ready)
-
-    def _launch_when_idle(self, loop: asyncio.AbstractEventLoop, ready: Sized) -> None:
-        # All who are patient are to run, too: for one another they would wait in vain.
-        is_busy = len(ready) >= _patient.count
-        if is_busy and self._launching and self._has_few() and loop.time() < self._launch_by:
-            loop.call_soon(self._launch_when_idle, loop, ready)
-            return
-        _patient.leave()
-        if self._launching:
-            self._launch()
-
     def _has_few(self) -> bool:
         """Whether less than a share waits, and nothing is under way."""
         few = len(self._waiting) == 1 and len(self._waiting[0].items) < self._share
@@ -212,7 +172,7 @@ class Batcher(Generic[T, R]):
 
     def _launch(self) -> None:
         """Send what waits, in as many shares as may be; less than one waits for a send to end."""
-        self._launching = False
+        self._pace.launched()
         while self._waiting and (free := self._in_flight - len(self._sent)) > 0:
             batch = self._waiting[0]
             count = len(batch.items)
@@ -262,12 +222,12 @@ class Batcher(Generic[T, R]):
             finally:
                 self._sent.discard(batch)
                 if self._has_few():
-                    self._launch_soon(asyncio.get_running_loop())
+                    self._pace.launch_soon(asyncio.get_running_loop())
                 elif self._waiting:
                     self._launch()  # the server's next work first, then that of these callers
             self._answer(batch.callers, answered)
         except asyncio.CancelledError:
-            batch.fail(self._late)
+            batch.fail(self._late())
             raise
         except Exception as error:
             batch.fail(error)
@@ -283,7 +243,7 @@ class Batcher(Generic[T, R]):
                 caller.set_result(answer)
 
     def _expire(self, batch: _Batch[T, R]) -> None:
-        batch.fail(self._late)
+        batch.fail(self._late())
         if batch.task:
             # Not before its first step: it would leave its place, and what it holds, to nobody.
             asyncio.get_running_loop().call_soon(batch.task.cancel)

@@ -5,88 +5,17 @@ The reasons are in `findings.CODES`.
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import redis
 import redis.asyncio
 
-from ...errors import ConfigurationError, StoreMisconfigured
 from ...findings import Finding
-
-#: The pool that a client needs which counts, as errors and findings show it.
-FORM = "BlockingConnectionPool.from_url(url, max_connections=4, retry=Retry(NoBackoff(), 0))"
+from .distance import ROUND_TRIPS, SHORTEST, Distance
+from .uri import FORM
 
 #: Seconds. A longer deadline holds up more requests than it saves decisions.
 SANE_DEADLINE = 1.0
-
-
-def checked_client(client: object) -> redis.asyncio.Redis:
-    """The client. Raises `ConfigurationError` unless it is an asynchronous one."""
-    if isinstance(client, redis.asyncio.Redis):
-        return client
-    name = f"{type(client).__module__}.{type(client).__name__}"
-    if isinstance(client, (redis.Redis, redis.RedisCluster)):
-        raise ConfigurationError(f"{name} blocks the event loop; write redis.asyncio.Redis")
-    if isinstance(client, redis.asyncio.RedisCluster):
-        raise ConfigurationError(f"{name} is a cluster's; write ClusterStore(lambda: client)")
-    raise ConfigurationError(f"{name} is no redis.asyncio.Redis")
-
-
-def check_own(prefix: object, deadline: object) -> None:
-    """Raise `ConfigurationError` for a prefix or a deadline, in seconds, that no store can have."""
-    if not isinstance(prefix, str):
-        raise ConfigurationError(f"prefix={prefix!r} is no text; write prefix='rate_limit'")
-    if not isinstance(deadline, (int, float)) or not 0 < deadline < math.inf:
-        raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
-
-
-def checked_connections(count: int) -> int:
-    """The count. Raises `ConfigurationError` unless it is a whole number above 0."""
-    if not isinstance(count, int) or count < 1:
-        raise ConfigurationError(f"max_connections={count!r} is not a whole number above 0, e.g. 4")
-    return count
-
-
-def check_options(open_client: Callable[[], Any], uri: str) -> None:
-    """Raise `ConfigurationError` for options of which redis-py makes no client or no connection.
-
-    Both are made, and nothing is opened. ``uri`` is shown: it bears no password.
-    """
-    try:
-        pool = getattr(open_client(), "connection_pool", None)
-        if pool is not None:  # a cluster's client has none
-            pool.make_connection()
-    except Exception as error:  # redis-py has no one kind for them
-        raise ConfigurationError(
-            f"storage_options, or what stands behind ? in {uri!r}: {error}; write deadline, "
-            "max_connections, prefix, or an option of redis-py's connections"
-        ) from error
-
-
-def opener_of(pool: object) -> Callable[[], redis.asyncio.Redis]:
-    """Opens clients of a pool that its owner closes. Raises `ConfigurationError`.
-
-    They raise `StoreMisconfigured` in any event loop but the first that asks.
-    """
-    if not isinstance(pool, redis.asyncio.ConnectionPool):
-        name = f"{type(pool).__module__}.{type(pool).__name__}"
-        raise ConfigurationError(f"{name} is no pool of redis.asyncio; write redis.asyncio.{FORM}")
-    home: list[asyncio.AbstractEventLoop] = []
-
-    def open_client() -> redis.asyncio.Redis:
-        loop = asyncio.get_running_loop()
-        home[:] = home or [loop]
-        if home[0] is not loop:
-            raise StoreMisconfigured(
-                "this connection pool belongs to another event loop: write "
-                "RedisStore(lambda: redis.asyncio.Redis.from_pool(...)), which opens one in each"
-            )
-        return redis.asyncio.Redis(connection_pool=pool)
-
-    return open_client
 
 
 def deadline_findings(deadline: float) -> Iterator[Finding]:
@@ -94,6 +23,16 @@ def deadline_findings(deadline: float) -> Iterator[Finding]:
     if deadline > SANE_DEADLINE:
         seen = f"the store's deadline is {deadline} s"
         yield Finding("QRL016", seen, "Write storage_options={'deadline': 0.05}.")
+
+
+def distance_findings(distance: Distance) -> Iterator[Finding]:
+    """Whether the server is so far away that the deadline follows the distance, or should."""
+    trip_ms = distance.round_trip_ms or 0
+    seen = f"Redis is {trip_ms:.0f} ms away, and the deadline is {distance.deadline:.2f} s"
+    if distance.deadline * 1000 < 2 * trip_ms:
+        yield Finding("QRL018", seen, "Leave the option deadline out, so that it follows.")
+    elif ROUND_TRIPS * trip_ms / 1000 > SHORTEST:
+        yield Finding("QRL017", seen, "Use a Redis in the app's own region if that is too slow.")
 
 
 def client_findings(client: redis.asyncio.Redis, *, deadline: float) -> Iterator[Finding]:

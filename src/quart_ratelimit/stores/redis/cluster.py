@@ -8,39 +8,29 @@ one after another, and given back when a later one refuses.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterError, NoScriptError
 
-from ...errors import ConfigurationError, StoreOverloaded, StoreTimeout
+from ...clock import monotonic_ms
+from ...errors import StoreOverloaded
 from ...quotas import Decision, Hit
 from ...signals import batch_sent
 from . import script, wire
-from .batcher import Batcher, DeadlinePassed, within
-from .checkup import check_options, check_own
+from .batcher import Batcher
+from .counters import milliseconds
+from .failures import in_time, store_error, too_late
+from .link import PerLoop
+from .packing import encoded
 from .server_clock import ServerClock
-from .store import SCAN_COUNT, START_DEADLINE, check_url, redacted, store_error
-
-T = TypeVar("T")
-
-#: What opens a client: called in the event loop that will use it.
-Opener = Callable[[], RedisCluster]
-
-_SCHEMES = {
-    "redis+cluster": "redis",
-    "rediss+cluster": "rediss",
-    "valkey+cluster": "redis",
-    "async+redis+cluster": "redis",
-}
+from .store import SCAN_COUNT, START_DEADLINE
+from .uri import ClusterOpener, check_own, cluster_opener
 
 
 class ClusterStore:
@@ -53,7 +43,7 @@ class ClusterStore:
 
     def __init__(
         self,
-        source: str | Opener,
+        source: str | ClusterOpener,
         *,
         prefix: str = "rate_limit",
         deadline: float = 0.05,
@@ -62,31 +52,32 @@ class ClusterStore:
         check_own(prefix, deadline)
         self._prefix = prefix
         self._deadline = deadline
-        self._open = source if callable(source) else _opener(source, options)
-        self._link: _Link | None = None
+        self._open = source if callable(source) else cluster_opener(source, options)
+        self._links = PerLoop(self._open_link)
 
     async def start(self) -> None:
         """Find the nodes and load the script. Raises `StoreError`."""
-        await self._within(max(START_DEADLINE, self._deadline), self._linked().prepare())
+        await in_time(max(START_DEADLINE, self._deadline), self._links.get().prepare())
 
     async def aclose(self) -> None:
         """Close the connections. A later hit opens them again."""
-        link, self._link = self._link, None
-        if link is not None and link.is_mine():
-            await link.aclose()
+        await self._links.aclose()
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """Carry out all hits or none; see `Store.hit`."""
-        link = self._linked()
+        link = self._links.get()
         now = link.clock.now_ms()
         slots = [self._slot(hit, now) for hit in hits]
         if len(set(slots)) == 1:
             return await link.join(slots[0], hits)
         return await self._hit_apart(link, slots, hits)
 
+    def known_refusal(self, hits: Sequence[Hit]) -> None:
+        """None: this store remembers no refusal; see `Store.known_refusal`."""
+
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
-        link = self._linked()
+        link = self._links.get()
         if not link.prepared:
             await self.start()
 
@@ -94,17 +85,17 @@ class ClusterStore:
             await link.prepare()
             now = link.clock.now_ms()
             keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
-            return sum([int(await link.client.unlink(wire.encoded(key))) for key in keys])
+            return sum([int(await link.client.unlink(encoded(key))) for key in keys])
 
-        return await self._within(self._deadline, unlink())
+        return await in_time(self._deadline, unlink())
 
     async def clear(self) -> int:
         """Forget every key under this store's prefix, by SCAN of each node. Raises `StoreError`."""
-        client, patience = self._linked().client, max(START_DEADLINE, self._deadline)
+        client, patience = self._links.get().client, max(START_DEADLINE, self._deadline)
         found = client.scan_iter(match=script.pattern(self._prefix), count=SCAN_COUNT)
         count = 0
-        while (key := await self._within(patience, anext(found, None))) is not None:
-            count += int(await self._within(patience, client.unlink(key)))
+        while (key := await in_time(patience, anext(found, None))) is not None:
+            count += int(await in_time(patience, client.unlink(key)))
         return count
 
     async def _hit_apart(
@@ -142,23 +133,11 @@ class ClusterStore:
                 back = hits[place]._replace(cost=-hits[place].cost, at_ms=decisions[place].at_ms)
                 (decisions[place],) = await link.join(slots[place], [back])
 
-    async def _within(self, deadline: float, call: Awaitable[T]) -> T:
-        try:
-            return await within(deadline, call)
-        except DeadlinePassed as error:
-            raise _late(deadline) from error
-        except Exception as error:
-            raise store_error(error) from error
-
     def _slot(self, hit: Hit, now_ms: int) -> int:
-        return key_slot(wire.encoded(f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}"))
+        return key_slot(encoded(f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}"))
 
-    def _linked(self) -> _Link:
-        link = self._link
-        if link is None or not link.is_mine():
-            client = _with_wary_connections(self._open())
-            link = self._link = _Link(client, self._prefix, self._deadline)
-        return link
+    def _open_link(self) -> _Link:
+        return _Link(_with_wary_connections(self._open()), self._prefix, self._deadline)
 
 
 class _Link:
@@ -170,15 +149,9 @@ class _Link:
         self.clock = ServerClock()
         self._prefix = prefix
         self._deadline = deadline
-        self._loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
         #: Whether its nodes are known and have the script.
         self.prepared = False
         self._batchers: dict[int, Batcher[Sequence[Hit], list[Decision]]] = {}
-
-    def is_mine(self) -> bool:
-        """Whether it was opened by this very event loop and process: no other may use it."""
-        return self._loop is asyncio.get_running_loop() and self._pid == os.getpid()
 
     async def join(self, slot: int, hits: Sequence[Hit]) -> list[Decision]:
         """Decide in the slot's next batch: a node that hangs holds up its own slots alone."""
@@ -188,8 +161,8 @@ class _Link:
                 self._send,
                 deadline=self._deadline,
                 in_flight=1,
-                late=_late(self._deadline),
-                full=StoreOverloaded("too many hits wait for the cluster already"),
+                late=lambda: too_late(self._deadline),
+                full=partial(StoreOverloaded, "too many hits wait for the cluster already"),
             )
             self._batchers[slot] = batcher
         try:
@@ -216,7 +189,9 @@ class _Link:
         if self.clock.is_stale():
             self.clock.hold()
             node = random.choice(self.client.get_primaries())  # noqa: S311  # no secret
-            self.clock.set_by(await self.client.execute_command("TIME", target_nodes=node))
+            sent_ms = monotonic_ms()
+            time = await self.client.execute_command("TIME", target_nodes=node)
+            self.clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=monotonic_ms())
 
     async def _send(self, requests: list[Sequence[Hit]]) -> Sequence[list[Decision] | Exception]:
         if batch_sent.receivers:
@@ -224,7 +199,7 @@ class _Link:
         try:
             await self.prepare()
             batch = script.Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
-            answers = batch.read(await self._run(batch))
+            answers = batch.read([await self._run(batch)])
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -232,7 +207,7 @@ class _Link:
         return answers
 
     async def _run(self, batch: script.Script) -> Any:
-        keys = [wire.encoded(key) for key in batch.keys]
+        keys = [encoded(key) for key in batch.keys]
         command: list[Any] = ["EVALSHA", script.sha(), len(keys), *keys, *batch.arguments()]
         try:
             return await self.client.execute_command(*command)
@@ -268,10 +243,6 @@ class _Link:
             release(connection)
 
 
-def _late(deadline: float) -> StoreTimeout:
-    return StoreTimeout(f"the cluster did not answer within {deadline} s")
-
-
 def _with_wary_connections(client: RedisCluster) -> RedisCluster:
     """The client, which checks no pooled connection before it is used again."""
     settings = client.get_connection_kwargs()  # also those of the nodes that it will find
@@ -280,30 +251,3 @@ def _with_wary_connections(client: RedisCluster) -> RedisCluster:
     for node in [*client.nodes_manager.startup_nodes.values(), *client.get_nodes()]:
         node.connection_class = kind
     return client
-
-
-def _opener(uri: str, options: dict[str, Any]) -> Opener:
-    """Check a URI now; open its client later."""
-    scheme, separator, rest = uri.partition("://")
-    url = f"{_SCHEMES.get(scheme, scheme)}://{rest}"
-    if scheme in _SCHEMES:
-        check_url(url, uri)
-    if not separator or scheme not in _SCHEMES or not urlsplit(url).hostname:
-        raise ConfigurationError(
-            f"{redacted(uri)!r} is no cluster; write 'redis+cluster://localhost:6379'"
-        )
-    settings: dict[str, Any] = {
-        # Never sent twice: what a failover loses is an error, and the policy's to answer.
-        "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": None,
-        "socket_connect_timeout": None,
-        # RESP 2: no maintenance notifications, which hide a stray reply.
-        "protocol": 2,
-        **options,
-    }
-
-    def open_client() -> RedisCluster:
-        return RedisCluster.from_url(url, **settings)
-
-    check_options(open_client, redacted(uri))
-    return open_client

@@ -4,7 +4,9 @@
 --        ...}), requests (each a list of hits {key index, spec index, cost, at_ms, forced 0|1,
 --        lease}, of which all after the spec is left out of a plain hit of 1); or for one plain hit
 --        alone its spec, an argument each
--- reply  now, then for each hit {allowed 0|1, remaining, reset_ms, retry_ms or -1}, all flat
+-- reply  now, then for each hit {allowed 0|1, remaining, reset_ms, retry_ms or -1}, all flat; for
+--        each hit of a request that failed {-1, number of its error, 0, 0}, and after all hits the
+--        errors as text
 local now = tonumber(ARGV[1])
 if now == 0 then
   local time = redis.call('TIME')
@@ -32,6 +34,7 @@ local LOOK = {cost = 0, at = 0, forced = false, lease = ''}
 local states = {}  -- by key index, as they stand after the requests decided so far
 local changed = {} -- key index -> spec of the hit that changed it
 local reply, size = {now}, 1
+local errors = {}
 
 local function answer(allowed, remaining, reset, retry)
   reply[size + 1], reply[size + 2] = allowed and 1 or 0, remaining
@@ -83,10 +86,27 @@ local function decide_all(request)
   end
 end
 
+-- What one request fails with, as another type under its key, is its own error: nothing is written
+-- before all are decided. It fails while states are loaded, before it keeps any.
 for _, request in ipairs(plan.requests) do
-  if request[2] then decide_all(request) else decide_one(request[1]) end
+  local before = size
+  local decided, failure
+  if request[2] then
+    decided, failure = pcall(decide_all, request)
+  else
+    decided, failure = pcall(decide_one, request[1])
+  end
+  if not decided then
+    errors[#errors + 1] = type(failure) == 'table' and failure.err or tostring(failure)
+    size = before
+    for _ = 1, #request do
+      reply[size + 1], reply[size + 2], reply[size + 3], reply[size + 4] = -1, #errors, 0, 0
+      size = size + 4
+    end
+  end
 end
 for key, spec in pairs(changed) do
   parts[spec[1]].save(KEYS[key], states[key], now, spec)
 end
+for i, failure in ipairs(errors) do reply[size + i] = failure end
 return reply

@@ -1,0 +1,85 @@
+"""Where a limiter stands in a Quart app: around each request, and at the app's start and end."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TypeVar
+
+from quart import Quart
+from quart.typing import ResponseTypes
+from werkzeug.sansio.response import Response
+
+from ..asgi_call import AsgiCall
+from ..direct.websocket_connection import current_connection
+from .binding import Binding
+from .startup import startup_findings
+
+R = TypeVar("R", bound=Response)
+
+#: A finding's severity -> the level that it is logged at.
+LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
+
+_log = logging.getLogger("quart_ratelimit")
+
+
+def hook_into(app: Quart, attribute: str) -> None:
+    """Have the app call its latest binding, which it keeps by this name in its ``extensions``."""
+    app.asgi_app = AsgiCall(app.asgi_app)  # type: ignore[assignment, method-assign]
+    _hook_into_requests(app, attribute)
+    app.before_serving(functools.partial(_start, app, attribute))
+    app.after_serving(functools.partial(_close, app, attribute))
+
+
+def _hook_into_requests(app: Quart, attribute: str) -> None:
+    extensions = app.extensions
+
+    async def before_request() -> None:
+        binding: Binding = extensions[attribute]
+        if not binding.hooks.nothing_before() and binding.is_active:
+            checking = binding.hooks.before_request()
+            if checking is not None:
+                await checking
+
+    async def after_request(response: R) -> R:
+        binding: Binding = extensions[attribute]
+        settling = binding.hooks.after_request(response)
+        if settling is not None:
+            await settling
+        return response
+
+    async def before_websocket() -> None:
+        current_connection()  # watched from its handshake on
+        await before_request()
+
+    async def after_websocket(response: ResponseTypes | None) -> ResponseTypes | None:
+        if response is not None:
+            response = await after_request(response)
+            await current_connection().end_as(response.status_code)
+        return response
+
+    async def teardown_websocket(_: BaseException | None) -> None:
+        # A connection that had no response in HTTP was accepted: that is status 101.
+        if current_connection().accepted:
+            await after_request(Response(status=101))
+
+    app.before_request(before_request)
+    app.after_request(after_request)
+    app.before_websocket(before_websocket)
+    app.after_websocket(after_websocket)
+    app.teardown_websocket(teardown_websocket)
+
+
+async def _start(app: Quart, attribute: str) -> None:
+    binding: Binding = app.extensions[attribute]
+    binding.hooks.check_views()
+    if binding.settings.doctor:
+        for finding in startup_findings(app, binding):
+            _log.log(LEVELS[finding.severity], "%s", finding)
+    await binding.store.start()
+
+
+async def _close(app: Quart, attribute: str) -> None:
+    binding: Binding = app.extensions[attribute]
+    await binding.ledger.finish()
+    await binding.store.aclose()

@@ -1,0 +1,54 @@
+"""A dictionary that keeps its newest entries, so that nothing a client sends makes it grow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sized
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Sized)
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """Keeps at least the newest ``size`` entries and at most twice as many.
+
+    ``longest``: the length of the longest key that is kept. ``length``: measures a key (default:
+    `len`).
+    """
+
+    def __init__(self, size: int, *, longest: int, length: Callable[[K], int] = len) -> None:
+        self._size = size
+        self._longest = longest
+        self._length = length
+        # Two generations, so that the older half is forgotten at no cost.
+        self._young: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, key: K) -> V | None:
+        """The newest entry under this key."""
+        found = self._young.get(key)
+        return self._old.get(key) if found is None else found
+
+    def put(self, key: K, value: V) -> None:
+        """Keep an entry, unless its key is too long."""
+        self.update({key: value})
+
+    def update(self, entries: Mapping[K, V]) -> None:
+        """Keep some entries at once, but those whose keys are too long."""
+        if entries and max(map(self._length, entries)) > self._longest:
+            entries = {k: v for k, v in entries.items() if self._length(k) <= self._longest}
+        self._young.update(entries)
+        if len(self._young) > self._size:
+            self._old, self._young = self._young, {}
+
+    def pop(self, key: K) -> V | None:
+        """Forget the entry under this key, and return it."""
+        old, young = self._old.pop(key, None), self._young.pop(key, None)
+        return old if young is None else young
+
+    def clear(self) -> None:
+        """Forget every entry."""
+        self._young, self._old = {}, {}

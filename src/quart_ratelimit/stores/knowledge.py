@@ -1,0 +1,216 @@
+"""What this worker knows of the counters in a store: one record per counter and key.
+
+A record is the store's last word, a refusal to repeat, and what this worker counted itself while
+the store was away. One rule holds for all three: what the store decides replaces what is known. A
+reset, a clear and a give-back invalidate a record, and a decision on hits that were sent before an
+invalidation never enters it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+
+from ..clock import Clock, monotonic_ms
+from ..errors import ConfigurationError
+from ..quotas import Decision, Hit
+from ..recent import Recent
+from .memory import MemoryStore
+from .refusals import Refusal, refusal_of
+
+#: Keys remembered at least; twice as many at most.
+REMEMBERED = 20_000
+#: Refusals remembered at least; twice as many at most.
+REFUSALS = 10_000
+#: Characters of the longest name (counter and key) of which anything is remembered.
+LONGEST_NAME = 1024
+#: Names whose invalidation is known one by one; after more, all hits under way count as outdated.
+INVALIDATED = 1000
+#: Requests that are noted at a time: one loop costs each less than a call.
+TOGETHER = 64
+#: While one request calls the store again, the others are refused for so many milliseconds: the
+#: store is called once, not by all requests that come until it replies.
+HELD_MS = 50
+
+#: When the store decided, how long until the key is as good as never hit (both ms), the units that
+#: were used, and whether this worker has counted on from there.
+_WORD = Struct("3q?")
+
+
+class Knowledge:
+    """The table of one worker; see the module.
+
+    ``local``: where this worker counts while the store is away. ``remember_ms``: how long a refusal
+    is repeated at most, in ms (default 0: not at all). ``now_ms``: the clock for that, in ms.
+    """
+
+    # Words are text and bytes, which the garbage collector passes by: a key that was not hit lately
+    # costs no more than one that was.
+
+    def __init__(
+        self, local: MemoryStore, *, remember_ms: int = 0, now_ms: Clock = monotonic_ms
+    ) -> None:
+        if remember_ms < 0:
+            raise ConfigurationError(f"remember_ms={remember_ms!r} must be 0 or more, e.g. 1000")
+        self._local = local
+        self._local_ms = local.now_ms
+        self._remember_ms = remember_ms
+        self._now_ms = now_ms
+        #: How many invalidations there were. The guard notes it when it sends hits, for `learn`.
+        self.generation = 0
+        #: Whether any refusal was remembered. Every hit reads this, so it is a plain attribute.
+        self.refuses = False
+        #: The generation of each name's last invalidation; what was sent before `_floor` is
+        #: outdated whatever its name is.
+        self._invalidated: dict[str, int] = {}
+        self._floor = 0
+        #: What was decided of late, and when.
+        self._fresh: list[tuple[int, Sequence[Hit], Sequence[Decision]]] = []
+        self._words: Recent[str, bytes] = Recent(REMEMBERED, longest=LONGEST_NAME)
+        self._refusals: Recent[str, Refusal] = Recent(REFUSALS, longest=LONGEST_NAME)
+
+    def learn(self, hits: Sequence[Hit], decisions: Sequence[Decision], sent: int) -> None:
+        """Note what the store decided on hits that were sent in that generation."""
+        if sent != self.generation and self._is_outdated(hits, sent):
+            return
+        fresh = self._fresh
+        fresh.append((self._local_ms(), hits, decisions))
+        if len(fresh) >= TOGETHER:
+            self._keep()
+        for decision in decisions:
+            if not decision.allowed:
+                if self._remember_ms:
+                    self._remember(hits, decisions)
+                return
+
+    def refusal(self, hits: Sequence[Hit]) -> list[Decision] | None:
+        """The refusal of such hits that may be repeated now."""
+        refusal = self._refusal(hits)
+        now = self._now_ms() if refusal else 0
+        return refusal.repeated(now) if refusal and now < refusal.until_ms else None
+
+    def may_refuse(self, hits: Sequence[Hit]) -> bool:
+        """Whether such hits were refused a moment ago."""
+        return self._refusal(hits) is not None
+
+    def hold(self, hits: Sequence[Hit]) -> bool:
+        """Repeat a refusal that is not over for a moment longer, while one request calls the store.
+
+        False: there is none, or it is over.
+        """
+        refusal, now = self._refusal(hits), self._now_ms()
+        if refusal is None or now >= refusal.end_ms:
+            return False
+        until = min(now + HELD_MS, refusal.end_ms)
+        self._refusals.put(_name(refusal.longest), refusal._replace(until_ms=until))
+        return True
+
+    def was_allowed(self, hits: Sequence[Hit]) -> None:
+        """Drop the refusal of such hits: the store allows them again."""
+        refusal = self._refusal(hits)
+        if refusal is not None:
+            self._refusals.pop(_name(refusal.longest))
+
+    def gave_back(self, hits: Sequence[Hit]) -> None:
+        """Invalidate what these hits gave back to; the last word is the give-back's own."""
+        for hit in hits:
+            self._invalidate(_name(hit))
+
+    async def forget(self, hits: Sequence[Hit]) -> None:
+        """Forget the records of these hits' counters."""
+        self._keep()
+        for hit in hits:
+            name = _name(hit)
+            self._invalidate(name)
+            self._words.pop(name)
+        await self._local.reset(hits)
+
+    async def clear(self) -> None:
+        """Forget every record."""
+        self.generation += 1
+        self._floor = self.generation
+        self._invalidated.clear()
+        self._fresh.clear()
+        self._words.clear()
+        self._refusals.clear()
+        self.refuses = False
+        await self._local.clear()
+
+    async def stand_in(self, hits: Sequence[Hit]) -> list[Decision]:
+        """Decide in this worker's memory, on from the store's last word."""
+        self._keep()
+        for hit in hits:
+            self._count_on(hit)
+        return [decision._replace(by="local") for decision in await self._local.hit(hits)]
+
+    def _count_on(self, hit: Hit) -> None:
+        """Replace what this worker counted itself, if the store has decided since."""
+        # A worker's share of what is left belongs here, as a larger ``used``. The units that this
+        # worker admits from here on are the local state's difference to that word: they are to be
+        # charged back at the first success, before `learn` replaces the word.
+        name, quota = _name(hit), hit.quota
+        word = self._words.get(name)
+        if word is None:
+            return
+        at, reset, used, counted_on = _WORD.unpack(word)
+        if counted_on:
+            return
+        self._words.put(name, _WORD.pack(at, reset, used, True))
+        left = Decision(used < quota.amount, quota.amount - used, reset, 0)
+        self._local.adopt(hit, quota.resume(left, at) if reset else None, at)
+
+    def _keep(self) -> None:
+        """Make words of what was decided of late."""
+        if not self._fresh:
+            return
+        fresh, self._fresh = self._fresh, []
+        words: dict[str, bytes] = {}
+        pack = _WORD.pack
+        for now, hits, decisions in fresh:
+            for hit, decision in zip(hits, decisions, strict=True):
+                quota, left = hit.quota, decision.remaining
+                name, used = f"{quota.counter}\n{hit.key}", quota.amount - left
+                if left > 0 or not _says_more(words.get(name) or self._words.get(name), used, now):
+                    words[name] = pack(now, decision.reset_ms, used, False)
+        self._words.update(words)
+
+    def _refusal(self, hits: Sequence[Hit]) -> Refusal | None:
+        for hit in hits:
+            refusal = self._refusals.get(_name(hit))
+            if refusal is not None and refusal.refuses(hits):
+                return refusal
+        return None
+
+    def _remember(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> None:
+        refusal = refusal_of(hits, decisions, self._now_ms(), self._remember_ms)
+        if refusal is not None:
+            self._refusals.put(_name(refusal.longest), refusal)
+            self.refuses = True
+
+    def _invalidate(self, name: str) -> None:
+        self.generation += 1
+        self._refusals.pop(name)
+        if len(name) > LONGEST_NAME or len(self._invalidated) >= INVALIDATED:
+            self._invalidated.clear()
+            self._floor = self.generation
+        else:
+            self._invalidated[name] = self.generation
+
+    def _is_outdated(self, hits: Sequence[Hit], sent: int) -> bool:
+        """Whether one of these hits' records was invalidated after they were sent."""
+        known = self._invalidated
+        return sent < self._floor or any(known.get(_name(hit), 0) > sent for hit in hits)
+
+
+def _name(hit: Hit) -> str:
+    # Limits that share a counter share its record. A limit's name is printable: with a line break
+    # between them this is no other hit's.
+    return f"{hit.quota.counter}\n{hit.key}"
+
+
+def _says_more(word: bytes | None, used: int, now_ms: int) -> bool:
+    """Whether a word says that more is used; a limit with nothing left says "at least" so much."""
+    if word is None:
+        return False
+    at, reset, more, _ = _WORD.unpack(word)
+    return bool(more > used and at + reset > now_ms)

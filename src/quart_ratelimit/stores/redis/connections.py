@@ -1,0 +1,309 @@
+"""The connections to one server: opened in the background, kept between exchanges, closed here.
+
+Opening one takes several round trips: TCP, TLS, the login, preparing the server. A request that
+waits for it may leave at its deadline; the opening goes on, within a budget of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple, Protocol
+
+from ...clock import monotonic_ms
+from ...errors import StoreError, StoreTimeout
+from . import wire
+from .batcher import copy_of
+from .failures import too_late
+
+#: Seconds that opening one connection may take.
+BUDGET = 2.0
+#: Seconds before another attempt while no request waits: at first, and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
+#: Seconds after the last request that wanted a connection in which attempts go on.
+WANTED_FOR = 2.0
+
+
+class Pool(Protocol):
+    """Where connections come from: a pool of redis-py, or one node of a cluster."""
+
+    async def get_connection(self) -> Any:
+        """A connection that is open and logged in."""
+
+    async def release(self, connection: Any) -> None:
+        """Take it back, open or closed."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close the connections that were given back, and those in use if asked for."""
+
+
+class Exchanged(NamedTuple):
+    """Replies, and between which two moments they were made, in ms of the monotonic clock."""
+
+    replies: list[Any]
+    sent_ms: int
+    received_ms: int
+
+
+class Connections:
+    """At most ``most`` connections at a time, each for one exchange at a time.
+
+    ``prepare`` is called with a connection before the first exchange, and again after all
+    connections were lost: the server may have been restarted or replaced. A connection has one
+    owner: an exchange, the list of idle ones, or the task that opens it. An exchange that did not
+    end closes its connection, so a late reply is never taken for another exchange's.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        prepare: Callable[[Any], Awaitable[None]],
+        *,
+        most: int,
+        patience: Callable[[], float],
+        budget: float = BUDGET,
+    ) -> None:
+        self._pool = pool
+        self._prepare = prepare
+        self._most = most
+        #: Seconds after which one that waits for a connection has no time left to use it.
+        self._patience = patience
+        self._budget = budget
+        #: How many are kept: a pool's last connection is left to its other users.
+        self._keep = min(most, getattr(pool, "max_connections", most + 1) - 1)
+        self._idle: list[Any] = []
+        #: How many are idle or in an exchange.
+        self._open = 0
+        #: Who waits for a connection, and since when.
+        self._waiters: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._wanted_at = 0.0
+        self._is_wanted = asyncio.Event()
+        #: Attempts to open, and what they started; cancelled when this is closed.
+        self._opening: set[asyncio.Task[Any]] = set()
+        self._openers: set[asyncio.Task[Any]] = set()
+        #: Connections on their way back to the pool; never cancelled.
+        self._closing: set[asyncio.Task[Any]] = set()
+        #: Whether the server that the open connections lead to is prepared.
+        self.is_prepared = False
+
+    def exchange(self, packed: bytes, replies: int) -> Coroutine[Any, Any, Exchanged]:
+        """The replies, errors of single commands among them.
+
+        Sent by this very call if an idle connection takes it, else when the result is awaited.
+        Raises what redis-py raises when the connection fails; then none, some or all was carried
+        out.
+        """
+        if self._idle and wire.takes_at_once(self._idle[-1]):
+            connection = self._idle.pop()
+            sent_ms = monotonic_ms()
+            try:
+                connection._writer.write(packed)
+            except BaseException:
+                self._drop(connection)
+                raise
+            return self._replies(connection, replies, sent_ms)
+        return self._exchange(packed, replies)
+
+    async def ready(self) -> None:
+        """Wait until a connection is open and the server is prepared."""
+        if not self.is_prepared:
+            await self._release(await self._take())
+
+    async def open(self) -> None:
+        """Open all connections that are kept, so that none is opened under load."""
+        await self.ready()
+        missing = self._keep - self._open - len(self._openers)
+        attempts = [_spawn(self._opening, self._attempt()) for _ in range(missing)]
+        if attempts:
+            await asyncio.wait(attempts)
+
+    def drop_idle(self) -> None:
+        """Close the connections that are not in use."""
+        while self._idle:
+            self._drop(self._idle.pop())
+
+    async def aclose(self) -> None:
+        """End every attempt and close every connection."""
+        while self._opening:
+            for task in self._opening:
+                task.cancel()
+            # redis-py on Python 3.11 can swallow a cancellation.
+            await asyncio.wait(self._opening, timeout=0.1)
+        self._fail_waiters(StoreError("the connections to Redis were closed"))
+        self.drop_idle()
+        if self._closing:
+            await asyncio.wait(self._closing)
+        await asyncio.sleep(0)  # asyncio closes a socket in the next iteration
+
+    async def _exchange(self, packed: bytes, replies: int) -> Exchanged:
+        if self._idle:
+            await asyncio.sleep(0)  # the loop may not have seen yet that Redis has closed it
+        connection = await self._take()
+        return await self._replies(connection, replies, monotonic_ms(), unsent=packed)
+
+    async def _replies(
+        self, connection: Any, count: int, sent_ms: int, *, unsent: bytes = b""
+    ) -> Exchanged:
+        try:
+            replies = await wire.replies(connection, count, unsent=unsent)
+        except GeneratorExit:  # its event loop has ended
+            raise
+        except BaseException:
+            self._drop(connection)
+            raise
+        exchanged = Exchanged(replies, sent_ms, monotonic_ms())
+        if not self._give(connection):
+            await self._release(connection)
+        return exchanged
+
+    async def _take(self) -> Any:
+        """An open connection, which the caller releases or drops."""
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                fresh = await wire.is_fresh(connection)
+            except BaseException:
+                self._drop(connection)
+                raise
+            if fresh:
+                return connection
+            self._drop(connection)  # closed meanwhile, or with a reply that nobody asked for
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        self._waiters.append((waiter, loop.time()))
+        self._want()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and not waiter.exception():
+                await self._release(waiter.result())
+            raise
+
+    def _want(self) -> None:
+        """Have as many connections opened as requests wait for."""
+        self._wanted_at = asyncio.get_running_loop().time()
+        self._is_wanted.set()
+        waiting = sum(not waiter.done() for waiter, _ in self._waiters)
+        for _ in range(min(waiting, self._most - self._open) - len(self._openers)):
+            task = _spawn(self._opening, self._opens())
+            self._openers.add(task)
+            task.add_done_callback(self._openers.discard)
+
+    async def _opens(self) -> None:
+        """Open one connection, by several attempts if need be.
+
+        An attempt that fails while requests wait is their error, and the next request starts
+        another one. An attempt that took longer than all of them waited is made again.
+        """
+        pause = FIRST_PAUSE
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await self._attempt()
+            except Exception as error:
+                if self._fail_waiters(error) or loop.time() - self._wanted_at > WANTED_FOR:
+                    return
+            else:
+                return
+            self._is_wanted.clear()
+            wanted = loop.create_task(self._is_wanted.wait())
+            try:
+                jitter = random.uniform(0.5, 1)  # noqa: S311  # no secret
+                await asyncio.wait({wanted}, timeout=pause * jitter)
+            finally:
+                wanted.cancel()
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _attempt(self) -> None:
+        """Open one connection within the budget."""
+        task = _spawn(self._opening, self._connect())
+        await asyncio.wait({task}, timeout=self._budget)
+        if not task.done():
+            task.cancel()
+            raise too_late(self._budget)
+        task.result()
+
+    async def _connect(self) -> None:
+        try:
+            connection = await self._pool.get_connection()
+        except BaseException:
+            _spawn(self._closing, self._drop_half_open())
+            raise
+        self._open += 1
+        try:
+            if not self.is_prepared:
+                await self._prepare(connection)
+                self.is_prepared = True
+        except BaseException:
+            self._drop(connection)
+            raise
+        await self._release(connection)
+
+    async def _drop_half_open(self) -> None:
+        """Close what is idle in the pool: redis-py leaves a failed login's connection there."""
+        for connection in getattr(self._pool, "_available_connections", ()):
+            wire.abort(connection)
+        await self._pool.disconnect(inuse_connections=False)
+
+    def _give(self, connection: Any) -> bool:
+        """Whether one that waits takes it, or it is kept.
+
+        One that would send now and leave before the reply comes would cost the connection, and the
+        next one that waits would find itself in the same place.
+        """
+        while self._waiters:
+            waiter, since = self._waiters.popleft()
+            waited = asyncio.get_running_loop().time() - since
+            if waiter.done():
+                continue
+            if waited <= self._patience():
+                waiter.set_result(connection)
+                return True
+            waiter.set_exception(StoreTimeout("Redis was connected too late for this hit"))
+        if len(self._idle) < self._keep:
+            self._idle.append(connection)
+            return True
+        return False
+
+    async def _release(self, connection: Any) -> None:
+        if not self._give(connection):
+            self._open -= 1
+            await asyncio.shield(_spawn(self._closing, self._pool.release(connection)))
+
+    def _drop(self, connection: Any) -> None:
+        wire.abort(connection)
+        self._open -= 1
+        if not self._open:
+            self.is_prepared = False
+        _spawn(self._closing, self._disconnect(connection))
+
+    async def _disconnect(self, connection: Any) -> None:
+        try:
+            await connection.disconnect(nowait=True)
+        finally:
+            await self._pool.release(connection)
+
+    def _fail_waiters(self, error: Exception) -> bool:
+        """Tell every request that waits; whether one did."""
+        waiting = [waiter for waiter, _ in self._waiters if not waiter.done()]
+        self._waiters.clear()
+        for waiter in waiting:
+            waiter.set_exception(copy_of(error))
+        return bool(waiting)
+
+
+def _spawn(owner: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """A task that its owner holds until it ends."""
+    task = asyncio.get_running_loop().create_task(work)
+    owner.add(task)
+    task.add_done_callback(owner.discard)
+    task.add_done_callback(_retrieve)
+    return task
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Its failure was reported to those who waited for it."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,191 @@
+"""Windows by the clock, counted by ``INCRBY`` and ``EXPIRE NX``: what is sent and how it is read.
+
+No I/O. The keys are those of the Flask snippet. `Probe` finds out whether a server can do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
+
+from ...quotas import Decision, FixedWindow, Hit
+from ...quotas.fixed_window import KEPT_LONGER
+from ...quotas.quota import MAX_EXACT
+from .packing import EXEC, MULTI, TIME, command, encoded
+from .script import Answers
+
+_COUNT = (
+    b"*3\r\n$6\r\nINCRBY\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+    b"*4\r\n$6\r\nEXPIRE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$2\r\nNX\r\n"
+)
+
+
+class Counters:
+    """Requests that `is_counted`: ``INCRBY`` and ``EXPIRE NX``, or ``GET`` where one only looks.
+
+    Those on one key are merged.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[Sequence[Hit]],
+        *,
+        prefix: str,
+        now_ms: int,
+        asks_time: bool = False,
+    ) -> None:
+        self._requests = requests
+        self._now_ms = now_ms
+        self._asks_time = asks_time
+        #: The server's seconds and microseconds, once the replies were read, if it was asked.
+        self._time: Any = None
+        #: key -> (a quota of it, the requests that hit it, in order): all have its period, and may
+        #: have other amounts.
+        self.keys: dict[str, tuple[FixedWindow, list[int]]] = {}
+        #: key -> the requests that look at it.
+        self.looks: dict[str, list[int]] = {}
+        known: dict[int, list[int]] = {}
+        for index, hits in enumerate(requests):
+            callers = known.get(id(hits))  # those of one client may share them
+            if callers is None:
+                ((quota, key, cost, *_),) = hits
+                name = f"{prefix}:{quota.state_key(key, now_ms)}"
+                if cost:
+                    callers = self.keys.setdefault(name, (cast(FixedWindow, quota), []))[1]
+                else:
+                    callers = self.looks.setdefault(name, [])
+                known[id(hits)] = callers
+            callers.append(index)
+
+    @property
+    def packed(self) -> bytes:
+        """What is sent: a ``GET`` for each look, then one transaction, then ``TIME`` if asked."""
+        parts = [command("GET", key) for key in self.looks]
+        if self.keys:
+            # INCRBY and its EXPIRE stay together, also when the connection breaks between them.
+            parts.append(MULTI)
+            parts += [
+                _count(key, len(callers), quota.period + KEPT_LONGER)
+                for key, (quota, callers) in self.keys.items()
+            ]
+            parts.append(EXEC)
+        if self._asks_time:
+            parts.append(TIME)
+        return b"".join(parts)
+
+    @property
+    def replies(self) -> int:
+        """How many replies belong to it."""
+        counts = 2 * len(self.keys)
+        return len(self.looks) + (counts + 2 if counts else 0) + self._asks_time
+
+    @property
+    def server_ms(self) -> int | None:
+        """The server's time, in ms, once the replies were read; None if it was not asked."""
+        return None if self._time is None else milliseconds(self._time)
+
+    def read(self, replies: list[Any]) -> Answers:
+        """Each request's decisions, by the replies to `packed`, in their order.
+
+        Raises what Redis refused the transaction for, and `ValueError` on a reply that Redis would
+        never give.
+        """
+        if self._asks_time:
+            self._time = replies.pop()
+        looks = replies[: len(self.looks)]
+        totals = executed(replies[len(self.looks) :])[::2] if self.keys else ()
+        answers: Answers = [[]] * len(self._requests)
+        for callers, value in zip(self.looks.values(), looks, strict=True):
+            used = _used(value)
+            for index in callers:
+                answers[index] = used if isinstance(used, Exception) else self._seen(index, used)
+        for (_, callers), total in zip(self.keys.values(), totals, strict=True):
+            if isinstance(total, Exception):
+                full = "overflow" in str(total)  # it counts no further, so it is far past any limit
+                for index in callers:
+                    answers[index] = self._ranked(index, MAX_EXACT) if full else total
+                continue
+            first = _whole(total) - len(callers) + 1
+            if first < 1:
+                raise ValueError("a counter is below what was just added to it")
+            for rank, index in enumerate(callers):
+                answers[index] = self._ranked(index, first + rank)
+        return answers
+
+    def _ranked(self, index: int, total: int) -> list[Decision]:
+        quota = cast(FixedWindow, self._requests[index][0].quota)
+        return [quota.ranked(total, self._now_ms)]
+
+    def _seen(self, index: int, used: int) -> list[Decision]:
+        (hit,) = self._requests[index]
+        return [cast(FixedWindow, hit.quota).seen(used, self._now_ms)]
+
+
+class Probe:
+    """Whether a server knows ``EXPIRE NX`` (Redis 7.0); an older one counts by the script."""
+
+    def __init__(self, prefix: str) -> None:
+        key = f"{prefix}:probe"
+        parts = [
+            MULTI,
+            command("SET", key, 0, "PX", 1000),
+            command("EXPIRE", key, 1, "NX"),
+            command("DEL", key),
+            EXEC,
+        ]
+        self.packed = b"".join(parts)
+        self.replies = len(parts)
+
+    def read(self, replies: list[Any]) -> bool:
+        """Whether it does. Raises what else the server refused the probe for."""
+        try:
+            for reply in executed(replies):
+                if isinstance(reply, Exception):
+                    raise reply
+        except (NoPermissionError, ReadOnlyError):
+            raise
+        except ResponseError as error:
+            if "wrong number of arguments" not in str(error):
+                raise
+            return False
+        return True
+
+
+def executed(replies: list[Any]) -> list[Any]:
+    """What EXEC replied to the commands between it and MULTI. Raises what it refused them for."""
+    last = replies[-1]
+    if isinstance(last, list):
+        return last
+    errors = [reply for reply in replies if isinstance(reply, Exception)]
+    raise errors[0] if errors else ValueError("EXEC replied with no list")
+
+
+def milliseconds(time: Any) -> int:
+    """What ``TIME`` replied: seconds and microseconds."""
+    seconds, micros = map(int, time)
+    return seconds * 1000 + micros // 1000
+
+
+def _count(key: str, by: int, seconds: int) -> bytes:
+    """``INCRBY key by``, then ``EXPIRE key seconds NX``."""
+    name, units, period = encoded(key), b"%d" % by, b"%d" % seconds
+    size = len(name)
+    return _COUNT % (size, name, len(units), units, size, name, len(period), period)
+
+
+def _whole(reply: object) -> int:
+    # redis-py hands on b"OK", None, True or 1.5 as they come; none of them is a count.
+    if type(reply) is not int:
+        raise ValueError(f"a reply is {type(reply).__name__} where an integer belongs")
+    return reply
+
+
+def _used(reply: object) -> int | Exception:
+    """What GET replied of a counter."""
+    if reply is None or isinstance(reply, Exception):
+        return reply or 0
+    if not isinstance(reply, (bytes, str)):
+        raise ValueError(f"a reply is {type(reply).__name__} where a string belongs")
+    return int(reply) if reply.isdigit() else ValueError("a counter holds something else")

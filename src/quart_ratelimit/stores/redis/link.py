@@ -1,0 +1,245 @@
+"""One client in one event loop of one process, and what is known of the server behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+import redis.asyncio
+from redis.exceptions import NoScriptError
+
+from ...clock import monotonic_ms
+from ...errors import StoreOverloaded
+from ...quotas import Decision, Hit
+from ...signals import batch_sent
+from . import script, wire
+from .batcher import Batcher
+from .connections import BUDGET, Connections, Exchanged
+from .counters import Counters, Probe, milliseconds
+from .distance import Distance
+from .failures import is_replicas, store_error, too_late
+from .packing import TIME, command
+from .script import Answers, Script
+from .server_clock import ServerClock
+
+#: Requests that are worth a run of the script: its start then costs each a tenth of its decision.
+SHARE = 32
+
+_log = logging.getLogger("quart_ratelimit")
+
+
+class Batch(Protocol):
+    """Requests as bytes, and the way from the replies to decisions. Does no I/O."""
+
+    @property
+    def packed(self) -> bytes:
+        """What is sent."""
+
+    @property
+    def replies(self) -> int:
+        """How many replies belong to it."""
+
+    @property
+    def server_ms(self) -> int | None:
+        """The server's time in ms, if the replies told it."""
+
+    def read(self, replies: list[Any]) -> Answers:
+        """Each request's decisions, or its error. Raises what all of them failed with."""
+
+
+_Plan = Callable[[list[Sequence[Hit]]], Batch]
+
+
+class Link:
+    """One client in one event loop of one process, and what is known of the server behind it."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, prefix: str, deadline: float | None, in_flight: int
+    ) -> None:
+        self.client = client
+        self.connections = Connections(
+            client.connection_pool,
+            self._prepare,
+            most=max(2, in_flight),
+            patience=lambda: self.distance.patience,
+            budget=max(BUDGET, deadline or 0),
+        )
+        self.clock = ServerClock()
+        self.distance = Distance(deadline)
+        beside = max(1, in_flight // 2)
+        batcher = partial(
+            Batcher[Sequence[Hit], list[Decision]],
+            deadline=self.deadline,
+            late=lambda: too_late(self.deadline),
+            full=partial(StoreOverloaded, "too many hits wait for Redis already"),
+        )
+        self.counters = batcher(partial(self._send, self._counters), in_flight=beside)
+        self.scripts = batcher(
+            partial(self._send, self._script), in_flight=max(1, in_flight - beside), share=SHARE
+        )
+        self._prefix = prefix
+        #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
+        self.counts = True
+
+    async def aclose(self) -> None:
+        """Wait for what was sent, then close every connection."""
+        await self.counters.aclose()
+        await self.scripts.aclose()
+        await self.connections.aclose()
+        await self.client.aclose()
+        manager = getattr(self.client.connection_pool, "sentinel_manager", None)
+        for sentinel in manager.sentinels if manager else ():
+            await sentinel.aclose()
+
+    @property
+    def deadline(self) -> float:
+        """Seconds that one hit may wait."""
+        return self.distance.deadline
+
+    async def ask(self, *parts: str | int | bytes) -> Any:
+        """The reply to one command. Raises the error that Redis replied with."""
+        (reply,) = (await self.connections.exchange(command(*parts), 1)).replies
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def _prepare(self, connection: Any) -> None:
+        """See whether ``EXPIRE NX`` (Redis 7.0) is known, read the clock, load the script."""
+        probe = Probe(self._prefix)
+        packed = probe.packed + TIME + command("SCRIPT", "LOAD", script.script())
+        sent_ms = monotonic_ms()
+        *probed, time = await wire.replies(connection, probe.replies + 1, unsent=packed)
+        received_ms = monotonic_ms()
+        (loaded,) = await wire.replies(connection, 1)
+        self.counts = probe.read(probed)
+        for reply in (time, loaded):
+            if isinstance(reply, Exception):
+                raise reply
+        self.clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=received_ms)
+        is_new = self.distance.arrive(wire.peer(connection))
+        self._note_trip(sent_ms, received_ms)
+        if is_new:
+            trip, deadline = self.distance.round_trip_ms, self.deadline
+            _log.info("Redis is %.0f ms away; a hit waits at most %.2f s for it", trip, deadline)
+
+    def _note_trip(self, sent_ms: int, received_ms: int) -> None:
+        if self.distance.note(sent_ms, received_ms):
+            for batcher in (self.counters, self.scripts):
+                batcher.set_deadline(self.deadline)
+
+    def _counters(self, requests: list[Sequence[Hit]]) -> Batch:
+        if not self.counts:  # it was found just now
+            return self._script(requests)
+        return Counters(
+            requests,
+            prefix=self._prefix,
+            now_ms=self.clock.now_ms(),
+            asks_time=self.clock.is_stale(),
+        )
+
+    def _script(self, requests: list[Sequence[Hit]]) -> Batch:
+        return Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
+
+    def _send(self, plan: _Plan, requests: list[Sequence[Hit]]) -> Awaitable[Answers]:
+        """Send at once if it can be; then the answers are to be awaited. Raises `StoreError`."""
+        if batch_sent.receivers:
+            batch_sent.send_safely(self, size=len(requests))
+        if not self.connections.is_prepared:
+            return self._read(plan, requests)
+        try:
+            batch = plan(requests)
+            exchange = self.connections.exchange(batch.packed, batch.replies)
+        except Exception as error:
+            raise store_error(error) from error
+        return self._read(plan, requests, batch, exchange)
+
+    async def _read(
+        self,
+        plan: _Plan,
+        requests: list[Sequence[Hit]],
+        batch: Batch | None = None,
+        exchange: Awaitable[Exchanged] | None = None,
+    ) -> Answers:
+        """The answers to a batch that was sent, or that can be sent after preparing only."""
+        try:
+            if batch is None or exchange is None:
+                await self.connections.ready()
+                batch = plan(requests)
+                exchange = self.connections.exchange(batch.packed, batch.replies)
+            replies, sent_ms, received_ms = await exchange
+            self._note_trip(sent_ms, received_ms)
+            if isinstance(replies[0], NoScriptError):
+                replies, sent_ms, received_ms = await self._send_with_script(batch)
+            answers = batch.read(replies)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # redis-py lets AttributeError and its like escape, too
+            self._leave_replica([error])
+            raise store_error(error) from error
+        if batch.server_ms is not None:
+            self.clock.note(batch.server_ms, sent_ms=sent_ms, received_ms=received_ms)
+        if set(map(type, answers)) != {list}:  # a request failed alone
+            self._leave_replica(answers)
+            return [store_error(a) if isinstance(a, Exception) else a for a in answers]
+        return answers
+
+    async def _send_with_script(self, batch: Batch) -> Exchanged:
+        """Redis restarted or was flushed.
+
+        Nothing ran for those hits, so sending them again charges nobody twice.
+        """
+        load = command("SCRIPT", "LOAD", script.script())
+        exchanged = await self.connections.exchange(load + batch.packed, 1 + batch.replies)
+        loaded = exchanged.replies.pop(0)
+        if isinstance(loaded, Exception):
+            raise loaded
+        return exchanged
+
+    def _leave_replica(self, answers: Sequence[object]) -> None:
+        """After a failover the connections lead to what is a replica now: drop them."""
+        if any(map(is_replicas, answers)):
+            self.connections.drop_idle()
+
+
+class Closable(Protocol):
+    """What `PerLoop` keeps."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+
+
+L = TypeVar("L", bound=Closable)
+
+
+class PerLoop(Generic[L]):
+    """A link for the event loop that runs; each loop and each process opens its own."""
+
+    def __init__(self, open_link: Callable[[], L]) -> None:
+        self._open_link = open_link
+        self._link: L | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+        #: Links of the process that this one was forked from: not ours to use, nor to close.
+        self._parents: list[L] = []
+
+    def get(self) -> L:
+        """The running loop's link, opened if need be."""
+        link, loop = self._link, asyncio.get_running_loop()
+        # A loop runs in one process alone: after a fork there is another, or none.
+        if link is None or self._loop is not loop:
+            if link is not None and self._pid != os.getpid():
+                self._parents.append(link)
+            link = self._link = self._open_link()
+            self._loop, self._pid = loop, os.getpid()
+        return link
+
+    async def aclose(self) -> None:
+        """Close the link, unless another loop or process opened it."""
+        link, self._link = self._link, None
+        is_mine = self._loop is asyncio.get_running_loop() and self._pid == os.getpid()
+        if link is not None and is_mine:
+            await link.aclose()
