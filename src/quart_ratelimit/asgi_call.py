@@ -12,10 +12,11 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .current import current_request_or_none
 
+T = TypeVar("T")
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: Where the layer keeps the call, in the connection's scope.
@@ -50,6 +51,23 @@ class Call:
         with self._lock:
             self._ended, busy = True, self._threads > 0
         return [] if busy else self._release()
+
+    def is_in_event_loop(self) -> bool:
+        """Return whether the caller runs in an event loop, and not in a thread for a sync view."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return True
+
+    def wait_for(self, start: Callable[[], Awaitable[T] | None]) -> T | None:
+        """Call a function in the call's event loop, and wait in this thread for what it returns."""
+
+        async def run() -> T | None:
+            running = start()
+            return None if running is None else await running
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     def in_thread(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A sync function whose threads keep what the call holds until they return.

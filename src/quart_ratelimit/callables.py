@@ -6,26 +6,92 @@ of rate limits.
 
 from __future__ import annotations
 
+import dis
+import functools
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, get_origin, get_type_hints
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, ParamSpec, TypeVar, get_origin, get_type_hints
 
 from .errors import ConfigurationError, MissingParentheses
 
+P = ParamSpec("P")
 T = TypeVar("T")
 #: A function of the app, sync or async.
 UserFunction = Callable[..., T | Awaitable[T]]
+#: A coroutine; what it is sent and yields is its event loop's.
+Running = Coroutine[Any, Any, T]
 
 #: Types of most answers; `inspect.isawaitable` takes ten times as long to say no.
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
-async def call(function: Callable[..., Any], *args: Any) -> Any:
-    """The function's answer, awaited if it is awaitable."""
-    answer = function(*args)
-    if type(answer) in _PLAIN or not inspect.isawaitable(answer):
-        return answer
-    return await answer
+async def call(function: UserFunction[T], *args: object) -> T:
+    """Return the function's answer, awaited if it is awaitable."""
+    answer: Any = started(function, *args)
+    if type(answer) not in _PLAIN and inspect.isawaitable(answer):
+        answer = await answer
+    result: T = answer
+    return result
+
+
+def started(function: Callable[..., T], *args: object) -> T:
+    """Call the function. Raises `ConfigurationError` for an ``await`` that it lacks."""
+    try:
+        return function(*args)
+    except (AttributeError, TypeError) as error:
+        if "'coroutine' object" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"{name_of(function)} uses a coroutine as a value ({error}); write async def, and "
+            "await what is one, such as await request.get_json()"
+        ) from error
+
+
+class Unawaited(Running[T]):
+    """What an async method returns. It has no truth value before it is awaited.
+
+    A coroutine is true, so ``if not limiter.hit(...)`` without its await would never refuse.
+    """
+
+    __slots__ = ("_coroutine", "_name")
+
+    def __init__(self, coroutine: Running[T], name: str) -> None:
+        self._coroutine = coroutine
+        self._name = name
+
+    def __bool__(self) -> bool:
+        self._coroutine.close()
+        raise ConfigurationError(f"{self._name} is not awaited; write await {self._name}")
+
+    def __await__(self) -> Generator[object, object, T]:
+        return self._coroutine.__await__()
+
+    def send(self, value: object) -> object:
+        """Continue the coroutine."""
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> object:
+        """Raise an error in the coroutine."""
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """End the coroutine."""
+        self._coroutine.close()
+
+
+def to_await(
+    name: str,
+) -> Callable[[Callable[P, Running[T]]], Callable[P, Unawaited[T]]]:
+    """Decorate an async method, so that what it returns has no truth value before its await."""
+
+    def decorate(method: Callable[P, Running[T]]) -> Callable[P, Unawaited[T]]:
+        @functools.wraps(method)
+        def start(*args: P.args, **kwargs: P.kwargs) -> Unawaited[T]:
+            return Unawaited(method(*args, **kwargs), name)
+
+        return start
+
+    return decorate
 
 
 class Memo:
@@ -35,30 +101,32 @@ class Memo:
 
     def __init__(self) -> None:
         # The function is kept beside its answer, so that no other can take over its id.
-        self._answers: dict[int, tuple[Callable[..., Any], Any]] = {}
+        self._answers: dict[int, tuple[Callable[..., object], Any]] = {}
 
-    def answer(self, function: Callable[..., Any], *args: Any) -> Any:
+    def answer(self, function: UserFunction[T], *args: object) -> T | Awaitable[T]:
         """The function's first answer, or an awaitable of it.
 
         The arguments must depend on the function alone.
         """
         known = self._answers.get(id(function))
         if known is not None:
-            return known[1]
-        answer = function(*args)
+            first: T = known[1]
+            return first
+        answer = started(function, *args)
         if type(answer) not in _PLAIN and inspect.isawaitable(answer):
             return self._settle(function, answer)
         self._answers[id(function)] = (function, answer)
         return answer
 
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def call(self, function: UserFunction[T], *args: object) -> T:
         """As `answer`, awaited if it is awaitable."""
-        answer = self.answer(function, *args)
-        if type(answer) in _PLAIN or not inspect.isawaitable(answer):
-            return answer
-        return await answer
+        answer: Any = self.answer(function, *args)
+        if type(answer) not in _PLAIN and inspect.isawaitable(answer):
+            answer = await answer
+        result: T = answer
+        return result
 
-    async def _settle(self, function: Callable[..., Any], answer: Awaitable[Any]) -> Any:
+    async def _settle(self, function: Callable[..., object], answer: Awaitable[T]) -> T:
         settled = await answer
         self._answers[id(function)] = (function, settled)
         return settled
@@ -70,7 +138,7 @@ def check_called(given: object, decorator: str, form: str) -> None:
         raise bare(given, decorator, form)
 
 
-def bare(function: Callable[..., Any], decorator: str, form: str) -> MissingParentheses:
+def bare(function: Callable[..., object], decorator: str, form: str) -> MissingParentheses:
     """The error of ``@decorator`` on a function."""
     return MissingParentheses(
         f"@{decorator} is given the function {name_of(function)}; write @{form}"
@@ -89,6 +157,12 @@ def check_user_function(function: object, place: str, *arguments: object) -> Non
     if not arguments and _returns_function(function):
         name, given = name_of(function), "" if takes(function) else "..."
         raise ConfigurationError(f"{place}: {name} lacks its parentheses; write {name}({given})")
+    lacking = unawaited(function)
+    if lacking is not None:
+        raise ConfigurationError(
+            f"{place}: {name_of(function)} uses {lacking} without await; write async def, and "
+            f"await {lacking}"
+        )
     if not takes(function, *arguments):
         count = "one argument" if arguments else "none (the request is quart.request)"
         raise ConfigurationError(
@@ -108,7 +182,54 @@ def _returns_function(function: Callable[..., object]) -> bool:
     return any("__call__" in vars(one) for one in classes)
 
 
-def takes(function: Callable[..., Any], *arguments: object) -> bool:
+#: What Quart's request has to be awaited for.
+_AWAITED = frozenset({"data", "files", "form", "get_data", "get_json", "json", "values"})
+#: Operations that use a value. A coroutine among them is a mistake, and it would be true.
+_USES = (
+    "BINARY_", "COMPARE_", "CONTAINS_", "FORMAT_", "GET_ITER", "IS_OP", "JUMP_IF", "LOAD_ATTR",
+    "LOAD_METHOD", "POP_JUMP", "TO_BOOL", "UNARY_", "UNPACK_",
+)  # fmt: skip
+#: Functions that do so.
+_USED_BY = frozenset({"all", "any", "bool", "dict", "int", "len", "list", "set", "str"})
+#: What may come between a value and its use: the call that makes it, and constants.
+_BETWEEN = (
+    "BUILD_",
+    "CALL",
+    "KW_NAMES",
+    "LOAD_CONST",
+    "LOAD_SMALL_INT",
+    "NOP",
+    "PRECALL",
+    "PUSH_NULL",
+)
+
+
+def unawaited(function: object) -> str | None:
+    """Return what of the request a sync function uses without await: ``request.get_json``.
+
+    None: nothing, as far as its own code tells. It may return a coroutine, which is awaited.
+    """
+    if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
+        return None
+    steps = list(dis.get_instructions(function))
+    kept: dict[object, str] = {}  # by local variable
+    for place, step in enumerate(steps):
+        before = steps[place - 1] if place else step
+        source = kept.get(step.argval) if step.opname.startswith("LOAD_FAST") else None
+        if step.argval in _AWAITED and before.argval in ("request", "websocket"):
+            source = f"{before.argval}.{step.argval}"
+        if source is None:
+            continue
+        use = next(one for one in steps[place + 1 :] if not one.opname.startswith(_BETWEEN))
+        callees = {one.argval for one in steps[max(0, place - 3) : place]}
+        if use.opname.startswith(_USES) or callees & _USED_BY:
+            return source
+        if use.opname.startswith("STORE_FAST"):
+            kept[use.argval] = source
+    return None
+
+
+def takes(function: Callable[..., object], *arguments: object) -> bool:
     """Whether it can be called so, as far as its signature tells."""
     try:
         signature = inspect.signature(function)

@@ -7,9 +7,9 @@ request asks the context variables behind them.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
-from quart import Quart, Request, Websocket, globals
+from quart import Blueprint, Quart, Request, Websocket, globals
 from quart.globals import app_ctx
 
 #: Quart's own. Before 0.23 requests and websockets have contexts beside the app's.
@@ -53,13 +53,13 @@ def current_websocket_or_none() -> Websocket | None:
     return websocket
 
 
-def blueprint_path(app: Quart, name: str | None) -> list[Any]:
+def blueprint_path(app: Quart, name: str | None) -> list[Blueprint]:
     """The blueprints of a dotted name, outermost first; none if it names no blueprint."""
     if name is None or name not in app.blueprints:
         return []
     parts = name.split(".")
     names = (".".join(parts[: end + 1]) for end in range(len(parts)))
-    return [app.blueprints[name] for name in names if name in app.blueprints]
+    return [cast(Blueprint, app.blueprints[name]) for name in names if name in app.blueprints]
 
 
 def _of_app_context(name: str) -> Any:

@@ -237,7 +237,7 @@ async def test_a_server_that_decides_nothing_is_found_with_its_reason(
     limiter = Limiter(app=app, storage_uri=server.url, default_limits=["9/day"])
     async with app.test_request_context("/"):
         found = await examine(app, limiter)
-    binding = limiter.binding_for(app)
+    binding = binding_of(limiter, app)
     assert binding is not None
     await binding.store.aclose()
     (away,) = [finding for finding in found if finding.code == "QRL014"]

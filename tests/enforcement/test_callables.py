@@ -6,6 +6,7 @@ import pytest
 
 from quart_ratelimit import FixedWindow
 from quart_ratelimit.enforcement.resolver import KEPT as STAGES
+from quart_ratelimit.extension.binding import binding_of
 
 from ..support.apps import Clock, Make, ask, clock, make, view
 
@@ -83,7 +84,7 @@ async def test_what_is_kept_of_answers_is_bounded_in_number_and_size(make: Make)
         assert await ask(app, "/", 1) == [200]
     plan.answer = "; ".join(["9/minute"] * 100)
     assert await ask(app, "/", 1) == [429]
-    hooks: Any = limiter.binding_for(app).hooks  # type: ignore[union-attr]
+    hooks: Any = binding_of(limiter, app).hooks  # type: ignore[union-attr]
     (route,) = hooks._routes._known.values()
     assert len(route.stages) <= STAGES
     loader = hooks._resolver._loader

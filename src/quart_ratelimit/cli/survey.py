@@ -315,7 +315,7 @@ def settings_dict(settings: Settings) -> dict[str, object]:
         if field_.name in ("storage_uri", "storage_options", "keys"):
             continue
         if isinstance(value, tuple):
-            value = [provider_text(limit) for limit in value]
+            value = [provider_text(one) if isinstance(one, Limit) else one for one in value]
         elif isinstance(value, dict):
             value = {header.name.lower(): name for header, name in value.items()}
         elif callable(value):

@@ -15,6 +15,7 @@ from ..current import current_request_or_none
 from ..errors import ConfigurationError
 from ..findings import Finding
 from .address import canonical, parse
+from .keys import client_text, space_of
 from .proxies import FORM, TrustedProxies
 
 #: Whom clients without an address count for, all together; as in Flask-Limiter.
@@ -190,3 +191,32 @@ def proxy_finding(peer: str | None, headers: Headers) -> Finding | None:
         f"a private address sends {name}, and no proxy is trusted",
         "If it is your proxy, write key_func=client_address(trusted_proxies=[its network]).",
     )
+
+
+#: Whom a request counts for that a key function names nobody for.
+_peer = ClientAddress(TrustedProxies(None), 64)
+
+#: Key functions that named nobody, as logged.
+_logged: set[str] = set()
+
+
+def client_named(
+    answer: object, key_func: Callable[..., object], own: Callable[..., object]
+) -> tuple[str, Callable[..., object]]:
+    """Return the client that a key function named, and the function by which it is known.
+
+    Nobody (None or "") is replaced by the client's address, found as the limiter's ``own`` function
+    finds it: a client that omits a header would else be limited by nothing. Logged once.
+    """
+    who = "" if answer is None else client_text(answer)
+    if who:
+        return who, key_func
+    name = space_of(key_func)
+    if name not in _logged:
+        _logged.add(name)
+        _log.error(
+            "%s named no client: such requests count for the client's address. Return a text "
+            "that is not empty.", name,
+        )  # fmt: skip
+    by = own if isinstance(own, ClientAddress) else _peer
+    return str(by()), by

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from secrets import token_hex
 from typing import Any
 
-from ..callables import UserFunction, call, check_called, check_user_function
+from ..callables import UserFunction, call, check_called, check_user_function, to_await
 from ..clients.keys import Keys, client_text
 from ..current import current_request_or_none
 from ..direct.in_flight import InFlight
@@ -31,6 +31,7 @@ class DirectLimits:
     def __init__(self, bindings: Bindings) -> None:
         self._bindings = bindings
 
+    @to_await("limiter.reset(...)")
     async def reset(self, limit: str | Quota | None = None, key: str | None = None) -> int:
         """Forget all that was counted, or what one key used of a limit; how many counters.
 
@@ -43,6 +44,7 @@ class DirectLimits:
         _log.info("Storage has been reset and all limits cleared")
         return count
 
+    @to_await("limiter.hit(...)")
     async def hit(
         self,
         limit: str | Quota | None = None,
@@ -63,10 +65,12 @@ class DirectLimits:
         ledger = self._bindings.ledger()
         return min(await ledger.charge(await self._hits(quotas, key, cost)), key=tightness)
 
+    @to_await("limiter.peek(...)")
     async def peek(self, limit: str | Quota, key: str | None = None) -> Decision:
         """What a hit of cost 1 would be told; nothing is charged. Raises `InvalidLimit`."""
         return await self.hit(limit, key, cost=0)
 
+    @to_await("limiter.refund(...)")
     async def refund(
         self, limit: str | Quota, key: str | None = None, *, charged: Decision, cost: int = 1
     ) -> Decision:
@@ -82,6 +86,7 @@ class DirectLimits:
         ledger = self._bindings.ledger()
         return min(await ledger.give_back(back, [charged] * len(back)), key=tightness)
 
+    @to_await("limiter.wait(...)")
     async def wait(
         self, limit: str | Quota, key: str | None = None, *, seconds: float, cost: int = 1
     ) -> Decision:

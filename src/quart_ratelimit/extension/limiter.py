@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from quart import Blueprint, Quart
 
@@ -36,6 +36,29 @@ from .flask_limiter import Storage, Strategy
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
 EXTENSION = "quart_ratelimit"
 
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=UserFunction[bool])
+
+
+class Decorator(Protocol):
+    """A decorator that returns what it is given."""
+
+    def __call__(self, target: T, /) -> T:
+        """Return the target."""
+
+
+def _app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
+    """Make an app that is given by its place, as to other extensions, an error that says so."""
+
+    @functools.wraps(init)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        if any(isinstance(given, Quart) for given in args):
+            raise ConfigurationError("the app is given by its keyword: write Limiter(app=app)")
+        init(*args, **kwargs)
+
+    return checked
+
 
 class Limiter(DirectLimits):
     """Rate limiting for Quart apps; `init_app` may bind it later, and to several.
@@ -55,6 +78,7 @@ class Limiter(DirectLimits):
     `client_address`, and believes no header.
     """
 
+    @_app_by_keyword
     def __init__(
         self,
         key_func: UserFunction[str] | None = None,
@@ -77,9 +101,9 @@ class Limiter(DirectLimits):
         storage_options: Mapping[str, Any] | None = None,
         swallow_errors: bool | None = None,
         fail_on_first_breach: bool | None = None,
-        on_breach: UserFunction[Any] | None = None,
+        on_breach: UserFunction[object] | None = None,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
-        on_meta_breach: UserFunction[Any] | None = None,
+        on_meta_breach: UserFunction[object] | None = None,
         in_memory_fallback: Sequence[Provider | Limit] | None = None,
         in_memory_fallback_enabled: bool | None = None,
         retry_after: str | None = None,
@@ -100,8 +124,6 @@ class Limiter(DirectLimits):
     ) -> None:
         own = ("self", "app", "store", "__class__")
         given = {name: value for name, value in locals().items() if name not in own}
-        if isinstance(key_func, Quart):
-            raise ConfigurationError("the app is given by its keyword: write Limiter(app=app)")
         super().__init__(Bindings(self, given, store))
         self.enabled = enabled
         self.logger = logging.getLogger("quart_ratelimit")
@@ -193,16 +215,16 @@ class Limiter(DirectLimits):
         self,
         limit_value: Provider,
         *,
-        key_func: UserFunction[Any] | None = None,
+        key_func: UserFunction[object] | None = None,
         per_method: bool = False,
         methods: Sequence[str] | None = None,
         error_message: str | UserFunction[str] | None = None,
         exempt_when: UserFunction[bool] | None = None,
         override_defaults: bool = True,
         deduct_when: UserFunction[bool] | None = None,
-        on_breach: UserFunction[Any] | None = None,
+        on_breach: UserFunction[object] | None = None,
         cost: int | UserFunction[int] = 1,
-        scope: Any = None,
+        scope: object = None,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
         shadow: bool | UserFunction[bool] | None = None,
@@ -235,16 +257,16 @@ class Limiter(DirectLimits):
     def shared_limit(
         self,
         limit_value: Provider,
-        scope: Any,
+        scope: object,
         *,
-        key_func: UserFunction[Any] | None = None,
+        key_func: UserFunction[object] | None = None,
         per_method: bool = False,
         methods: Sequence[str] | None = None,
         error_message: str | UserFunction[str] | None = None,
         exempt_when: UserFunction[bool] | None = None,
         override_defaults: bool = True,
         deduct_when: UserFunction[bool] | None = None,
-        on_breach: UserFunction[Any] | None = None,
+        on_breach: UserFunction[object] | None = None,
         cost: int | UserFunction[int] = 1,
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
@@ -270,7 +292,13 @@ class Limiter(DirectLimits):
             limiter=self,
         )
 
-    def exempt(self, obj: Any = None, *, flags: ExemptionScope = USUAL) -> Any:
+    @overload
+    def exempt(self, obj: None = None, *, flags: ExemptionScope = USUAL) -> Decorator: ...
+
+    @overload
+    def exempt(self, obj: T, *, flags: ExemptionScope = USUAL) -> T: ...
+
+    def exempt(self, obj: object = None, *, flags: ExemptionScope = USUAL) -> object:
         """Exempt a view or a blueprint from limits; without one, the decorator for it."""
         if obj is None:
             return functools.partial(self.exempt, flags=flags)
@@ -282,13 +310,13 @@ class Limiter(DirectLimits):
             self._bindings.registry.exempt(limited.function if limited else obj, flags)
         return obj
 
-    def request_filter(self, fn: UserFunction[bool]) -> UserFunction[bool]:
+    def request_filter(self, fn: F) -> F:
         """Do not limit requests for which this function answers true."""
         check_user_function(fn, "limiter.request_filter")
         self._bindings.filters.append(fn)
         return fn
 
-    def deny(self, fn: UserFunction[bool]) -> UserFunction[bool]:
+    def deny(self, fn: F) -> F:
         """Answer requests with 403, and count nothing, for which this function answers true."""
         check_user_function(fn, "limiter.deny")
         self._bindings.denials.append(fn)

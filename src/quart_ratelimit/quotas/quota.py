@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 from ..errors import InvalidLimit
 
@@ -91,6 +91,12 @@ class Quota:
     def __post_init__(self) -> None:
         check_whole("amount", self.amount)
         check_whole("period", self.period, LONGEST_PERIOD)
+        for field_name in ("name", "counted_as"):
+            given = getattr(self, field_name)
+            if given is not None and not is_name(given):
+                raise InvalidLimit(
+                    f"{field_name}={given!r} must be printable ASCII, e.g. {field_name}='login'"
+                )
         if self.unit not in UNITS or self.period % UNITS[self.unit]:
             unit = next(u for u in reversed(UNITS) if self.period % UNITS[u] == 0)
             object.__setattr__(self, "unit", unit)
@@ -183,6 +189,11 @@ def check_whole(what: str, value: object, most: int = MAX_EXACT) -> None:
         raise InvalidLimit(f"{what}={value!r} is not a positive whole number; write e.g. {what}=10")
     if value > most:
         raise InvalidLimit(f"{what}={value} is too large: at most {most}")
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether a structured field's string can hold the value as a name."""
+    return isinstance(value, str) and value != "" and value.isascii() and value.isprintable()
 
 
 def tightness(decision: Decision) -> tuple[bool, int]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..constants import ExemptionScope
+
+if TYPE_CHECKING:
+    from quart import Blueprint
 
 #: What ``limiter.exempt`` means without flags.
 USUAL = ExemptionScope.APPLICATION | ExemptionScope.DEFAULT | ExemptionScope.META
@@ -14,7 +17,9 @@ USUAL = ExemptionScope.APPLICATION | ExemptionScope.DEFAULT | ExemptionScope.MET
 _KEEPS_OWN = ExemptionScope.DEFAULT | ExemptionScope.APPLICATION | ExemptionScope.ANCESTORS
 
 
-def inherited(path: Sequence[Any], flags: Mapping[Any, ExemptionScope]) -> ExemptionScope:
+def inherited(
+    path: Sequence[Blueprint], flags: Mapping[Blueprint, ExemptionScope]
+) -> ExemptionScope:
     """What a view in the last blueprint of ``path`` (outermost first) is exempt from by them."""
     exemption = ExemptionScope.NONE
     for blueprint in path:
@@ -27,10 +32,10 @@ def inherited(path: Sequence[Any], flags: Mapping[Any, ExemptionScope]) -> Exemp
 
 
 def limiting(
-    path: Sequence[Any],
-    flags: Mapping[Any, ExemptionScope],
-    overrides: Mapping[Any, bool],
-) -> list[Any]:
+    path: Sequence[Blueprint],
+    flags: Mapping[Blueprint, ExemptionScope],
+    overrides: Mapping[Blueprint, bool],
+) -> list[Blueprint]:
     """Which blueprints of ``path`` limit a view in the last of them.
 
     ``overrides`` tells of each blueprint with limits whether all of them override what is around

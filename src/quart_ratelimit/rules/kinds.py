@@ -6,11 +6,14 @@ raises `ConfigurationError`. Call it through `checked`, so that the error begins
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from ..callables import check_user_function
+from ..clients.forwarded import TOKEN
 from ..errors import ConfigurationError, InvalidLimit
+from .naming import check_name
 
 T = TypeVar("T")
 
@@ -78,6 +81,58 @@ def check_cost(cost: object, *, or_bool: bool = True) -> int:
     if not isinstance(cost, int) or cost < 0 or (isinstance(cost, bool) and not or_bool):
         raise InvalidLimit(f"cost={cost!r} is not a whole number of at least 0; write e.g. cost=1")
     return cost
+
+
+def text_or_function(name: str, value: object) -> object:
+    """Check for any text, or a function without arguments that returns it."""
+    return function(name, value) if callable(value) else text(name, value)
+
+
+def scope(name: str, value: object) -> object:
+    """Check for a text, or a function of the endpoint that returns it."""
+    return function_of_one(name, value) if callable(value) else text(name, value)
+
+
+def methods(name: str, value: object) -> Sequence[str]:
+    """Check for names of HTTP methods; they are kept in lower case."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigurationError(f"{name}={value!r} is no list of HTTP methods; write ['GET']")
+    found = list(value)
+    for method in found:
+        if not isinstance(method, str) or not re.fullmatch(TOKEN, method):
+            raise ConfigurationError(f"{name}: {method!r} is no HTTP method; write ['GET']")
+    return tuple(method.lower() for method in found)
+
+
+def meta_limits(name: str, value: object) -> Sequence[object]:
+    """Check for limits: texts, quotas, functions, or rules."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigurationError(f"{name}={value!r} is no list of limits; write ['5/hour']")
+    return tuple(value)
+
+
+def limit_name(_: str, value: object) -> object:
+    """Check for a name that a response field can hold."""
+    check_name(value)
+    return value
+
+
+#: What each argument of a rule takes. What is None was not given. `validation.check_rule` checks
+#: the functions that it can name the place of: ``limit_provider``, ``key_func``, ``exempt_when``.
+ARGUMENTS: Mapping[str, Kind[object]] = {
+    "scope": scope,
+    "cost": cost,
+    "shared": switch,
+    "methods": methods,
+    "per_method": switch,
+    "error_message": text_or_function,
+    "meta_limits": meta_limits,
+    "deduct_when": function_of_one,
+    "on_breach": function_of_one,
+    "name": limit_name,
+    "shadow": switch_or_function,
+    "override_defaults": switch,
+}
 
 
 def checked(kind: Kind[T], name: str, value: object) -> T:

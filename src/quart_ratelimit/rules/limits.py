@@ -7,13 +7,21 @@ async and is asked within the request.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 from ..callables import UserFunction, bare
+from ..errors import ConfigurationError
 from ..quotas import Quota
-from .kinds import check_cost
+from .kinds import ARGUMENTS, checked
+
+if TYPE_CHECKING:
+    from quart import Blueprint
+
+P = ParamSpec("P")
+T = TypeVar("T")
+AsyncView = TypeVar("AsyncView", bound=Callable[..., Awaitable[object]])
 
 #: A limit as text ("10/minute; 100/day"), as a quota, or a function that answers with either.
 Provider = str | Quota | UserFunction[str | Quota | None]
@@ -22,7 +30,7 @@ Provider = str | Quota | UserFunction[str | Quota | None]
 class Applies(Protocol):
     """What a `RouteLimit` asks of its limiter."""
 
-    def _apply_limit(self, limit: RouteLimit, target: Any) -> Any:
+    def _apply_limit(self, limit: RouteLimit, target: object) -> Any:
         """Limit a function (the answer is its limited twin) or a blueprint (None)."""
 
     async def _enter_limit(self, limit: RouteLimit, where: str) -> None:
@@ -36,9 +44,9 @@ class Limit:
     #: The limit, or a function that answers with it; "" or None from a function is no limit.
     limit_provider: Provider
     #: Whom a request counts for; None: the limiter's own function.
-    key_function: UserFunction[Any] | None = None
+    key_function: UserFunction[object] | None = None
     #: Tells counters of one endpoint apart; a function is called with the endpoint.
-    scope: Any = None
+    scope: object = None
     #: Units that a request costs; None is 1.
     cost: int | UserFunction[int] | None = None
     #: One counter for all endpoints with this scope.
@@ -56,7 +64,7 @@ class Limit:
     #: Whether the response is to be charged; until it is known the cost is reserved.
     deduct_when: UserFunction[bool] | None = None
     #: Called with the `RequestLimit` on a breach; a response that it answers with is sent.
-    on_breach: UserFunction[Any] | None = None
+    on_breach: UserFunction[object] | None = None
     #: Its name in response fields; with several limits in the text, the start of their names. What
     #: was used is kept under it when the amount changes.
     name: str | None = field(default=None, kw_only=True)
@@ -70,14 +78,17 @@ class Limit:
     finalized: bool = True
 
     def __post_init__(self) -> None:
-        if self.methods is not None:
-            object.__setattr__(self, "methods", tuple(name.lower() for name in self.methods))
-        if self.meta_limits is not None:
-            object.__setattr__(self, "meta_limits", tuple(self.meta_limits))
-        if self.cost is not None and not callable(self.cost):
-            check_cost(self.cost)
+        for name, kind in ARGUMENTS.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, checked(kind, name, value))
         if self.shadow:  # what is in force stays in force
             object.__setattr__(self, "override_defaults", False)
+
+    def __hash__(self) -> int:
+        """Return the same for equal rules; functions may be objects without a hash."""
+        provider = None if callable(self.limit_provider) else self.limit_provider
+        return hash((provider, self.name, self.shared, self.per_method, self.methods))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +108,17 @@ class RouteLimit(Limit):
             raise AttributeError("__name__")
         raise bare(self.limit_provider, "limiter.limit", 'limiter.limit("10/minute")')
 
-    def __call__(self, target: Any) -> Any:
+    @overload
+    def __call__(self, target: Blueprint) -> None: ...
+
+    # A function of an awaitable is a function as well: the first overload that fits counts.
+    @overload
+    def __call__(self, target: AsyncView) -> AsyncView: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, target: Callable[P, T]) -> Callable[P, Coroutine[object, object, T]]: ...
+
+    def __call__(self, target: object) -> object:
         """Limit a function, under its route decorator, or a blueprint.
 
         The answer is the limited function, and None for a blueprint.
@@ -114,13 +135,25 @@ class RouteLimit(Limit):
     async def __aexit__(self, *exc_info: object) -> None:
         """Nothing is given back."""
 
+    def __enter__(self) -> NoReturn:
+        """Raise `ConfigurationError`: a limit is awaited."""
+        form = "async with limiter.limit(...)"
+        raise ConfigurationError(f"a limit of a block is awaited: write {form}")
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Nothing was entered."""
+
+    __hash__ = Limit.__hash__
+
 
 @dataclass(frozen=True, kw_only=True)
 class ApplicationLimit(Limit):
     """A rule for all views together."""
 
-    scope: Any = "global"
+    scope: object = "global"
     shared: bool = field(default=True, init=False)
+
+    __hash__ = Limit.__hash__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +163,11 @@ class MetaLimit(Limit):
     Without a ``key_function`` it counts whom the limit counts that it belongs to.
     """
 
-    key_function: UserFunction[Any] | None = None
-    scope: Any = "meta"
+    key_function: UserFunction[object] | None = None
+    scope: object = "meta"
     meta_limits: Iterable[Provider | MetaLimit] | None = field(default=None, init=False)
     deduct_when: UserFunction[bool] | None = field(default=None, init=False)
     shadow: bool | UserFunction[bool] | None = field(default=False, init=False)
     shared: bool = field(default=True, init=False)
+
+    __hash__ = Limit.__hash__

@@ -9,7 +9,6 @@ import logging
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError, InvalidLimit
@@ -125,7 +124,7 @@ class LimitsFile:
             )
         self._texts = texts
 
-    def _checked(self, name: str, value: Any) -> str:
+    def _checked(self, name: str, value: object) -> str:
         if not isinstance(value, str):
             raise InvalidLimit(f"{self._path}: {name}: {value!r} is not a limit; {FORM}")
         try:
@@ -153,7 +152,7 @@ class FileLimit:
         return self._file.text(self.limit_name)
 
 
-def _flat(table: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(table: Mapping[str, object], start: str = "") -> Iterator[tuple[str, object]]:
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{start}{key}.")

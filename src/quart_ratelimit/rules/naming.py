@@ -7,6 +7,7 @@ from functools import lru_cache
 from ..clients.keys import join_key
 from ..errors import ConfigurationError
 from ..quotas import Concurrency, Quota
+from ..quotas.quota import is_name
 
 #: The longest name that may be given to a limit.
 LONGEST_NAME = 64
@@ -23,12 +24,11 @@ def derived_name(start: str, quota: Quota) -> str:
     return f"{join_key(start)}:{quota.amount}/{multiples}{quota.unit}"
 
 
-def check_name(name: str | None) -> None:
+def check_name(name: object) -> None:
     """Raise `ConfigurationError` unless a structured field's string can hold the name."""
     if name is None:
         return
-    fits = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME
-    if not fits or not (name.isascii() and name.isprintable()):
+    if not is_name(name) or len(name) > LONGEST_NAME:
         raise ConfigurationError(
             f"name={name!r} must be 1 to {LONGEST_NAME} printable ASCII characters, "
             "e.g. name='login'"

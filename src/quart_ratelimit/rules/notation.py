@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import GCRA, FixedWindow, MovingWindow, Quota, SlidingWindow, StrictWindow
@@ -39,6 +40,17 @@ STRATEGIES: dict[str, Callable[..., Quota]] = {
     "token-bucket": GCRA,
 }
 
+
+@dataclass(frozen=True, slots=True)
+class ClosedWindow(FixedWindow):
+    """A window of an amount of 0, which refuses everything: a function's answer "0/minute"."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "amount", 1)  # `Quota` takes no 0
+        FixedWindow.__post_init__(self)
+        object.__setattr__(self, "amount", 0)
+
+
 #: For limits by the snippet's rule: windows by the clock, in the snippet's own keys.
 aligned_window = functools.partial(FixedWindow, aligned=True)
 
@@ -52,9 +64,14 @@ def strategy(name: str | None) -> Callable[..., Quota]:
         raise ConfigurationError(f"{name!r} is not a strategy; write one of {known}") from None
 
 
-def quotas_of(limit: object, strategy_name: str | None = None) -> Sequence[Quota]:
-    """A limit given as text or as a quota. Raises `InvalidLimit`."""
-    return _quotas(limit, strategy(strategy_name))
+def quotas_of(
+    limit: object, strategy_name: str | None = None, *, zero: bool = False
+) -> Sequence[Quota]:
+    """A limit given as text or as a quota; with ``zero``, "0/minute" refuses everything.
+
+    Raises `InvalidLimit`.
+    """
+    return _quotas(limit, strategy(strategy_name), zero)
 
 
 def read_limit(
@@ -79,17 +96,17 @@ def read_limit(
     return _made(make, requests, duration)
 
 
-def _quotas(limit: object, make: Callable[..., Quota]) -> Sequence[Quota]:
+def _quotas(limit: object, make: Callable[..., Quota], zero: bool = False) -> Sequence[Quota]:
     if isinstance(limit, str):
-        return _parsed(limit, make)
+        return _parsed(limit, make, zero)
     if isinstance(limit, Quota):
         return (limit,)
     raise InvalidLimit(f"{limit!r} is not a limit; {FORM}")
 
 
 @functools.lru_cache(maxsize=1024)
-def _parsed(text: str, make: Callable[..., Quota]) -> Sequence[Quota]:
-    return tuple(parse_many(text, make))
+def _parsed(text: str, make: Callable[..., Quota], zero: bool) -> Sequence[Quota]:
+    return tuple(parse_many(text, make, zero))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -97,17 +114,19 @@ def _made(make: Callable[..., Quota], *numbers: int | None) -> Sequence[Quota]:
     return (make(*numbers),)
 
 
-def parse_many(text: str, quota: Callable[..., Quota]) -> list[Quota]:
+def parse_many(text: str, quota: Callable[..., Quota], zero: bool = False) -> list[Quota]:
     """Every limit in the text, in its order, made by ``quota(amount, period, unit=unit)``.
+
+    With ``zero`` an amount of 0 is a `ClosedWindow`.
 
     Raises `InvalidLimit`, which names the text and shows the right form.
     """
     if not isinstance(text, str):
         raise InvalidLimit(f"{text!r} is not a limit; {FORM}")
-    return [_parse_one(part, text, quota) for part in _SEPARATORS.split(text)]
+    return [_parse_one(part, text, quota, zero) for part in _SEPARATORS.split(text)]
 
 
-def _parse_one(part: str, text: str, quota: Callable[..., Quota]) -> Quota:
+def _parse_one(part: str, text: str, quota: Callable[..., Quota], zero: bool) -> Quota:
     match = _ONE.fullmatch(part)
     if match is None:
         raise InvalidLimit(f"{text!r} is not a limit; {FORM}")
@@ -117,6 +136,13 @@ def _parse_one(part: str, text: str, quota: Callable[..., Quota]) -> Quota:
         units = ", ".join(UNITS)
         raise InvalidLimit(f"{text!r} is not a limit: {word!r} is none of {units}; {FORM}")
     count = 1 if multiples is None else int(multiples)
+    if int(amount) == 0 and count and not burst:
+        if zero:
+            return ClosedWindow(0, count * UNITS[unit], unit=unit)
+        raise InvalidLimit(
+            f"{text!r} is not a limit: its numbers must be above 0, as some read 0 as unlimited; "
+            f"to refuse, decorate a function with @limiter.deny; {FORM}"
+        )
     if int(amount) < 1 or count < 1 or (burst and int(burst) < 1):
         raise InvalidLimit(f"{text!r} is not a limit: its numbers must be above 0; {FORM}")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..callables import UserFunction
 from ..quotas import Quota
@@ -15,15 +14,15 @@ class RuntimeLimit:
     """One quota of a rule, with all that the rule says of it; `RateLimitExceeded.limit`."""
 
     limit: Quota
-    key_func: UserFunction[Any]
-    scope: Any = None
+    key_func: UserFunction[object]
+    scope: object = None
     per_method: bool = False
     methods: tuple[str, ...] | None = None
     error_message: str | UserFunction[str] | None = None
     exempt_when: UserFunction[bool] | None = None
     override_defaults: bool = False
     deduct_when: UserFunction[bool] | None = None
-    on_breach: UserFunction[Any] | None = None
+    on_breach: UserFunction[object] | None = None
     cost: int | UserFunction[int] = 1
     shared: bool = False
     meta_limits: tuple[RuntimeLimit, ...] = ()
@@ -32,11 +31,15 @@ class RuntimeLimit:
     #: The rule that it is a quota of.
     rule: Limit | None = field(default=None, compare=False, repr=False)
 
+    def __hash__(self) -> int:
+        """Return the same for equal limits; functions may be objects without a hash."""
+        return hash((self.limit, self.shared, self.per_method, self.methods))
+
     def exempts(self, method: str) -> bool:
         """Whether requests with this HTTP method are not limited."""
         return self.methods is not None and method.lower() not in self.methods
 
-    def full_scope(self, scope: Any, identity: str, method: str) -> str:
+    def full_scope(self, scope: object, identity: str, method: str) -> str:
         """What is counted together, given what the rule's own ``scope`` comes to."""
         own = "" if scope is None else str(scope)
         full = identity

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
-from typing import Any
 
 from ..callables import bare, check_user_function
 from ..errors import ConfigurationError, InvalidLimit
@@ -42,6 +41,8 @@ def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> N
                 quotas = quotas_of(provider, strategy_name)
             except InvalidLimit as error:
                 raise InvalidLimit(f"{where}: {error}") from error
+            for quota in quotas:
+                check_name(quota.name)
             if provider is limit.limit_provider:
                 _check_capacity(limit.cost, quotas, where)
                 if limit.deduct_when and any(isinstance(one, Penalty) for one in quotas):
@@ -54,7 +55,7 @@ def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> N
             check_limit(meta, where, strategy_name)
 
 
-def _check_capacity(cost: Any, quotas: Sequence[Quota], where: str) -> None:
+def _check_capacity(cost: object, quotas: Sequence[Quota], where: str) -> None:
     """Raise `InvalidLimit` for a cost, known now, that a limit can never allow."""
     if cost is None or callable(cost):
         return

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ParamSpec
+from types import MethodType
+from typing import Any, ParamSpec, Self
 
 from quart import current_app
 
@@ -51,10 +52,52 @@ def wrap_view(
             if leaving is not None:
                 await leaving
 
-    note_wrapped(view, limited, limiter)
+    is_sync = not is_async or isinstance(view, SyncTwin)
+    twin = SyncTwin(limited, view, enter) if is_sync else limited
+    note_wrapped(view, twin, limiter)
     if note is not None:
-        note_for_openapi(limited, note)
-    return limited
+        note_for_openapi(twin, note)
+    return twin
+
+
+class SyncTwin(functools.partial[Coroutine[Any, Any, Any]]):
+    """The limited twin of a sync view, for callers of both kinds.
+
+    In the event loop, calling it starts the coroutine function ``limited``. Quart takes it for one,
+    because it is a partial of one. The app's own sync decorators run in a thread and need the
+    view's result: there the event loop charges while the thread waits, then the view runs.
+    """
+
+    _view: Callable[..., Any]
+    _enter: Enter
+
+    def __new__(
+        cls,
+        limited: Callable[..., Coroutine[Any, Any, Any]],
+        view: Callable[..., Any],
+        enter: Enter,
+    ) -> Self:
+        """Make the twin; it has the view's name and signature."""
+        twin = super().__new__(cls, limited)
+        functools.update_wrapper(twin, view)
+        twin._view, twin._enter = view, enter
+        return twin
+
+    def __get__(self, instance: object, owner: type | None = None) -> Callable[..., Any]:
+        """Bind to an object, as a function in a class does."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Return the coroutine or, in a thread, the view's result."""
+        call = current_call()
+        if call is None or call.is_in_event_loop():
+            return super().__call__(*args, **kwargs)
+        leave = call.wait_for(self._enter)
+        try:
+            return call.in_thread(self._view)(*args, **kwargs)
+        finally:
+            if leave is not None:
+                call.wait_for(leave)
 
 
 def name_in_code(view: Callable[..., Any]) -> str:

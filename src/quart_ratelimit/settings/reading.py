@@ -20,12 +20,14 @@ from . import kinds
 from .sources import Sources
 from .table import ENABLED, HEADER_VARIABLES, ROWS, VARIABLES, Settings
 
+#: Settings by the fields of `Settings`, before it is made.
+Values = dict[str, Any]
 #: The fields of `Settings` that hold limits; the first two have a cost and functions of their own.
 _GROUPS = ("default_limits", "application_limits")
 _LIMITS = (*_GROUPS, "meta_limits", "in_memory_fallback")
 
 
-def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settings:
+def read_settings(given: Mapping[str, object], config: Mapping[str, object]) -> Settings:
     """Return the settings, by the constructor's keywords and the app's variables.
 
     Raises `ConfigurationError`; for a limit it names where it was given and its text.
@@ -33,13 +35,13 @@ def read_settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> Settin
     _check_variables(config)
     sources = Sources(given, config)
     sources.read(ENABLED)
-    values: dict[str, Any] = {name: sources.read(row) for name, row in ROWS.items()}
+    values: Values = {name: sources.read(row) for name, row in ROWS.items()}
     values["key_func"] = values["key_func"] or given["default_key_func"]
     values["storage_options"] = _storage_options(sources)
     values["storage_given"] = ", ".join(
         sources.origin(ROWS[name]) for name in ("storage_uri", "storage_options")
     )
-    values["header_names"] = _header_names(values["header_names"], config)
+    values["header_names"] = _header_names(values["header_names"] or {}, config)
     if values["headers_enabled"] is None:
         values["headers_enabled"] = bool(sources.raw(ROWS["header_fields"]))
     for name in _LIMITS:
@@ -71,8 +73,8 @@ def _meant(name: str, known: set[str]) -> str:
     return "its variables are listed in docs/reference/settings.md"
 
 
-def _storage_options(sources: Sources) -> dict[str, Any]:
-    options: dict[str, Any] = {}
+def _storage_options(sources: Sources) -> dict[str, object]:
+    options: dict[str, object] = {}
     for given in reversed(sources.raw(ROWS["storage_options"])):
         options = {**given, **options}  # type: ignore[dict-item]
     return options
@@ -89,9 +91,9 @@ def _header_names(
     return found
 
 
-def _limits(name: str, values: Mapping[str, Any], where: str) -> tuple[Limit, ...]:
+def _limits(name: str, values: Values, where: str) -> tuple[Limit, ...]:
     """Return the limits with what is given for all of the group, each checked."""
-    shared: dict[str, Any] = {}
+    shared: Values = {}
     if name in _GROUPS:
         shares = ("cost", "per_method", "exempt_when", "deduct_when")
         shared = {share: values[f"{name}_{share}"] for share in shares}
@@ -104,7 +106,7 @@ def _limits(name: str, values: Mapping[str, Any], where: str) -> tuple[Limit, ..
     return tuple(limits)
 
 
-def _policy(values: Mapping[str, Any], sources: Sources) -> str:
+def _policy(values: Values, sources: Sources) -> str:
     """Return what our own keyword says, else what Flask-Limiter's switches mean here."""
     own: str | None = values["on_store_error"]
     if values["in_memory_fallback"]:

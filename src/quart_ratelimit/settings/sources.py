@@ -33,10 +33,12 @@ class Sources:
         return next((place for place, _ in self._given(row)), row.keyword)
 
     def _given(self, row: Setting) -> Iterator[tuple[str, object]]:
+        if row.is_required and row.keyword in self._keywords:
+            yield row.keyword, self._keywords[row.keyword]
+            return
         sources = ((row.keyword, self._keywords), (row.variable, self._config))
         for place, values in sources:
             value = values.get(place)
-            if value is not None and not (
-                isinstance(value, (str, list, tuple, dict)) and not value
-            ):
+            is_empty = isinstance(value, (str, list, tuple, dict)) and not value
+            if value is not None and not is_empty:
                 yield place, value

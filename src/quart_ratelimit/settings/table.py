@@ -40,6 +40,11 @@ class Setting:
     #: The constructor's keyword, if it is not the field's name.
     keyword: str = ""
 
+    @property
+    def is_required(self) -> bool:
+        """Whether None is no value: its keyword has another default, and there is no variable."""
+        return not self.variable and self.default is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -108,7 +113,7 @@ class Settings:
     headers_enabled: Annotated[bool, Setting(ConfigVars.HEADERS_ENABLED, switch)]
     header_names: Annotated[
         Mapping[HeaderNames, str],
-        Setting("", kinds.header_names, {}, keyword="header_name_mapping"),
+        Setting("", kinds.header_names, keyword="header_name_mapping"),
     ]
     #: "x-ratelimit", the name of one of the IETF's drafts, or both.
     header_fields: Annotated[
