@@ -56,7 +56,7 @@ def limited(server: RedisServer, *rights: str) -> str:
 
 
 #: As docs/howto/servers.md has them.
-ALL_RIGHTS = "+@read +@write +@transaction +ping +time +eval +evalsha".split()
+ALL_RIGHTS = ["+@read", "+@write", "+@transaction", "+ping", "+time", "+eval", "+evalsha"]
 
 
 @since_7
