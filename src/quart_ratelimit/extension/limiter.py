@@ -275,7 +275,10 @@ class Limiter(DirectLimits):
         return fn
 
     def deny(self, fn: UserFunction[bool]) -> UserFunction[bool]:
-        """Answer requests with 403, and count nothing, for which this function answers true."""
+        """Answer requests with 403, and count nothing, for which this function answers true.
+
+        It denies also while limiting is paused or switched off.
+        """
         check_user_function(fn, "limiter.deny")
         self._denials.append(fn)
         self._registry.version += 1
@@ -361,8 +364,8 @@ class Limiter(DirectLimits):
 
         async def before_request() -> None:
             binding: Binding = extensions[attribute]
-            if not binding.hooks.nothing_before() and self.is_on(binding):
-                checking = binding.hooks.before_request()
+            if not binding.hooks.nothing_before():
+                checking = binding.hooks.before_request(limiting=self.is_on(binding))
                 if checking is not None:
                     await checking
 
