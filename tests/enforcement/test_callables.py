@@ -82,8 +82,8 @@ async def test_what_is_kept_of_answers_is_bounded_in_number_and_size(make: Make)
     for number in range(STAGES + 2):
         plan.answer = f"{number + 1}/minute"
         assert await ask(app, "/", 1) == [200]
-    plan.answer = "; ".join(["9/minute"] * 100)
-    assert await ask(app, "/", 1) == [429]
+    plan.answer = "; ".join(f"{number}/minute" for number in range(1000, 1100))
+    assert await ask(app, "/", 1) == [200]
     hooks: Any = binding_of(limiter, app).hooks  # type: ignore[union-attr]
     (route,) = hooks._routes._known.values()
     assert len(route.stages) <= STAGES

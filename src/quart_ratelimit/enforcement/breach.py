@@ -20,7 +20,7 @@ from ..responses.request_limit import RequestLimit
 from ..rules.kinds import check_cost
 from ..settings.table import Settings
 from ..signals import limit_name
-from .charges import Charge
+from .charges import Charge, once
 from .context import RequestContext
 from .shield import RefusalNotes
 from .stage import Stage
@@ -100,7 +100,7 @@ class Breach:
         peeks = [peek for peek in context.meta_peeks if peek.limit in own]
         hits = []
         try:
-            for peek in [*peeks, *context.any_breach_peeks]:
+            for peek in once([*peeks, *context.any_breach_peeks]):
                 cost = peek.limit.cost
                 cost = check_cost(await call(cost) if callable(cost) else cost)
                 # No more than remains: a breach must count, also if it costs more than that.

@@ -90,21 +90,25 @@ class RequestHooks:
         """Whether it is known that nothing applies before a view, so `before_request` is idle."""
         return self._version_of_nothing == self._registry.version
 
-    def before_request(self) -> Awaitable[None] | None:
-        """Charge what limits the application and views without limits of their own.
+    def before_request(self, *, limiting: bool = True) -> Awaitable[None] | None:
+        """Deny, then charge what limits the application and views without limits of their own.
 
-        None: there is nothing to await, as nothing applies before this view.
+        ``limiting=False`` only denies. None: there is nothing to await, as nothing applies before
+        this view.
         """
-        if not self._views_checked:
+        if limiting and not self._views_checked:
             self.check_views()
         if self._has_nothing_before():
             self._version_of_nothing = self._registry.version
             return None
+        if not limiting and not self._denials:
+            return None
         request = current_request_or_none()
         route = self._routes.of(request)
+        before = self._before if limiting and not route.free_before else None
         if self._denials:
-            return self._unless_denied(request, route)
-        return None if route.free_before else self._before(request, route)
+            return self._unless_denied(request, route, before)
+        return before and before(request, route)
 
     def call(self, limited: LimitedFunction) -> Awaitable[None] | None:
         """Charge what limits a function that is called, or a block that is entered.
@@ -192,12 +196,17 @@ class RequestHooks:
         general = (settings.application_limits, settings.default_limits, settings.meta_limits)
         return not (any(general) or self._registry.blueprints or self._denials)
 
-    async def _unless_denied(self, request: Any, route: Route) -> None:
+    async def _unless_denied(
+        self,
+        request: Any,
+        route: Route,
+        then: Callable[[Any, Route], Awaitable[None]] | None,
+    ) -> None:
         for function in self._denials:
             if await call(function):
                 raise Forbidden
-        if not route.free_before:
-            await self._before(request, route)
+        if then is not None:
+            await then(request, route)
 
     async def _before(self, request: Any, route: Route) -> None:
         context = context_of(request, self._attribute)

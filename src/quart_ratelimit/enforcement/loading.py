@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ..callables import Memo, UserFunction, name_of
 from ..errors import InvalidLimit
-from ..quotas import Quota
+from ..quotas import Penalty, Quota
 from ..rules.limits import Limit, MetaLimit, Provider
 from ..rules.limits_file import FileLimit
 from ..rules.naming import derived_name
@@ -29,6 +29,8 @@ T = TypeVar("T")
 #: Yields functions of the app, is sent their answers, and returns what they come to.
 Steps = Generator[UserFunction[Any], Any, T]
 
+#: What meta limits count together unless they say otherwise.
+META_SCOPE = MetaLimit("1/day").scope
 #: Rules with their texts, and malformed texts as logged, that are kept.
 KEPT = 1024
 #: The longest text and scope that are kept, in characters: a client may have a say in them.
@@ -122,7 +124,8 @@ class Loader:
         metas: list[RuntimeLimit] = []
         for meta, text in zip(_metas(limit), of_metas, strict=True):
             if text:
-                metas += self._resolved(meta, self._parse(text), (), limit)
+                found = self._resolved(meta, self._parse(text), (), limit)
+                metas += [_of_its_rule(one, limit) for one in found]
         return self._resolved(limit, self._parse(own), tuple(metas))
 
     def _resolved(
@@ -178,6 +181,15 @@ def _named(quotas: Sequence[Quota], limit: Limit) -> Sequence[Quota]:
     apart = len({quota.period for quota in quotas}) == len(quotas)
     kept = name if apart else None
     return [replace(one, name=derived_name(name, one), counted_as=kept) for one in quotas]
+
+
+def _of_its_rule(meta: RuntimeLimit, limit: Limit) -> RuntimeLimit:
+    """A meta limit of a rule; a penalty blocks only what the rule limits."""
+    if not isinstance(meta.limit, Penalty) or meta.scope != META_SCOPE:
+        return meta
+    if not limit.shared:
+        return replace(meta, shared=False)
+    return replace(meta, scope=limit.scope) if isinstance(limit.scope, str) else meta
 
 
 def _metas(limit: Limit) -> list[MetaLimit]:

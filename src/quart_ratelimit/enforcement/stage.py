@@ -85,10 +85,15 @@ class Stage:
 
 def rule_keys(settings: Settings) -> KeyForm:
     """How rules name their keys."""
+    slot = settings.keys.slot
 
     def key_form(limit: RuntimeLimit, client: str, scope: str) -> tuple[list[str], str]:
         args = settings.key_parts(limit.key_func, client, scope)
-        return args, settings.keys.slot(*args)
+        if limit.shadow:
+            # Five parts: a limit in force has four at most, so no two share a counter.
+            before = [*args[:-2], "", ""][:2]
+            return args, slot("shadow", *before, *args[-2:])
+        return args, slot(*args)
 
     return key_form
 
@@ -125,9 +130,12 @@ def compiled(
     if identity and not (stage.metas or stage.any_breach or shadows):
         together = settings.fail_on_first_breach or len(in_force) == 1
         if together and _need_only_the_client(in_force):
-            stage.scopes = tuple(
-                limit.full_scope(limit.scope, identity, method) for limit in in_force
-            )
+            named = [(one.full_scope(one.scope, identity, method), one) for one in in_force]
+            # The same quota twice is one charge; the last one's options count.
+            last = {(one.limit.tag, scope, one.cost): one for scope, one in named}
+            named = [pair for pair in named if any(pair[1] is one for one in last.values())]
+            stage.scopes = tuple(scope for scope, _ in named)
+            stage.limits = tuple(one for _, one in named)
             stage.key_func = in_force[0].key_func
     return stage
 

@@ -36,8 +36,8 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
 
     async def before_request() -> None:
         binding: Binding = extensions[attribute]
-        if not binding.hooks.nothing_before() and binding.is_active:
-            checking = binding.hooks.before_request()
+        if not binding.hooks.nothing_before():
+            checking = binding.hooks.before_request(limiting=binding.is_active)
             if checking is not None:
                 await checking
 

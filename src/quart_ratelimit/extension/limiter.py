@@ -317,7 +317,10 @@ class Limiter(DirectLimits):
         return fn
 
     def deny(self, fn: F) -> F:
-        """Answer requests with 403, and count nothing, for which this function answers true."""
+        """Answer requests with 403, and count nothing, for which this function answers true.
+
+        It denies also while limiting is paused or switched off.
+        """
         check_user_function(fn, "limiter.deny")
         self._bindings.denials.append(fn)
         self._bindings.registry.version += 1

@@ -1,0 +1,93 @@
+"""Settings in combination: no request fails, and no limit is silently off or charged twice."""
+
+from typing import Any
+
+import pytest
+from quart import Quart
+
+from quart_ratelimit import FixedWindow, Limiter, Penalty
+from quart_ratelimit.stores import Store
+
+from ..support.apps import Clock, Make, ask, clock, make, view
+from ..support.stores import store
+
+__all__ = ["clock", "make", "store"]  # fixtures
+
+
+@pytest.mark.parametrize("swallow", [False, True])
+@pytest.mark.parametrize("where", ["general", "own"])
+async def test_a_block_refuses_where_every_limit_is_evaluated(
+    make: Make, swallow: bool, where: str
+) -> None:
+    metas = {"meta_limits": ["1/hour"]}
+    app, limiter = make(
+        fail_on_first_breach=False,
+        swallow_errors=swallow,
+        **(metas if where == "general" else {}),
+    )
+    view(app, "/", limiter.limit("1/minute; 5/hour", **(metas if where == "own" else {})))
+    assert await ask(app, "/", 4) == [200, 429, 429, 429]
+
+
+@pytest.mark.parametrize(
+    "limit",
+    ["6/hour", FixedWindow(6, 3600, aligned=True), FixedWindow(6, 3600, name="six")],
+    ids=["text", "by the clock", "named"],
+)
+@pytest.mark.parametrize("strategy", ["fixed-window", "moving-window", "gcra"])
+async def test_a_limit_in_shadow_counts_apart_from_the_one_in_force(
+    store: Store, limit: Any, strategy: str
+) -> None:
+    app = Quart("tried")
+    limiter = Limiter(app=app, store=store, strategy=strategy, doctor=False)
+    view(app, "/", limiter.limit(limit), limiter.limit(limit, shadow=True))
+    assert await ask(app, "/", 7) == [200] * 6 + [429]
+    view(app, "/some", limiter.limit(limit), limiter.limit(limit, shadow=lambda: True))
+    assert await ask(app, "/some", 7) == [200] * 6 + [429]
+
+
+async def test_the_same_quota_twice_is_one_charge(make: Make) -> None:
+    app, limiter = make(default_limits=["2/minute"])
+    view(app, "/both", limiter.limit("2/minute", override_defaults=False))
+    view(app, "/twice", limiter.limit("2/minute"), limiter.limit("2/minute", error_message="slow"))
+    view(app, "/asked", limiter.limit("2/minute"), limiter.limit("2/minute", cost=lambda: 1))
+    for path in ("/both", "/twice", "/asked"):
+        assert await ask(app, path, 3) == [200, 200, 429]
+
+
+async def test_a_penalty_for_one_route_blocks_that_route_only(make: Make) -> None:
+    app, limiter = make()
+    penalty = Penalty(1, 60)
+    view(app, "/login", limiter.limit("1/hour", meta_limits=[penalty]))
+    view(app, "/other", limiter.limit("9/hour", meta_limits=[penalty]))
+    view(app, "/a", limiter.shared_limit("1/hour", "group", meta_limits=[penalty]))
+    view(app, "/b", limiter.shared_limit("9/hour", "group", meta_limits=[penalty]))
+    assert await ask(app, "/login", 3) == [200, 429, 429]
+    assert await ask(app, "/other", 1) == [200]
+    assert await ask(app, "/a", 2) == [200, 429]
+    assert await ask(app, "/b", 1) == [429]  # what counts together is blocked together
+
+
+@pytest.mark.parametrize("meta", [Penalty(2, 60, blocks=(60,)), "2/hour"])
+async def test_a_meta_limit_given_generally_and_on_the_route_counts_once(
+    make: Make, clock: Clock, meta: Any
+) -> None:
+    app, limiter = make(meta_limits=[meta])
+    view(app, "/", limiter.limit("1/second", meta_limits=[meta]))
+    assert await ask(app, "/", 2) == [200, 429]
+    clock.forward(1)
+    assert await ask(app, "/", 2) == [200, 429]  # one breach was counted, so there was no block
+    clock.forward(1)
+    assert await ask(app, "/", 1) == [429]
+
+
+async def test_who_is_denied_is_denied_while_limiting_is_paused_or_off(make: Make) -> None:
+    app, limiter = make()
+    view(app, "/", limiter.limit("9/hour"))
+    limiter.deny(lambda: True)
+    assert await ask(app, "/", 1) == [403]
+    with limiter.paused():
+        assert await ask(app, "/", 1) == [403]
+    limiter.enabled = False
+    assert await ask(app, "/", 1) == [403]
+    assert await ask(app, "/nowhere", 1) == [403]
