@@ -59,13 +59,13 @@ async def test_no_client_stands_in_redis(app: Quart, redis_url: str) -> None:
         await get(app, path)
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         keys = set(client.scan_iter())
-    assert len(keys) == 6
+    assert len(keys) == 7
     assert not [key for key in keys if ANN in key]
 
 
 async def test_no_client_stands_in_redis_while_it_is_in_flight(redis_url: str) -> None:
     limiter = Limiter(app=Quart(__name__), storage_uri=redis_url, key_secret=SECRET)
-    async with limiter.in_flight(1, ANN):
+    async with limiter.in_flight(1, ANN, scope="block"):
         with redis.Redis.from_url(redis_url, decode_responses=True) as client:
             (key,) = client.scan_iter()
     await limiter.store.aclose()

@@ -113,7 +113,7 @@ async def both(limiter: Limiter, *keys: str) -> list[int]:
     """How many places each key has left of two."""
     looks = []
     for key in keys:
-        places = [limiter.in_flight(2, key) for _ in range(2)]
+        places = [limiter.in_flight(2, key, scope="job") for _ in range(2)]
         async with contextlib.AsyncExitStack() as stack:
             count = 0
             with contextlib.suppress(RateLimitExceeded):
@@ -135,8 +135,10 @@ async def test_a_generator_that_is_closed_in_another_task_releases_its_own_place
     shared: bool,
 ) -> None:
     limiter = Limiter(store=MemoryStore())
-    guard = limiter.in_flight(2, "ann")
-    bodies = [holds(guard if shared else limiter.in_flight(2, "ann")) for _ in range(2)]
+    guard = limiter.in_flight(2, "ann", scope="job")
+    bodies = [
+        holds(guard if shared else limiter.in_flight(2, "ann", scope="job")) for _ in range(2)
+    ]
     for body in bodies:
         await anext(body)
     assert await both(limiter, "ann") == [0]
@@ -148,7 +150,7 @@ async def test_a_generator_that_is_closed_in_another_task_releases_its_own_place
 
 async def test_a_generator_that_is_forgotten_releases_its_place() -> None:
     limiter = Limiter(store=MemoryStore())
-    body = holds(limiter.in_flight(2, "ann"))
+    body = holds(limiter.in_flight(2, "ann", scope="job"))
     await anext(body)
     del body
     for _ in range(10):
@@ -173,7 +175,7 @@ async def test_one_object_of_several_clients_releases_the_place_of_the_block_tha
     await places_held(limiter)
     leave["ann"].set()
     await held["ann"]
-    assert [key.split("|")[0] for key in keys_held(limiter)] == ["{bob}"]
+    assert [key.split("|")[4] for key in keys_held(limiter)] == ["{bob}"]
     leave["bob"].set()
     await held["bob"]
     assert keys_held(limiter) == []
@@ -186,7 +188,7 @@ def keys_held(limiter: Limiter) -> list[str]:
 
 async def test_one_object_may_be_entered_again_within_itself() -> None:
     limiter = Limiter(store=MemoryStore())
-    guard = limiter.in_flight(2, "ann")
+    guard = limiter.in_flight(2, "ann", scope="job")
     async with guard:
         async with guard:
             assert await both(limiter, "ann") == [0]
@@ -212,7 +214,7 @@ async def test_a_stack_holds_places_and_names_what_it_could_not_tell_apart() -> 
 
 async def test_a_place_that_is_dropped_is_released_and_no_more_renewed() -> None:
     limiter = Limiter(store=MemoryStore())
-    guard = limiter.in_flight(2, "ann")
+    guard = limiter.in_flight(2, "ann", scope="job")
     await guard.__aenter__()
     del guard
     gc.collect()

@@ -249,6 +249,30 @@ async def test_a_block_limits_what_is_received_in_it() -> None:
         assert await said(client, "eve", "a", "b", "c") == ["a"]
 
 
+async def test_blocks_may_be_left_in_any_order() -> None:
+    room = Room()
+
+    async def limited(key: str) -> AsyncIterator[None]:
+        async with room.limiter.messages("1/minute", key, on_breach="drop"):
+            yield
+
+    @room.app.websocket("/ws")
+    async def view() -> None:
+        one, other = limited("one"), limited("other")
+        await anext(one)
+        await anext(other)
+        await websocket.send(await websocket.receive())
+        await one.aclose()  # type: ignore[attr-defined]
+        room.clock.now_ms += 60_000
+        await websocket.send(await websocket.receive())  # the other still applies
+        await asyncio.create_task(other.aclose())  # type: ignore[attr-defined]
+        for _ in range(3):
+            await websocket.send(await websocket.receive())
+
+    async with room.client() as client:
+        assert await said(client, "a", "b", "c", "d", "e") == ["a", "b", "c", "d", "e"]
+
+
 async def test_json_is_counted_too() -> None:
     room = Room()
 

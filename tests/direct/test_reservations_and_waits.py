@@ -1,14 +1,22 @@
 """Code that asks by itself: peek, refund, reserve and settle, wait, places in flight."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from quart import Quart, Response
 from quart.typing import ResponseReturnValue
 
-from quart_ratelimit import ConfigurationError, Decision, InvalidLimit, Limiter, RateLimitExceeded
+from quart_ratelimit import (
+    ConfigurationError,
+    Decision,
+    Hit,
+    InvalidLimit,
+    Limiter,
+    RateLimitExceeded,
+)
 from quart_ratelimit.direct.turns import Turns
+from quart_ratelimit.quotas import GCRA, FixedWindow, Quota
 from quart_ratelimit.stores import MemoryStore
 
 
@@ -149,9 +157,13 @@ def turns(clock: Clock) -> Turns:
 
 
 async def take(
-    turns: Turns, limiter: Limiter, seconds: float, limit: str = "60/minute burst 1", cost: int = 1
+    turns: Turns,
+    limiter: Limiter,
+    seconds: float,
+    limit: str | Quota = "60/minute burst 1",
+    cost: int = 1,
 ) -> list[Decision]:
-    hits = await limiter._hits(limiter.quotas(limit), "ann", cost)
+    hits = await limiter._hits(limiter.quotas(limit), "ann", 1)
     return await turns.take(limiter._bindings.ledger(), hits, seconds)
 
 
@@ -207,6 +219,87 @@ async def test_a_caller_that_leaves_the_queue_lets_the_next_one_on(
     assert isinstance(outcomes[0], asyncio.CancelledError)
     assert all(outcome[0] for outcome in outcomes[1:])  # type: ignore[index]
     assert turns.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "in_time"),
+    [(GCRA(60, 60, burst=1), 4), (FixedWindow(1, 1), 4), (FixedWindow(2, 1), 8)],
+    ids=str,
+)
+async def test_who_cannot_be_in_time_with_the_queue_before_them_is_refused_at_once(
+    limiter: Limiter, clock: Clock, limit: Quota, in_time: int
+) -> None:
+    awake = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await awake.wait()
+        await clock.sleep(seconds)
+
+    turns = Turns(sleep=sleep, now=clock.seconds)
+    while (await take(turns, limiter, 0, limit))[0]:
+        pass
+    waiting = [asyncio.create_task(take(turns, limiter, 4, limit)) for _ in range(20)]
+    await until(lambda: turns.waiting() == in_time)
+    refused = [task for task in waiting if task.done()]
+    assert len(refused) == 20 - in_time
+    assert {task.result()[0].by for task in refused} == {"queue"}
+    late = await take(turns, limiter, 4, limit)
+    assert (late[0].by, late[0].retry_ms) == ("queue", 5000)
+    awake.set()
+    assert all([(await task)[0] for task in waiting if task not in refused])
+
+
+class Slow(MemoryStore):
+    """Decides at once and answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = asyncio.Event()
+        self.asked = asyncio.Event()
+
+    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+        decisions = await super().hit(hits)
+        self.asked.set()
+        await self.answer.wait()
+        return decisions
+
+
+@pytest.mark.parametrize("kind", ["wait", "reserve", "in_flight"])
+@pytest.mark.parametrize("times", [1, 2])
+async def test_who_leaves_before_the_store_answers_is_charged_nothing(
+    kind: str, times: int
+) -> None:
+    store = Slow()
+    limiter = Limiter(app=Quart(__name__), store=store)
+
+    async def work() -> None:
+        if kind == "wait":
+            await limiter.wait("5/hour", "ann", seconds=9)
+        elif kind == "reserve":
+            async with limiter.reserve("5/hour", "ann", cost=2):
+                pytest.fail("entered")
+        else:
+            async with limiter.in_flight(5, "ann"):
+                pytest.fail("entered")
+
+    task = asyncio.create_task(work())
+    await store.asked.wait()
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+    store.answer.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    assert (await limiter.peek("5/hour", "ann")).remaining == 5
+    assert kind != "in_flight" or len(store) == 0
+
+
+async def test_a_refund_of_what_was_refused_gives_nothing(limiter: Limiter) -> None:
+    await limiter.hit("5/hour", "ann", cost=5)
+    refused = await limiter.hit("5/hour", "ann")
+    await limiter.refund("5/hour", "ann", charged=refused)
+    assert not await limiter.hit("5/hour", "ann")
 
 
 async def test_wait_is_a_hit_that_takes_its_time() -> None:
@@ -315,10 +408,10 @@ async def test_a_cancelled_view_gives_its_place_back(app: Quart) -> None:
 async def test_sync_views_and_blocks_hold_places(app: Quart) -> None:
     assert (await app.test_client().get("/sync")).status_code == 200
     limiter: Limiter = app.config["limiter"]
-    guard = limiter.in_flight(1, "job")
+    guard = limiter.in_flight(1, "job", scope="jobs")
     async with guard:
         with pytest.raises(RateLimitExceeded):
-            async with limiter.in_flight(1, "job"):
+            async with limiter.in_flight(1, "job", scope="jobs"):
                 pytest.fail("entered")
     async with guard:
         pass

@@ -31,11 +31,17 @@ def join_key(*parts: str) -> str:
     return "|".join(map(_part, parts))
 
 
-def key_parts(prefix: str, space: str, who: str, scope: str) -> list[str]:
-    """The parts of a rule's key: prefix and space, each if there is one, client, scope.
+def key_parts(
+    prefix: str, space: str, who: str, scope: str, *, kind: str = "", place: str = ""
+) -> list[str]:
+    """The parts of the key of every charge: of a rule, or of a ``kind`` of check in code.
 
-    A key with a space always has a prefix, if only an empty one: no prefix is taken for a space.
+    A rule has prefix and space, each if there is one, client, scope. A key with a space always has
+    a prefix, if only an empty one: no prefix is taken for a space. A check in code has prefix,
+    space, kind, place, client and scope: six parts, where a rule has four at most.
     """
+    if kind:
+        return [prefix, space, kind, place, who, scope]
     before = [prefix, space] if space else [prefix] if prefix else []
     return [*before, who, scope]
 

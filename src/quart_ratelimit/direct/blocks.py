@@ -6,8 +6,10 @@ finalised by the event loop. What stays the same is the frame that has the ``asy
 
 from __future__ import annotations
 
+import functools
 import sys
-from types import FrameType
+from itertools import islice
+from types import CodeType, FrameType
 from typing import Generic, TypeVar
 
 from ..errors import ConfigurationError
@@ -25,6 +27,22 @@ def block_of(depth: int = 2) -> int:
     """
     frame: FrameType = sys._getframe(depth)
     return _STACKED if frame.f_globals.get("__name__") == "contextlib" else id(frame)
+
+
+@functools.lru_cache(512)
+def _place(code: CodeType, instruction: int) -> str:
+    line, _, column, _ = next(islice(code.co_positions(), instruction // 2, None))
+    below = (line or code.co_firstlineno) - code.co_firstlineno
+    return f"{code.co_qualname}:{below}:{column or 0}"
+
+
+def place_in_code(depth: int = 2) -> str:
+    """Where the caller was called: module, function, lines below its start, column.
+
+    It changes with that function only, and not with the code around it.
+    """
+    frame = sys._getframe(depth)
+    return f"{frame.f_globals.get('__name__', '')}.{_place(frame.f_code, frame.f_lasti)}"
 
 
 class Blocks(Generic[T]):

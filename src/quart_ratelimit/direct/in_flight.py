@@ -62,7 +62,7 @@ class InFlight:
         return self._blocks.leave(block_of()).release()
 
     async def _enter(self, block: int) -> Place:
-        account = await self._open_account("block")
+        account = await self._open_account(None)
         place = await take_place(account)
         try:
             return self._blocks.enter(block, account.hits[0].key, place)

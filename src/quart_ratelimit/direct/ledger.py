@@ -169,5 +169,5 @@ class Account(NamedTuple):
     report: Callable[[Sequence[Hit], Sequence[Decision]], Exception | None]
 
 
-#: Opens the account of the current client, by the default scope of what is limited.
-OpenAccount = Callable[[str], Awaitable[Account]]
+#: Opens the account of the current client, given the limited view's name; None: for a block.
+OpenAccount = Callable[[str | None], Awaitable[Account]]

@@ -76,18 +76,16 @@ class Messages:
         return _nothing()
 
     async def _enter(self, block: int) -> None:
-        inbox = await self._open("block")
+        inbox = await self._open(None)
         try:
             self._blocks.enter(block, inbox.name, inbox)
         except ConfigurationError:
             inbox.close()
             raise
 
-    async def _open(self, name: str) -> Inbox:
+    async def _open(self, view: str | None) -> Inbox:
         connection = current_connection()
-        if callable(self.cost):  # bytes and messages are not to be counted as one
-            name = f"{name}:{getattr(self.cost, '__qualname__', 'cost')}"
-        return Inbox(self, connection, await self._open_account(name))
+        return Inbox(self, connection, await self._open_account(view))
 
 
 class Inbox:

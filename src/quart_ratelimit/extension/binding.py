@@ -13,7 +13,7 @@ from quart import Quart
 
 from ..callables import UserFunction
 from ..clients.key_functions import client_address
-from ..clients.keys import Keys, keys_with
+from ..clients.keys import Keys, key_parts, keys_with, space_of
 from ..constants import ConfigVars
 from ..current import current_app_or_none
 from ..direct.ledger import Ledger
@@ -157,6 +157,22 @@ class Bindings:
         """How keys are made: with clients in clear, or by their pseudonyms."""
         binding = self.current_or_latest()
         return binding.settings.keys if binding else keys_with(self.given["key_secret"])
+
+    def key(
+        self,
+        kind: str,
+        who: str,
+        scope: str = "",
+        *,
+        place: str = "",
+        key_func: UserFunction[str] | None = None,
+    ) -> str:
+        """The key of a check in code; see `key_parts`. ``key_func`` is what named the client."""
+        binding = self.current_or_latest()
+        prefix = binding.settings.key_prefix if binding else self.given["key_prefix"]
+        own = binding.settings.key_func if binding else self.key_func
+        space = "" if key_func is None or key_func == own else space_of(key_func)
+        return self.keys.slot(*key_parts(prefix, space, who, scope, kind=kind, place=place))
 
     @property
     def strategy(self) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from ..callables import UserFunction, call, check_called, check_user_function, to_await
 from ..clients.keys import Keys, client_text
 from ..current import current_request_or_none
+from ..direct.blocks import place_in_code
 from ..direct.in_flight import InFlight
 from ..direct.ledger import Account
 from ..direct.messages import Messages
@@ -113,7 +114,7 @@ class DirectLimits:
                 raise InvalidLimit(f"cost={cost} can never be allowed by '{quota}'")
 
         async def open_account() -> Account:
-            who = await self._identify() if key is None else key
+            who = await self.identify() if key is None else key
             hits = await self._hits(self.quotas(limit), who, 1)
             return await self._account(hits, who, "reserve")
 
@@ -138,11 +139,13 @@ class DirectLimits:
         if key_func is not None:
             check_user_function(key_func, "limiter.in_flight(key_func=...)")
         quota = Concurrency(amount, lease, counted_as="in_flight")  # whatever the amount
+        block = place_in_code()
 
-        async def open_account(default_scope: str) -> Account:
-            who = await self._identify(key_func) if key is None else key
-            hit = Hit(quota, self.keys.slot(who, scope or default_scope))
-            return await self._account([hit], who, scope or "in_flight")
+        async def open_account(view: str | None) -> Account:
+            who = await self.identify(key_func) if key is None else key
+            place, what = ("", scope) if scope else _place_and_scope(view, block)
+            bucket = self._bindings.key("in_flight", who, what, place=place, key_func=key_func)
+            return await self._account([Hit(quota, bucket)], who, scope or "in_flight")
 
         return InFlight(quota, open_account)
 
@@ -172,7 +175,11 @@ class DirectLimits:
             check_user_function(key_func, "limiter.messages(key_func=...)")
         quotas_of(limit, self._bindings.strategy)
 
-        async def open_account(default_scope: str) -> Account:
+        block = place_in_code()
+        # Bytes and messages of one view are counted apart.
+        unit = f":{getattr(cost, '__qualname__', 'cost')}" if callable(cost) else ""
+
+        async def open_account(view: str | None) -> Account:
             binding = self._bindings.current()
             ledger = self._bindings.ledger()
             if binding is not None:
@@ -180,8 +187,10 @@ class DirectLimits:
                     return Account(ledger, [], Report())
                 ledger = binding.local_ledger if per_connection else ledger
             who = token_hex(8) if per_connection else key
-            bucket = self.keys.slot(
-                await self._identify(key_func) if who is None else who, scope or default_scope
+            who = await self.identify(key_func) if who is None else who
+            place, what = ("", scope) if scope else _place_and_scope(view, block)
+            bucket = self._bindings.key(
+                "messages", who, f"{what}{unit}", place=place, key_func=key_func
             )
             hits = [Hit(quota, bucket) for quota in quotas_of(limit, self._bindings.strategy)]
             return Account(ledger, hits, Report())
@@ -203,7 +212,7 @@ class DirectLimits:
         """The quotas of a limit given in any of its spellings. Raises `InvalidLimit`."""
         return list(read_limit(limit, requests, duration, self._bindings.strategy))
 
-    async def _identify(self, key: UserFunction[str] | None = None) -> str:
+    async def identify(self, key: UserFunction[str] | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""
         if current_request_or_none() is None:
             raise ConfigurationError("outside a request say whom to count: hit(limit, key)")
@@ -213,7 +222,7 @@ class DirectLimits:
 
     async def _hits(self, quotas: Sequence[Quota], key: str | None, cost: int) -> list[Hit]:
         check_cost(cost, or_bool=False)
-        bucket = self._bindings.keys.join(await self._identify() if key is None else key)
+        bucket = self._bindings.key("hit", await self.identify() if key is None else key)
         return [Hit(quota, bucket, cost, refundable=True) for quota in quotas]
 
     async def _account(self, hits: Sequence[Hit], who: str, scope: str) -> Account:
@@ -224,3 +233,11 @@ class DirectLimits:
         if binding.settings.headers_enabled:
             await binding.hooks.know_request()
         return Account(ledger, hits, binding.hooks.teller(who, scope))
+
+
+def _place_and_scope(view: str | None, block: str) -> tuple[str, str]:
+    """What tells a limited view, or a block, from all others, also if they have one function."""
+    if view is None:
+        return "block", block
+    request = current_request_or_none()
+    return f"view {(request.endpoint if request else None) or ''}", view
