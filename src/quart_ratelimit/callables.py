@@ -154,7 +154,7 @@ def check_user_function(function: object, place: str, *arguments: object) -> Non
         raise ConfigurationError(
             f"{place}: {type(function).__name__} is no function; write def answer(): ..."
         )
-    if not arguments and _returns_function(function):
+    if _returns_function(function):
         name, given = name_of(function), "" if takes(function) else "..."
         raise ConfigurationError(f"{place}: {name} lacks its parentheses; write {name}({given})")
     lacking = unawaited(function)
@@ -172,14 +172,17 @@ def check_user_function(function: object, place: str, *arguments: object) -> Non
 
 
 def _returns_function(function: Callable[..., object]) -> bool:
-    """Return whether its declared answer is a function, so that it has to be called first."""
+    """Return whether its declared answer is a function of none, so that it must be called first.
+
+    A response is callable too, but only with arguments.
+    """
     try:
         answer = get_type_hints(function).get("return")
     except Exception:  # it names what only type checkers know, or is an object without hints
         return False
     kind = get_origin(answer) or answer
     classes = inspect.getmro(kind) if isinstance(kind, type) else ()
-    return any("__call__" in vars(one) for one in classes)
+    return any("__call__" in vars(one) and takes(vars(one)["__call__"], None) for one in classes)
 
 
 #: What Quart's request has to be awaited for.

@@ -241,7 +241,7 @@ async def test_a_server_that_decides_nothing_is_found_with_its_reason(
     assert binding is not None
     await binding.store.aclose()
     (away,) = [finding for finding in found if finding.code == "QRL014"]
-    assert "OutOfMemory" in away.seen
+    assert "OOM command not allowed" in away.seen
     assert "Start it" not in away.fix
 
 

@@ -1,6 +1,7 @@
 """Changing a limit keeps what was used, if the limit has a name: by every algorithm and store."""
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -180,11 +181,12 @@ async def test_a_text_with_one_period_twice_counts_its_limits_apart(make: Make) 
 
 async def test_places_in_flight_are_kept_when_their_number_changes() -> None:
     limiter = Limiter(app=Quart(__name__), store=MemoryStore())
-    async with limiter.in_flight(3, "ann"), limiter.in_flight(3, "ann"):
+    three, two = (functools.partial(limiter.in_flight, n, "ann", scope="jobs") for n in (3, 2))
+    async with three(), three():
         with pytest.raises(RateLimitExceeded):
-            async with limiter.in_flight(2, "ann"):
+            async with two():
                 pass
-        async with limiter.in_flight(3, "ann"):
+        async with three():
             pass
 
 
