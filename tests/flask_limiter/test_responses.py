@@ -10,7 +10,13 @@ import pytest
 from quart import Quart, Response, abort, jsonify, make_response, request
 from quart.typing import ResponseReturnValue
 
-from quart_ratelimit import HeaderNames, Limiter, RateLimitExceeded, RequestLimit
+from quart_ratelimit import (
+    ConfigurationError,
+    HeaderNames,
+    Limiter,
+    RateLimitExceeded,
+    RequestLimit,
+)
 from quart_ratelimit.stores import MemoryStore
 
 from ..support.apps import Clock, Make, ask, body, view
@@ -325,11 +331,16 @@ async def test_a_callback_for_both_is_called_once(make: Make) -> None:
     assert len(heard) == 1
 
 
-@pytest.mark.parametrize("callback", [lambda: None, lambda limit: 1 / 0])
-async def test_a_callback_that_fails_is_the_apps_error(make: Make, callback: Any) -> None:
+async def test_a_callback_that_fails_is_the_apps_error(make: Make) -> None:
     app, limiter = make()
-    view(app, "/", limiter.limit("1/second", on_breach=callback))
+    view(app, "/", limiter.limit("1/second", on_breach=lambda limit: 1 / 0))
     assert await ask(app, "/", 2) == [200, 500]
+
+
+def test_a_callback_without_a_parameter_is_an_error_where_it_is_given(make: Make) -> None:
+    _, limiter = make()
+    with pytest.raises(ConfigurationError, match=r"on_breach: .*a function of one argument"):
+        limiter.limit("1/second", on_breach=lambda: None)
 
 
 # Limits that the response decides on

@@ -39,7 +39,7 @@ WRONG: dict[str, list[Any]] = {
     "on_breach": [nothing, "tell", 5, True],
     "deduct_when": [nothing, "yes", True],
     "cost": [one, "1", 1.5, -1, float("nan"), []],
-    "scope": [nothing, 5, b"x", ["x"], True],
+    "scope": [nothing, 0.5, b"x", ["x"], {"x": 1}, True],
     "error_message": [one, 5, b"x", ["x"]],
     "name": ["", "a\r\nb", "a\nb", "é", "x" * 65, 5, b"x", True, one],
     "meta_limits": ["1/hour", 5, True],

@@ -7,7 +7,7 @@ raises `ConfigurationError`. Call it through `checked`, so that the error begins
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from ..callables import check_user_function
@@ -89,8 +89,13 @@ def text_or_function(name: str, value: object) -> object:
 
 
 def scope(name: str, value: object) -> object:
-    """Check for a text, or a function of the endpoint that returns it."""
-    return function_of_one(name, value) if callable(value) else text(name, value)
+    """Check for a text or a number, or a function of the endpoint that returns one."""
+    if callable(value):
+        return function_of_one(name, value)
+    is_collection = isinstance(value, Collection) and not isinstance(value, str)
+    if is_collection or isinstance(value, (bool, float)):
+        raise ConfigurationError(f"{name}={value!r} is no text and no whole number; write 'shop'")
+    return value
 
 
 def methods(name: str, value: object) -> Sequence[str]:
