@@ -20,6 +20,7 @@ from quart_ratelimit import (
     Quota,
     RateLimitExceeded,
 )
+from quart_ratelimit.direct.in_flight import InFlight
 from quart_ratelimit.quotas import Penalty, StrictWindow
 from quart_ratelimit.stores import MemoryStore, RememberingStore, Store
 from quart_ratelimit.stores.redis import script
@@ -180,11 +181,15 @@ async def test_a_text_with_one_period_twice_counts_its_limits_apart(make: Make) 
 
 async def test_places_in_flight_are_kept_when_their_number_changes() -> None:
     limiter = Limiter(app=Quart(__name__), store=MemoryStore())
-    async with limiter.in_flight(3, "ann"), limiter.in_flight(3, "ann"):
+
+    def places(amount: int) -> InFlight:
+        return limiter.in_flight(amount, "ann")
+
+    async with places(3), places(3):
         with pytest.raises(RateLimitExceeded):
-            async with limiter.in_flight(2, "ann"):
+            async with places(2):
                 pass
-        async with limiter.in_flight(3, "ann"):
+        async with places(3):
             pass
 
 
