@@ -105,6 +105,7 @@ class Limiter(DirectLimits):
         super().__init__(Bindings(self, given, store))
         self.enabled = enabled
         self.logger = logging.getLogger("quart_ratelimit")
+        self._attribute = self._bindings.attribute
         self._warned = False
         #: How many `paused` blocks are entered, and what `enabled` was before the first.
         self._pauses = 0
@@ -322,7 +323,7 @@ class Limiter(DirectLimits):
             known.add(limit)
             return target
         limited = LimitedFunction(name, [limit], target)
-        twin = wrap_view(target, "limiter.limit(...)", lambda: self._call(limited))
+        twin = wrap_view(target, "limiter.limit(...)", functools.partial(self._call, limited))
         setattr(twin, ATTRIBUTE, {**getattr(target, ATTRIBUTE, {}), self: limited})
         return twin
 
