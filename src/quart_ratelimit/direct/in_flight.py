@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, ParamSpec
 
-from ..asgi_call import current_call
+from ..current import current_call
 from ..errors import ConfigurationError, StoreError
 from ..quotas import Hit, Quota
 from ..rules.registry import OpenAPINote

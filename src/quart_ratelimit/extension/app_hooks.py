@@ -10,7 +10,7 @@ from quart import Quart
 from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
-from ..asgi_call import AsgiCall
+from ..current import AsgiCall
 from ..direct.websocket_connection import current_connection
 from .binding import Binding
 from .startup import startup_findings

@@ -127,6 +127,7 @@ class Limiter(DirectLimits):
         super().__init__(Bindings(self, given, store))
         self.enabled = enabled
         self.logger = logging.getLogger("quart_ratelimit")
+        self._attribute = self._bindings.attribute
         self._warned = False
         #: How many `paused` blocks are entered, and what `enabled` was before the first.
         self._pauses = 0
@@ -355,8 +356,13 @@ class Limiter(DirectLimits):
             known.add(limit)
             return target
         limited = LimitedFunction(name, [limit], target)
+<<<<<<< HEAD
         twin = wrap_view(target, "limiter.limit(...)", lambda: self._call(limited), limiter=self)
         registry.note_limited(twin, limited)
+=======
+        twin = wrap_view(target, "limiter.limit(...)", functools.partial(self._call, limited))
+        setattr(twin, ATTRIBUTE, {**getattr(target, ATTRIBUTE, {}), self: limited})
+>>>>>>> w-direct
         return twin
 
     async def _enter_limit(self, limit: RouteLimit, where: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, Self
 
 from quart import current_app
 
-from ..asgi_call import current_call
+from ..current import current_call
 from .registry import HasRegistry, OpenAPINote, check_function, note_for_openapi, note_wrapped
 
 P = ParamSpec("P")
