@@ -1,7 +1,6 @@
 """Changing a limit keeps what was used, if the limit has a name: by every algorithm and store."""
 
 import asyncio
-import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -182,14 +181,6 @@ async def test_a_text_with_one_period_twice_counts_its_limits_apart(make: Make) 
 
 async def test_places_in_flight_are_kept_when_their_number_changes() -> None:
     limiter = Limiter(app=Quart(__name__), store=MemoryStore())
-<<<<<<< HEAD
-    three, two = (functools.partial(limiter.in_flight, n, "ann", scope="jobs") for n in (3, 2))
-    async with three(), three():
-        with pytest.raises(RateLimitExceeded):
-            async with two():
-                pass
-        async with three():
-=======
 
     def places(amount: int) -> InFlight:
         return limiter.in_flight(amount, "ann")
@@ -199,7 +190,6 @@ async def test_places_in_flight_are_kept_when_their_number_changes() -> None:
             async with places(2):
                 pass
         async with places(3):
->>>>>>> w-direct
             pass
 
 
@@ -215,7 +205,7 @@ async def test_a_shield_lets_a_client_in_within_a_second_of_a_change() -> None:
     amount, now = 2, [5_000]
     app = Quart(__name__)
     memory = MemoryStore(now_ms=lambda: 1_800_000_000_000 + now[0])
-    store = GuardedStore(memory, remember_ms=1000, now_ms=lambda: now[0])
+    store = RememberingStore(memory, now_ms=lambda: now[0])
     limiter = Limiter(app=app, store=store)
     limiter.shield(app)
     view(app, "/", limiter.limit(lambda: f"{amount}/minute", name="login"))

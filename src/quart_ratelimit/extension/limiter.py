@@ -356,13 +356,10 @@ class Limiter(DirectLimits):
             known.add(limit)
             return target
         limited = LimitedFunction(name, [limit], target)
-<<<<<<< HEAD
-        twin = wrap_view(target, "limiter.limit(...)", lambda: self._call(limited), limiter=self)
+        twin = wrap_view(
+            target, "limiter.limit(...)", functools.partial(self._call, limited), limiter=self
+        )
         registry.note_limited(twin, limited)
-=======
-        twin = wrap_view(target, "limiter.limit(...)", functools.partial(self._call, limited))
-        setattr(twin, ATTRIBUTE, {**getattr(target, ATTRIBUTE, {}), self: limited})
->>>>>>> w-direct
         return twin
 
     async def _enter_limit(self, limit: RouteLimit, where: str) -> None:
