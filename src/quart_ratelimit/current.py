@@ -14,22 +14,28 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, cast
 
 from quart import Blueprint, Quart, Request, Websocket, globals
+from quart.ctx import AppContext
 from quart.globals import app_ctx
 
 T = TypeVar("T")
-App = Callable[[Any, Any, Any], Awaitable[None]]
+#: What ASGI calls an app with: a connection's scope, and the messages from and to its client.
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[..., Awaitable[None]]
 
 #: Where the layer keeps the call, in the connection's scope.
 CALL = "quart_ratelimit.call"
 
 #: Quart's own. Before 0.23 requests and websockets have contexts beside the app's.
-_app: ContextVar[Any] = globals._cv_app
+_app: ContextVar[AppContext] = globals._cv_app
 _request: ContextVar[Any] | None = getattr(globals, "_cv_request", None)
 _websocket: ContextVar[Any] | None = getattr(globals, "_cv_websocket", None)
 
@@ -132,7 +138,7 @@ class Call:
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
-    def in_thread(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def in_thread(self, function: Callable[..., object]) -> Callable[..., object]:
         """A sync function whose threads keep what the call holds until they return.
 
         A call that has ended starts no function any more.
@@ -140,7 +146,7 @@ class Call:
         if not self._held:
             return function
 
-        def run(*args: Any, **kwargs: Any) -> Any:
+        def run(*args: object, **kwargs: object) -> object:
             if not self._enter():
                 return None
             try:
@@ -151,7 +157,7 @@ class Call:
 
         return run
 
-    def _items(self, generator: Generator[Any, Any, Any]) -> Generator[Any, None, None]:
+    def _items(self, generator: Iterator[object]) -> Iterator[object]:
         """The items of a streamed body; Quart makes each one in a thread."""
         while self._enter():
             try:
@@ -186,7 +192,7 @@ class AsgiCall:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the connection, then release what its request still holds."""
         if CALL in scope or scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
@@ -202,5 +208,5 @@ class AsgiCall:
 
 def current_call() -> Call | None:
     """The call that serves the current request; None if no layer watches it."""
-    scope: Any = getattr(current_request_or_none(), "scope", None)
+    scope: Scope | None = getattr(current_request_or_none(), "scope", None)
     return None if scope is None else scope.get(CALL)

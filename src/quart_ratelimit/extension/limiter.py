@@ -98,7 +98,7 @@ class Limiter(DirectLimits):
         header_name_mapping: Mapping[HeaderNames, str] | None = None,
         strategy: str | None = None,
         storage_uri: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
+        storage_options: Mapping[str, object] | None = None,
         swallow_errors: bool | None = None,
         fail_on_first_breach: bool | None = None,
         on_breach: UserFunction[object] | None = None,
@@ -327,7 +327,7 @@ class Limiter(DirectLimits):
         self._bindings.registry.version += 1
         return fn
 
-    def _check_provider(self, given: Any) -> None:
+    def _check_provider(self, given: object) -> None:
         """Note a function, lest it is a view: ``@limiter.limit`` without a limit.
 
         Raises `MissingParentheses` if it is none that says how much is allowed; `InvalidLimit`.
@@ -339,15 +339,15 @@ class Limiter(DirectLimits):
         elif inspect.isfunction(given):
             self._bindings.registry.providers.add(given)
 
-    def _apply_limit(self, limit: RouteLimit, target: Any) -> Any:
+    def _apply_limit(self, limit: RouteLimit, target: object) -> object:
         """See `RouteLimit.__call__`. Raises `InvalidLimit`."""
         strategy = self._bindings.given["strategy"]
         if isinstance(target, Blueprint):
             check_rule(limit, f"blueprint {target.name}", strategy)
             self._bindings.registry.limit_blueprint(target, limit)
             return None
-        check_function(target, "limiter.limit(...)")
-        name = name_in_code(target)
+        view = check_function(target, "limiter.limit(...)")
+        name = name_in_code(view)
         check_rule(limit, f"function {name}", strategy)
         registry = self._bindings.registry
         registry.version += 1
@@ -355,9 +355,9 @@ class Limiter(DirectLimits):
         if known is not None:
             known.add(limit)
             return target
-        limited = LimitedFunction(name, [limit], target)
+        limited = LimitedFunction(name, [limit], view)
         twin = wrap_view(
-            target, "limiter.limit(...)", functools.partial(self._call, limited), limiter=self
+            view, "limiter.limit(...)", functools.partial(self._call, limited), limiter=self
         )
         registry.note_limited(twin, limited)
         return twin
