@@ -34,6 +34,13 @@ class ViewDecorator(Protocol):
     def __call__(self, view: Callable[P, T]) -> Callable[P, Coroutine[object, object, T]]: ...
 
 
+class Decorator(Protocol):
+    """A decorator that returns what it is given."""
+
+    def __call__(self, target: T, /) -> T:
+        """Return the target."""
+
+
 def wrap_view(
     view: Callable[..., object],
     decorator: str,
