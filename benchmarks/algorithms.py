@@ -45,7 +45,7 @@ BOOKKEEPING = ("config", "time", "multi", "exec", "info")
 
 
 def hit(quota: Quota, key: str) -> Hit:
-    """A hit that takes a lease of its own, as `Slot` does."""
+    """A hit that takes a lease of its own, as `limiter.in_flight` does."""
     return Hit(quota, key, lease=secrets.token_hex(8))
 
 

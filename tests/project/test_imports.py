@@ -165,6 +165,21 @@ def test_the_page_on_the_architecture_shows_the_folders_of_the_table() -> None:
     assert shown == {name: UNITS[name][1] - hidden or {"errors"} for name in folders}
 
 
+@pytest.mark.parametrize("page", ["architecture", "performance", "reliability", "exactness"])
+def test_a_page_names_no_file_that_is_not_there(page: str) -> None:
+    text = (REPOSITORY / "docs" / "explanation" / f"{page}.md").read_text("utf-8")
+    named = re.findall(r"`(?:[\w.]+/)*\w+\.(?:py|lua)`|`(?:\w+/)+`", text)
+    files = [
+        path.relative_to(REPOSITORY).as_posix()
+        for folder in ("benchmarks", "docs", "examples", "src", "tests")
+        for path in (REPOSITORY / folder).rglob("*.*")
+    ]
+    known = {f"/{file}" for file in files} | {f"/{file.rpartition('/')[0]}/" for file in files}
+    assert [
+        name for name in named if not any(f.endswith(f"/{name.strip('`')}") for f in known)
+    ] == []
+
+
 def test_no_files_import_each_other_in_a_circle() -> None:
     TopologicalSorter({file: imported_files(file) for file in FILES}).prepare()
 
