@@ -1,7 +1,6 @@
 """Changing a limit keeps what was used, if the limit has a name: by every algorithm and store."""
 
 import asyncio
-import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,8 +20,9 @@ from quart_ratelimit import (
     Quota,
     RateLimitExceeded,
 )
+from quart_ratelimit.direct.in_flight import InFlight
 from quart_ratelimit.quotas import Penalty, StrictWindow
-from quart_ratelimit.stores import GuardedStore, MemoryStore, Store
+from quart_ratelimit.stores import MemoryStore, RememberingStore, Store
 from quart_ratelimit.stores.redis import script
 
 from ..support.algorithms import ALL, RATES, name
@@ -139,14 +139,14 @@ def test_lua_and_python_decide_alike_while_the_amount_changes(
 
 @pytest.mark.parametrize("quota", NAMED, ids=name)
 async def test_a_remembered_refusal_does_not_outlive_a_change(quota: Quota) -> None:
-    store = GuardedStore(MemoryStore(), remember_ms=1000)
+    store = RememberingStore(MemoryStore())
     await use(store, quota, "ann", 12)
     assert not (await store.hit([hit(quota, "ann")]))[0].allowed
     assert (await store.hit([hit(of(quota, 20), "ann")]))[0].allowed
 
 
 async def test_a_refusal_of_one_name_is_none_of_another() -> None:
-    store = GuardedStore(MemoryStore(), remember_ms=1000)
+    store = RememberingStore(MemoryStore())
     login, search = (FixedWindow(1, 60, name=name) for name in ("login", "search"))
     await use(store, login, "ann", 2)
     assert (await store.hit([hit(search, "ann")]))[0].allowed
@@ -181,12 +181,15 @@ async def test_a_text_with_one_period_twice_counts_its_limits_apart(make: Make) 
 
 async def test_places_in_flight_are_kept_when_their_number_changes() -> None:
     limiter = Limiter(app=Quart(__name__), store=MemoryStore())
-    three, two = (functools.partial(limiter.in_flight, n, "ann", scope="jobs") for n in (3, 2))
-    async with three(), three():
+
+    def places(amount: int) -> InFlight:
+        return limiter.in_flight(amount, "ann")
+
+    async with places(3), places(3):
         with pytest.raises(RateLimitExceeded):
-            async with two():
+            async with places(2):
                 pass
-        async with three():
+        async with places(3):
             pass
 
 
@@ -202,7 +205,7 @@ async def test_a_shield_lets_a_client_in_within_a_second_of_a_change() -> None:
     amount, now = 2, [5_000]
     app = Quart(__name__)
     memory = MemoryStore(now_ms=lambda: 1_800_000_000_000 + now[0])
-    store = GuardedStore(memory, remember_ms=1000, now_ms=lambda: now[0])
+    store = RememberingStore(memory, now_ms=lambda: now[0])
     limiter = Limiter(app=app, store=store)
     limiter.shield(app)
     view(app, "/", limiter.limit(lambda: f"{amount}/minute", name="login"))

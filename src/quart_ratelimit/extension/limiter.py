@@ -127,6 +127,7 @@ class Limiter(DirectLimits):
         super().__init__(Bindings(self, given, store))
         self.enabled = enabled
         self.logger = logging.getLogger("quart_ratelimit")
+        self._attribute = self._bindings.attribute
         self._warned = False
         #: How many `paused` blocks are entered, and what `enabled` was before the first.
         self._pauses = 0
@@ -355,7 +356,9 @@ class Limiter(DirectLimits):
             known.add(limit)
             return target
         limited = LimitedFunction(name, [limit], target)
-        twin = wrap_view(target, "limiter.limit(...)", lambda: self._call(limited), limiter=self)
+        twin = wrap_view(
+            target, "limiter.limit(...)", functools.partial(self._call, limited), limiter=self
+        )
         registry.note_limited(twin, limited)
         return twin
 
