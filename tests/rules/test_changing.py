@@ -22,7 +22,7 @@ from quart_ratelimit import (
 )
 from quart_ratelimit.direct.in_flight import InFlight
 from quart_ratelimit.quotas import Penalty, StrictWindow
-from quart_ratelimit.stores import MemoryStore, RememberingStore, Store
+from quart_ratelimit.stores import GuardedStore, MemoryStore, Store
 from quart_ratelimit.stores.redis import script
 
 from ..support.algorithms import ALL, RATES, name
@@ -139,14 +139,14 @@ def test_lua_and_python_decide_alike_while_the_amount_changes(
 
 @pytest.mark.parametrize("quota", NAMED, ids=name)
 async def test_a_remembered_refusal_does_not_outlive_a_change(quota: Quota) -> None:
-    store = RememberingStore(MemoryStore())
+    store = GuardedStore(MemoryStore(), remember_ms=1000)
     await use(store, quota, "ann", 12)
     assert not (await store.hit([hit(quota, "ann")]))[0].allowed
     assert (await store.hit([hit(of(quota, 20), "ann")]))[0].allowed
 
 
 async def test_a_refusal_of_one_name_is_none_of_another() -> None:
-    store = RememberingStore(MemoryStore())
+    store = GuardedStore(MemoryStore(), remember_ms=1000)
     login, search = (FixedWindow(1, 60, name=name) for name in ("login", "search"))
     await use(store, login, "ann", 2)
     assert (await store.hit([hit(search, "ann")]))[0].allowed
