@@ -205,7 +205,7 @@ async def test_a_shield_lets_a_client_in_within_a_second_of_a_change() -> None:
     amount, now = 2, [5_000]
     app = Quart(__name__)
     memory = MemoryStore(now_ms=lambda: 1_800_000_000_000 + now[0])
-    store = RememberingStore(memory, now_ms=lambda: now[0])
+    store = GuardedStore(memory, remember_ms=1000, now_ms=lambda: now[0])
     limiter = Limiter(app=app, store=store)
     limiter.shield(app)
     view(app, "/", limiter.limit(lambda: f"{amount}/minute", name="login"))
