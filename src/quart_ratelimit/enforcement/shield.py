@@ -101,7 +101,7 @@ class Shield:
         self._refusals: Recent[_Request, _Refusal] = Recent(
             REMEMBERED, longest=LONGEST_KEY, length=_length
         )
-        #: When all of these are outdated, in ms.
+        #: When all of these are outdated, in ms; 0: there are none.
         self._outdated_ms = 0
         #: How many requests it answered.
         self.answered = 0
@@ -113,7 +113,7 @@ class Shield:
             return
         # Layers inside may change the scope, so the request is read before the app is called.
         request = _request(scope)
-        answer = self._answer(request) if self._answers or self._refusals else None
+        answer = self._answer(request) if self._outdated_ms else None
         if answer is None:
             await self._app(scope, receive, _Listener(self, scope, request, send))
             return
@@ -145,6 +145,7 @@ class Shield:
         if now >= self._outdated_ms:
             self._answers.clear()
             self._refusals.clear()
+            self._outdated_ms = 0
             return None
         answer = self._answers.get(request)
         if answer is not None:
