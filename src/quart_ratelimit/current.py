@@ -1,19 +1,41 @@
-"""The app and the request at hand, in one look.
+"""The app, the request and the ASGI call being served.
 
-Quart's proxies look anew for each attribute, and each look is five calls: what asks at every
-request asks the context variables behind them.
+Quart's proxies look anew for each attribute, and each look is five calls. Code that runs in every
+request reads the context variables behind the proxies instead.
+
+`AsgiCall` owns what a request holds, and releases it when the request's ASGI call ends. A view's
+own ``finally`` is not enough: a client that resets its connection ends the call between the view
+and the first byte of its response, where no code of the view runs any more. Nor is the end of the
+call enough for a sync view: its thread cannot be cancelled and runs on.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from quart import Blueprint, Quart, Request, Websocket, globals
+from quart.ctx import AppContext
 from quart.globals import app_ctx
 
+T = TypeVar("T")
+#: What ASGI calls an app with: a connection's scope, and the messages from and to its client.
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[..., Awaitable[None]]
+
+#: Where the layer keeps the call, in the connection's scope.
+CALL = "quart_ratelimit.call"
+
 #: Quart's own. Before 0.23 requests and websockets have contexts beside the app's.
-_app: ContextVar[Any] = globals._cv_app
+_app: ContextVar[AppContext] = globals._cv_app
 _request: ContextVar[Any] | None = getattr(globals, "_cv_request", None)
 _websocket: ContextVar[Any] | None = getattr(globals, "_cv_websocket", None)
 
@@ -68,3 +90,123 @@ def _of_app_context(name: str) -> Any:
         return getattr(_app.get(None), name, None)
     except RuntimeError:
         return None
+
+
+class Held(Protocol):
+    """What is taken for a request."""
+
+    def release(self) -> Awaitable[None]:
+        """Start to give it back, once; the result ends when it is given back."""
+
+
+class Call:
+    """One call of the app, what it holds, and how many threads work for it."""
+
+    def __init__(self) -> None:
+        self._held: list[Held] = []
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._ended = False
+
+    def hold(self, held: Held) -> bool:
+        """Release this at the end of the call; False, and nothing, if the call has ended."""
+        if not self._ended:
+            self._held.append(held)
+        return not self._ended
+
+    def end(self) -> list[Awaitable[None]]:
+        """Start all releases, or leave them to the last thread that still works."""
+        with self._lock:
+            self._ended, busy = True, self._threads > 0
+        return [] if busy else self._release()
+
+    def is_in_event_loop(self) -> bool:
+        """Return whether the caller runs in an event loop, and not in a thread for a sync view."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return True
+
+    def wait_for(self, start: Callable[[], Awaitable[T] | None]) -> T | None:
+        """Call a function in the call's event loop, and wait in this thread for what it returns."""
+
+        async def run() -> T | None:
+            running = start()
+            return None if running is None else await running
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
+    def in_thread(self, function: Callable[..., object]) -> Callable[..., object]:
+        """A sync function whose threads keep what the call holds until they return.
+
+        A call that has ended starts no function any more.
+        """
+        if not self._held:
+            return function
+
+        def run(*args: object, **kwargs: object) -> object:
+            if not self._enter():
+                return None
+            try:
+                result = function(*args, **kwargs)
+            finally:
+                self._leave()
+            return self._items(result) if inspect.isgenerator(result) else result
+
+        return run
+
+    def _items(self, generator: Iterator[object]) -> Iterator[object]:
+        """The items of a streamed body; Quart makes each one in a thread."""
+        while self._enter():
+            try:
+                item = next(generator)
+            except StopIteration:
+                return
+            finally:
+                self._leave()
+            yield item
+
+    def _enter(self) -> bool:
+        with self._lock:
+            self._threads += not self._ended
+            return not self._ended
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._threads -= 1
+            last = self._ended and not self._threads
+        if last:
+            with suppress(RuntimeError):  # the event loop is closed, and its worker at its end
+                self._loop.call_soon_threadsafe(self._release)
+
+    def _release(self) -> list[Awaitable[None]]:
+        held, self._held = self._held, []
+        return [one.release() for one in held]
+
+
+class AsgiCall:
+    """Stands before an ASGI app; see the module."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the connection, then release what its request still holds."""
+        if CALL in scope or scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        scope[CALL] = call = Call()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            # All releases begin before the first is awaited: a second cancellation skips none.
+            for release in call.end():
+                await release
+
+
+def current_call() -> Call | None:
+    """The call that serves the current request; None if no layer watches it."""
+    scope: Scope | None = getattr(current_request_or_none(), "scope", None)
+    return None if scope is None else scope.get(CALL)

@@ -19,7 +19,7 @@ from .errors import ConfigurationError
 if TYPE_CHECKING:
     from .quotas import Decision, Hit, Quota
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 #: An allowed hit is near its limit when less than one part in so many is left.
 NEAR = 5
@@ -39,7 +39,7 @@ class Signal(NamedSignal):
             )
         return super().connect(receiver, sender, weak)
 
-    def send_safely(self, sender: Any, **facts: Any) -> None:
+    def send_safely(self, sender: object, **facts: object) -> None:
         """Call all receivers; what they raise is logged."""
         for receiver in list(self.receivers_for(sender)):
             try:
@@ -80,7 +80,7 @@ store_recovered = Signal("store_recovered")
 
 
 def send_decided(
-    sender: Any,
+    sender: object,
     hits: Sequence[Hit],
     decisions: Sequence[Decision],
     scopes: Sequence[str] = (),
@@ -108,7 +108,7 @@ def send_decided(
 
 
 def outcome(decision: Decision, *, shadow: bool = False) -> str:
-    """What became of a hit, in one word. Any further kind of answer gets its word here."""
+    """What became of a hit, in one word. Each further kind of answer gets its word here."""
     if decision.allowed:
         return "allowed"
     return "shadow" if shadow else "refused"

@@ -19,7 +19,6 @@ ROOT = Path(quart_ratelimit.__file__).parent
 #: What every file but those of floor 1 may import.
 EVERYWHERE = {"constants", "errors", "recent"}
 BELOW_ENFORCEMENT = {
-    "asgi_call",
     "callables",
     "clients",
     "clock",
@@ -43,13 +42,12 @@ UNITS: dict[str, tuple[int, set[str]]] = {
     "findings": (1, set()),
     "recent": (1, set()),
     # what is allowed, and who is counted
-    "asgi_call": (2, {"current"}),
     "callables": (2, {"errors"}),
     "clients": (2, EVERYWHERE | {"current", "findings"}),
     "quotas": (2, {"errors"}),  # pure arithmetic
     "signals": (2, {"errors"}),
     # what is limited
-    "rules": (3, EVERYWHERE | {"asgi_call", "callables", "clients", "clock", "current", "quotas"}),
+    "rules": (3, EVERYWHERE | {"callables", "clients", "clock", "current", "quotas"}),
     "util": (3, {"clients"}),
     # where it is counted, and what the client is told
     "responses": (4, EVERYWHERE | {"clients", "clock", "quotas", "rules"}),

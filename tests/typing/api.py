@@ -1,7 +1,7 @@
 """What type checkers know of the public API: each decorated view keeps its type.
 
 `./dev lint` checks this module by mypy and pyright; nothing runs it. A call with an argument of a
-wrong type is marked as an error that both must report. What is marked WANTED does not hold yet.
+wrong type is marked as an error that both must report.
 """
 
 from collections.abc import Awaitable, Iterator
@@ -50,19 +50,18 @@ async def buy(number: int) -> tuple[str, int]:
 
 
 async def decorated() -> None:
-    ...
-    # WANTED: assert_type(await show("pear", page=2), str)
-    # WANTED: await show(2)  #! type: ignore[arg-type]
-    # WANTED: await show("pear", pages=2)  #! type: ignore[call-arg]
-    # WANTED: assert_type(await show_sync("pear"), dict[str, int])
-    # WANTED: await show_sync()  #! type: ignore[call-arg]
-    # WANTED: assert_type(await buy(1), tuple[str, int])
-    # WANTED: await buy("1")  #! type: ignore[arg-type]
+    assert_type(await show("pear", page=2), str)
+    await show(2)  # type: ignore[arg-type]
+    await show("pear", pages=2)  # type: ignore[call-arg]
+    assert_type(await show_sync("pear"), dict[str, int])
+    await show_sync()  # type: ignore[call-arg]
+    assert_type(await buy(1), tuple[str, int])
+    await buy("1")  # type: ignore[arg-type]
 
 
 limit = limiter.limit("10/minute")
 assert_type(limit, RouteLimit)
-# WANTED: assert_type(limit(blueprint), None)
+assert_type(limit(blueprint), None)
 
 
 async def block() -> None:
@@ -78,19 +77,18 @@ async def health() -> str:
     return ""
 
 
-# WANTED: @limiter.exempt()
+@limiter.exempt()
 def ready(number: int) -> str:
     return str(number)
 
 
-# WANTED: assert_type(limiter.exempt(blueprint), Blueprint)
+assert_type(limiter.exempt(blueprint), Blueprint)
 
 
 async def exempted() -> None:
-    ...
-    # WANTED: assert_type(await health(), str)
-    # WANTED: assert_type(ready(1), str)
-    # WANTED: ready("1")  #! type: ignore[arg-type]
+    assert_type(await health(), str)
+    assert_type(ready(1), str)
+    ready("1")  # type: ignore[arg-type]
 
 
 # rate_limit
@@ -107,9 +105,9 @@ def snippet_sync(name: str) -> list[str]:
 
 
 async def rate_limited() -> None:
-    # WANTED: assert_type(await snippet("pear"), str)
+    assert_type(await snippet("pear"), str)
     await snippet(1)  # type: ignore[arg-type]
-    # WANTED: assert_type(await snippet_sync("pear"), list[str])
+    assert_type(await snippet_sync("pear"), list[str])
 
 
 # limiter.in_flight: what it holds until a response is sent, it must make a response of
@@ -122,7 +120,7 @@ async def export(name: str) -> str:
 
 async def held() -> None:
     await export("pear")
-    # WANTED: await export(1)  #! type: ignore[arg-type]
+    await export(1)  # type: ignore[arg-type]
     async with limiter.in_flight(5, "ann"):
         pass
 
@@ -135,8 +133,8 @@ async def chat(room: str) -> None: ...
 
 
 async def chatted() -> None:
-    # WANTED: assert_type(await chat("kitchen"), None)
-    # WANTED: await chat(1)  #! type: ignore[arg-type]
+    assert_type(await chat("kitchen"), None)
+    await chat(1)  # type: ignore[arg-type]
     async with limiter.messages("10/second", per_connection=True) as entered:
         assert_type(entered, None)
 
@@ -155,9 +153,8 @@ async def banned() -> bool:
 
 
 async def registered() -> None:
-    ...
-    # WANTED: assert_type(internal(), bool)
-    # WANTED: assert_type(await banned(), bool)
+    assert_type(internal(), bool)
+    assert_type(await banned(), bool)
 
 
 # Limits that code checks itself

@@ -13,17 +13,19 @@ import secrets
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, ParamSpec
+from typing import ParamSpec, TypeVar, overload
 
-from ..asgi_call import current_call
+from ..current import current_call
 from ..errors import ConfigurationError, StoreError
 from ..quotas import Hit, Quota
+from ..rules.limits import AsyncView
 from ..rules.registry import OpenAPINote
 from ..rules.views import Leave, name_in_code, wrap_view
 from .blocks import Blocks, block_of
 from .ledger import Account, Ledger, OpenAccount
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 #: A lease is renewed this often in its length: two renewals may be lost.
 RENEWALS = 3
@@ -42,7 +44,14 @@ class InFlight:
         self._open_account = open_account
         self._blocks: Blocks[Place] = Blocks()
 
-    def __call__(self, view: Callable[P, Any]) -> Callable[P, Coroutine[Any, Any, Any]]:
+    # See `ViewDecorator`.
+    @overload
+    def __call__(self, view: AsyncView) -> AsyncView: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, view: Callable[P, T]) -> Callable[P, Coroutine[object, object, T]]: ...
+
+    def __call__(self, view: Callable[..., object]) -> object:
         """Decorate an async or sync view, under its route."""
 
         async def enter() -> Leave | None:

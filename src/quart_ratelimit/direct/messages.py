@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ParamSpec
+from typing import ParamSpec, TypeVar, overload
 
 from ..callables import UserFunction, call
 from ..errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
@@ -18,12 +18,14 @@ from ..quotas.quota import refused_longest
 from ..responses.refusal import refusal
 from ..responses.request_limit import RequestLimit
 from ..rules.kinds import check_cost
+from ..rules.limits import AsyncView
 from ..rules.views import Leave, name_in_code, wrap_view
 from .blocks import Blocks, block_of
 from .ledger import Account, OpenAccount
 from .websocket_connection import CLOSE_CODES, Connection, Data, current_connection
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 #: What may happen to a message that a limit refuses.
 CHOICES = ("close", "error", "drop", "raise")
@@ -44,11 +46,11 @@ class Messages:
 
     def __init__(
         self,
-        extension: Any,
+        extension: object,
         open_account: OpenAccount,
         *,
         cost: int | UserFunction[int],
-        on_breach: str | UserFunction[Any],
+        on_breach: str | UserFunction[Data | None],
     ) -> None:
         if on_breach not in CHOICES and not callable(on_breach):
             known = ", ".join(map(repr, CHOICES))
@@ -59,7 +61,14 @@ class Messages:
         self._open_account = open_account
         self._blocks: Blocks[Inbox] = Blocks()
 
-    def __call__(self, view: Callable[P, Any]) -> Callable[P, Coroutine[Any, Any, Any]]:
+    # See `ViewDecorator`.
+    @overload
+    def __call__(self, view: AsyncView) -> AsyncView: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, view: Callable[P, T]) -> Callable[P, Coroutine[object, object, T]]: ...
+
+    def __call__(self, view: Callable[..., object]) -> object:
         """Decorate a view, under its ``@app.websocket``."""
 
         async def enter() -> Leave:

@@ -7,7 +7,7 @@ limits of their own, and when a limited function is called.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..callables import Memo
 from ..constants import ExemptionScope
@@ -20,6 +20,9 @@ from . import routes
 from .context import NOTHING_APPLIED, RequestContext
 from .loading import Loader, Steps, finish, run
 from .stage import Stage, compiled, rule_keys
+
+if TYPE_CHECKING:
+    from quart import Blueprint
 
 #: Stages of a route that are kept; then all are made anew.
 KEPT = 256
@@ -85,7 +88,9 @@ class Resolver:
         """What these rules come to in this request."""
         return await run(self._loader.load_all(limits, where), memo)
 
-    def exemption(self, view: Callable[..., Any] | None, path: Sequence[Any]) -> ExemptionScope:
+    def exemption(
+        self, view: Callable[..., object] | None, path: Sequence[Blueprint]
+    ) -> ExemptionScope:
         """What a view in these blueprints, outermost first, is exempt from."""
         return routes.exemption(self._registry, view, path)
 

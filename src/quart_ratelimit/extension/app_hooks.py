@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import TypeVar
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from quart import Quart
 from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
-from ..asgi_call import AsgiCall
+from ..current import AsgiCall
 from ..direct.websocket_connection import current_connection
+from ..errors import ConfigurationError
 from .binding import Binding
 from .startup import startup_findings
 
+P = ParamSpec("P")
 R = TypeVar("R", bound=Response)
 
 #: A finding's severity -> the level that it is logged at.
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
 _log = logging.getLogger("quart_ratelimit")
+
+
+def app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
+    """Make an app that is given by its place, as to other extensions, an error that says so."""
+
+    @functools.wraps(init)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        if any(isinstance(given, Quart) for given in args):
+            raise ConfigurationError("the app is given by its keyword: write Limiter(app=app)")
+        init(*args, **kwargs)
+
+    return checked
 
 
 def hook_into(app: Quart, attribute: str) -> None:

@@ -53,7 +53,7 @@ class Binding:
     filters: Sequence[UserFunction[bool]]
     denials: Sequence[UserFunction[bool]]
     #: The app's own, with all its variables.
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     store: Store
     #: Where it counts, without what stands around it.
     backend: Store
@@ -180,7 +180,7 @@ class Bindings:
         binding = self.current_or_latest()
         return binding.settings.strategy if binding else self.given["strategy"]
 
-    def bind(self, settings: Settings, config: Mapping[str, Any]) -> Binding:
+    def bind(self, settings: Settings, config: Mapping[str, object]) -> Binding:
         """Make what the settings ask for. Opens nothing. Raises `ConfigurationError`."""
         standin = MemoryStore()
         backend = _store(settings) if self._store is None else self._store

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from secrets import token_hex
-from typing import Any
 
 from ..callables import UserFunction, call, check_called, check_user_function, to_await
 from ..clients.keys import Keys, client_text
@@ -15,6 +14,7 @@ from ..direct.in_flight import InFlight
 from ..direct.ledger import Account
 from ..direct.messages import Messages
 from ..direct.reservation import Reserving
+from ..direct.websocket_connection import Data
 from ..enforcement.report import Report
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Concurrency, Decision, Hit, Quota
@@ -158,7 +158,7 @@ class DirectLimits:
         scope: str | None = None,
         per_connection: bool = False,
         cost: int | UserFunction[int] = 1,
-        on_breach: str | UserFunction[Any] = "close",
+        on_breach: str | UserFunction[Data | None] = "close",
     ) -> Messages:
         """Limit what the client of a websocket sends: by its key, or each connection by itself.
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from quart import Blueprint, Quart
 
-from ..callables import UserFunction, bare, check_user_function, takes
+from ..callables import UserFunction, check_user_function
 from ..clients.networks import ClientIn
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
@@ -22,14 +21,13 @@ from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
 from ..rules.limits import ApplicationLimit, Limit, MetaLimit, Provider, RouteLimit
-from ..rules.notation import quotas_of
 from ..rules.registry import LimitedFunction, Registry, check_function, note_app
-from ..rules.validation import check_limit, check_rule
-from ..rules.views import name_in_code, wrap_view
+from ..rules.validation import check_limit, check_provider, check_rule
+from ..rules.views import Decorator, name_in_code, wrap_view
 from ..settings.reading import read_settings
 from ..signals import limit_decided, send_decided
 from ..stores import Store
-from .app_hooks import hook_into
+from .app_hooks import app_by_keyword, hook_into
 from .binding import Binding, Bindings
 from .direct_limits import DirectLimits
 from .flask_limiter import Storage, Strategy
@@ -37,28 +35,8 @@ from .flask_limiter import Storage, Strategy
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
 EXTENSION = "quart_ratelimit"
 
-P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=UserFunction[bool])
-
-
-class Decorator(Protocol):
-    """A decorator that returns what it is given."""
-
-    def __call__(self, target: T, /) -> T:
-        """Return the target."""
-
-
-def _app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
-    """Make an app that is given by its place, as to other extensions, an error that says so."""
-
-    @functools.wraps(init)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
-        if any(isinstance(given, Quart) for given in args):
-            raise ConfigurationError("the app is given by its keyword: write Limiter(app=app)")
-        init(*args, **kwargs)
-
-    return checked
 
 
 class Limiter(DirectLimits):
@@ -79,7 +57,7 @@ class Limiter(DirectLimits):
     `client_address`, and believes no header.
     """
 
-    @_app_by_keyword
+    @app_by_keyword
     def __init__(
         self,
         key_func: UserFunction[str] | None = None,
@@ -99,7 +77,7 @@ class Limiter(DirectLimits):
         header_name_mapping: Mapping[HeaderNames, str] | None = None,
         strategy: str | None = None,
         storage_uri: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
+        storage_options: Mapping[str, object] | None = None,
         swallow_errors: bool | None = None,
         fail_on_first_breach: bool | None = None,
         on_breach: UserFunction[object] | None = None,
@@ -237,7 +215,7 @@ class Limiter(DirectLimits):
         the function or the blueprint is known.
         """
         if not isinstance(limit_value, str):
-            self._check_provider(limit_value)
+            check_provider(limit_value, self._bindings.registry)
         return RouteLimit(
             limit_value,
             key_func,
@@ -329,27 +307,15 @@ class Limiter(DirectLimits):
         self._bindings.registry.version += 1
         return fn
 
-    def _check_provider(self, given: Any) -> None:
-        """Note a function, lest it is a view: ``@limiter.limit`` without a limit.
-
-        Raises `MissingParentheses` if it is none that says how much is allowed; `InvalidLimit`.
-        """
-        if not callable(given):
-            quotas_of(given)
-        elif not takes(given):
-            raise bare(given, "limiter.limit", 'limiter.limit("10/minute")')
-        elif inspect.isfunction(given):
-            self._bindings.registry.providers.add(given)
-
-    def _apply_limit(self, limit: RouteLimit, target: Any) -> Any:
+    def _apply_limit(self, limit: RouteLimit, target: object) -> object:
         """See `RouteLimit.__call__`. Raises `InvalidLimit`."""
         strategy = self._bindings.given["strategy"]
         if isinstance(target, Blueprint):
             check_rule(limit, f"blueprint {target.name}", strategy)
             self._bindings.registry.limit_blueprint(target, limit)
             return None
-        check_function(target, "limiter.limit(...)")
-        name = name_in_code(target)
+        view = check_function(target, "limiter.limit(...)")
+        name = name_in_code(view)
         check_rule(limit, f"function {name}", strategy)
         registry = self._bindings.registry
         registry.version += 1
@@ -357,9 +323,9 @@ class Limiter(DirectLimits):
         if known is not None:
             known.add(limit)
             return target
-        limited = LimitedFunction(name, [limit], target)
+        limited = LimitedFunction(name, [limit], view)
         twin = wrap_view(
-            target, "limiter.limit(...)", functools.partial(self._call, limited), limiter=self
+            view, "limiter.limit(...)", functools.partial(self._call, limited), limiter=self
         )
         registry.note_limited(twin, limited)
         return twin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, ParamSpec
+from typing import Any
 
 from quart import jsonify
 from werkzeug.sansio.response import Response
@@ -16,12 +16,10 @@ from ..quotas import Quota
 from ..rules.notation import read_limit
 from ..rules.registry import OpenAPINote
 from ..rules.resolved import RuntimeLimit
-from ..rules.views import name_in_code, wrap_view
+from ..rules.views import ViewDecorator, name_in_code, wrap_view
 from ..settings.table import Settings
 from .binding import Binding, binding_of
 from .limiter import EXTENSION, Limiter
-
-P = ParamSpec("P")
 
 #: The Flask snippet's own words.
 MESSAGE = "Too many requests. Please try again later."
@@ -37,7 +35,7 @@ def rate_limit(
     key: UserFunction[str] | None = None,
     scope: str | None = None,
     message: str = MESSAGE,
-) -> Callable[[Callable[P, Any]], Callable[P, Awaitable[Any]]]:
+) -> ViewDecorator:
     """Limit a view, under its route decorator: ``@rate_limit("10/minute")``.
 
     Without a ``scope`` a client has one counter for all views of the same period, in the Flask
@@ -72,7 +70,7 @@ def rate_limit(
             body=_json,
         )
 
-    def decorate(view: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
+    def decorate(view: Callable[..., object]) -> Any:
         known: tuple[Settings, Stage] | None = None
 
         def charge() -> Awaitable[None] | None:
@@ -90,7 +88,7 @@ def rate_limit(
     return decorate
 
 
-def _current_binding(view: Callable[..., Any]) -> Binding | None:
+def _current_binding(view: Callable[..., object]) -> Binding | None:
     """The binding of the app's first limiter; None where the limiter is disabled."""
     app = current_app_or_none()
     limiter: Limiter | None = app.extensions.get(EXTENSION) if app else None

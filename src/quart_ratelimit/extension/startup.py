@@ -6,10 +6,10 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from quart import Quart
 
+from ..callables import UserFunction
 from ..clients.key_functions import trusts_proxies
 from ..findings import Finding
 from ..rules.registry import limited_by
@@ -20,7 +20,7 @@ from .binding import Binding
 _AUTH = re.compile(r"(?:^|[/._-])(?:log-?in|sign-?in|password|token|otp|2fa|mfa|auth)(?:$|[/._-])")
 
 
-def startup_findings(app: Any, binding: Binding) -> list[Finding]:
+def startup_findings(app: Quart, binding: Binding) -> list[Finding]:
     """What is wrong at first sight; needs an event loop."""
     found = list(_of_workers(binding))
     if isinstance(binding.backend, RedisStore):
@@ -48,7 +48,7 @@ def _of_workers(binding: Binding) -> Iterator[Finding]:
     yield Finding("QRL001", seen, "Write storage_uri='redis://localhost:6379/0'.")
 
 
-def _of_policy(app: Any, binding: Binding) -> Iterator[Finding]:
+def _of_policy(app: Quart, binding: Binding) -> Iterator[Finding]:
     if binding.in_memory or binding.settings.on_store_error != "open":
         return
     for rule in app.url_map.iter_rules():
@@ -61,7 +61,7 @@ def _of_policy(app: Any, binding: Binding) -> Iterator[Finding]:
             return
 
 
-def _of_proxies(app: Any, binding: Binding) -> Iterator[Finding]:
+def _of_proxies(app: Quart, binding: Binding) -> Iterator[Finding]:
     """`client_in` and `client_address` of which one alone trusts proxies."""
     for key, function in pass_and_deny_functions(app, binding):
         counted, listed = trusts_proxies(key), trusts_proxies(function)
@@ -74,7 +74,9 @@ def _of_proxies(app: Any, binding: Binding) -> Iterator[Finding]:
         return
 
 
-def pass_and_deny_functions(app: Quart, binding: Binding) -> Iterator[tuple[Any, Any]]:
+def pass_and_deny_functions(
+    app: Quart, binding: Binding
+) -> Iterator[tuple[UserFunction[object], UserFunction[object]]]:
     """The functions that say whom to let pass or to deny, each after its key function."""
     settings = binding.settings
     for function in (*binding.filters, *binding.denials):

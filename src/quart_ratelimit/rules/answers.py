@@ -38,7 +38,7 @@ class LimitAnswers:
     def usable(self, provider: object, answer: object, where: str) -> str | Quota:
         """Return a limit that `quotas_of` reads with ``zero=True``; "" if there is no limit.
 
-        None and "" are no limit, and "0/minute" refuses. Any other answer that is no limit is
+        None and "" are no limit, and "0/minute" refuses. Another answer that is no limit is
         logged once, and the function's last good answer, else the default limit, else a refusal
         takes its place.
         """

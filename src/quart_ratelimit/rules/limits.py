@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 from ..callables import UserFunction, bare
 from ..errors import ConfigurationError
@@ -30,7 +30,7 @@ Provider = str | Quota | UserFunction[str | Quota | None]
 class Applies(Protocol):
     """What a `RouteLimit` asks of its limiter."""
 
-    def _apply_limit(self, limit: RouteLimit, target: object) -> Any:
+    def _apply_limit(self, limit: RouteLimit, target: object) -> object:
         """Limit a function (the answer is its limited twin) or a blueprint (None)."""
 
     async def _enter_limit(self, limit: RouteLimit, where: str) -> None:

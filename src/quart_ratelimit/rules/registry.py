@@ -178,8 +178,8 @@ def limited_by(limiter: HasRegistry, function: object) -> LimitedFunction | None
     return limiter._registry.limited(function)
 
 
-def check_function(target: object, decorator: str) -> None:
-    """Raise `ConfigurationError` unless it can be decorated as a view or a helper can."""
+def check_function(target: object, decorator: str) -> Callable[..., object]:
+    """Return the function. Raises `ConfigurationError` unless it can be a view or a helper."""
     if isinstance(target, type):
         raise ConfigurationError(
             f"{target.__qualname__} is a class: write decorators = [{decorator}] in it, or "
@@ -190,6 +190,7 @@ def check_function(target: object, decorator: str) -> None:
             f"{decorator} goes onto a function, and {type(target).__name__} is none: limit a "
             "blueprint by limiter.limit(...)(blueprint)"
         )
+    return target
 
 
 @dataclass(eq=False, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
 
-from ..callables import bare, check_user_function
+from ..callables import bare, check_user_function, takes
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Penalty, Quota
 from .kinds import check_cost
@@ -26,6 +26,20 @@ def check_rule(limit: Limit, where: str, strategy_name: str | None = None) -> No
     for name, function in functions.items():
         if function is not None:
             check_user_function(function, f"{where}: {name}")
+
+
+def check_provider(given: object, registry: Registry) -> None:
+    """Note a function that says how much is allowed, so that `check_order` finds it as a view.
+
+    Raises `MissingParentheses` for a function with arguments, which can only be the view under
+    ``@limiter.limit`` without a limit; and `InvalidLimit`.
+    """
+    if not callable(given):
+        quotas_of(given)
+    elif not takes(given):
+        raise bare(given, "limiter.limit", 'limiter.limit("10/minute")')
+    elif isinstance(given, FunctionType):
+        registry.providers.add(given)
 
 
 def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from ..callables import Memo
+from ..callables import Memo, UserFunction
 from ..quotas import FixedWindow
 
 
@@ -21,7 +20,7 @@ class Varying(FixedWindow):
 class Uncalled(Memo):
     """Calls no function that says how much is allowed."""
 
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ARG002
+    async def call(self, function: UserFunction[object], *args: object) -> Any:  # noqa: ARG002
         """A limit that varies."""
         return Varying(1, 1)
 
@@ -29,7 +28,7 @@ class Uncalled(Memo):
 class Tried(Memo):
     """Calls functions that say how much is allowed; one that raises gives a limit that varies."""
 
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def call(self, function: UserFunction[object], *args: object) -> Any:
         """The function's answer, or a limit that varies."""
         try:
             return await super().call(function, *args)

@@ -6,14 +6,16 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from types import MethodType
-from typing import Any, ParamSpec, Self
+from typing import ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from quart import current_app
 
-from ..asgi_call import current_call
+from ..current import current_call
+from .limits import AsyncView
 from .registry import HasRegistry, OpenAPINote, check_function, note_for_openapi, note_wrapped
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Called when the view has ended, however it did.
 Leave = Callable[[], Awaitable[None] | None]
@@ -21,14 +23,32 @@ Leave = Callable[[], Awaitable[None] | None]
 Enter = Callable[[], Awaitable[Leave | None] | None]
 
 
+class ViewDecorator(Protocol):
+    """A decorator for views: an async view keeps its type, a sync view becomes async."""
+
+    # A function of an awaitable is a function as well: the first overload that fits counts.
+    @overload
+    def __call__(self, view: AsyncView) -> AsyncView: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, view: Callable[P, T]) -> Callable[P, Coroutine[object, object, T]]: ...
+
+
+class Decorator(Protocol):
+    """A decorator that returns what it is given."""
+
+    def __call__(self, target: T, /) -> T:
+        """Return the target."""
+
+
 def wrap_view(
-    view: Callable[P, Any],
+    view: Callable[..., object],
     decorator: str,
     enter: Enter,
     *,
     note: OpenAPINote | None = None,
     limiter: HasRegistry | None = None,
-) -> Callable[P, Coroutine[Any, Any, Any]]:
+) -> Callable[..., object]:
     """The view, with ``enter`` before it; what that returns is called when the view has ended.
 
     ``decorator`` is what it is called in errors, ``note`` what OpenAPI is to know of it. A sync
@@ -36,14 +56,15 @@ def wrap_view(
     """
     check_function(view, decorator)
     is_async = inspect.iscoroutinefunction(view)
+    start = cast(Callable[..., Awaitable[object]], view)
 
     @functools.wraps(view)
-    async def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
+    async def limited(*args: object, **kwargs: object) -> object:
         entering = enter()
         leave = None if entering is None else await entering
         try:
             if is_async:
-                return await view(*args, **kwargs)
+                return await start(*args, **kwargs)
             call = current_call()
             function = view if call is None else call.in_thread(view)
             return await current_app.ensure_async(function)(*args, **kwargs)
@@ -60,7 +81,7 @@ def wrap_view(
     return twin
 
 
-class SyncTwin(functools.partial[Coroutine[Any, Any, Any]]):
+class SyncTwin(functools.partial[object]):
     """The limited twin of a sync view, for callers of both kinds.
 
     In the event loop, calling it starts the coroutine function ``limited``. Quart takes it for one,
@@ -68,13 +89,13 @@ class SyncTwin(functools.partial[Coroutine[Any, Any, Any]]):
     view's result: there the event loop charges while the thread waits, then the view runs.
     """
 
-    _view: Callable[..., Any]
+    _view: Callable[..., object]
     _enter: Enter
 
     def __new__(
         cls,
-        limited: Callable[..., Coroutine[Any, Any, Any]],
-        view: Callable[..., Any],
+        limited: Callable[..., Coroutine[object, object, object]],
+        view: Callable[..., object],
         enter: Enter,
     ) -> Self:
         """Make the twin; it has the view's name and signature."""
@@ -83,11 +104,11 @@ class SyncTwin(functools.partial[Coroutine[Any, Any, Any]]):
         twin._view, twin._enter = view, enter
         return twin
 
-    def __get__(self, instance: object, owner: type | None = None) -> Callable[..., Any]:
+    def __get__(self, instance: object, owner: type | None = None) -> Callable[..., object]:
         """Bind to an object, as a function in a class does."""
         return self if instance is None else MethodType(self, instance)
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: object, **kwargs: object) -> object:
         """Return the coroutine or, in a thread, the view's result."""
         call = current_call()
         if call is None or call.is_in_event_loop():
@@ -100,6 +121,6 @@ class SyncTwin(functools.partial[Coroutine[Any, Any, Any]]):
                 call.wait_for(leave)
 
 
-def name_in_code(view: Callable[..., Any]) -> str:
+def name_in_code(view: Callable[..., object]) -> str:
     """The module and the name of a view, as in its tracebacks."""
     return f"{view.__module__}.{getattr(view, '__qualname__', repr(view))}"

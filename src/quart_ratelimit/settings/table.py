@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, get_type_hints
 
 from ..callables import UserFunction
 from ..clients.keys import Keys, key_parts, space_of
@@ -34,7 +34,7 @@ class Setting:
     #: The app's variable; "" if there is none.
     variable: str
     #: Checks a given value, and converts it to what `Settings` holds.
-    kind: Kind[Any]
+    kind: Kind[object]
     #: What `Settings` holds if neither was given.
     default: object = None
     #: The constructor's keyword, if it is not the field's name.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice
 from marshal import dumps, loads
-from typing import Any
 
 from ..clock import Clock, wall_ms
 from ..errors import ConfigurationError
@@ -95,7 +94,7 @@ class MemoryStore:
                 shard[key] = dumps(state, 2) if type(state) is tuple else state
         return [decision]
 
-    def adopt(self, hit: Hit, state: Any, now_ms: int) -> None:
+    def adopt(self, hit: Hit, state: object, now_ms: int) -> None:
         """Replace the state of a hit's key; None: the key was never hit."""
         table = self._table(hit.quota)
         if state is None:
@@ -104,7 +103,7 @@ class MemoryStore:
             table.put(hit.key, state, now_ms, self._excess)
 
     def _decide_together(self, hits: Sequence[Hit], now_ms: int) -> list[Decision]:
-        pending: dict[tuple[str, str], Any] = {}
+        pending: dict[tuple[str, str], object] = {}
         decisions = []
         for hit in hits:
             name = (hit.quota.counter, hit.key)
@@ -130,7 +129,9 @@ class MemoryStore:
         _, decision = hit.quota.advance(self._table(hit.quota).get(hit.key), now_ms, look)
         return decision._replace(allowed=True, retry_ms=0)
 
-    def _keep(self, table: _Table, key: str, state: Any, decision: Decision, now_ms: int) -> None:
+    def _keep(
+        self, table: _Table, key: str, state: object, decision: Decision, now_ms: int
+    ) -> None:
         if decision.reset_ms:
             table.put(key, state, now_ms, self._excess)
         else:
@@ -162,7 +163,7 @@ class _Table:
 
     def __init__(self, quota: Quota) -> None:
         self.count = 0
-        self.shards: list[dict[str, Any]] = [{} for _ in range(SHARDS)]
+        self.shards: list[dict[str, object]] = [{} for _ in range(SHARDS)]
         self._swept = self.shards[0]
         self._next_swept = 0
         #: Keys of the shard that is being swept, not yet looked at.
@@ -174,11 +175,11 @@ class _Table:
         self.amount = quota.amount
         self._look = Hit(quota, "", 0)
 
-    def get(self, key: str) -> Any:
+    def get(self, key: str) -> object:
         kept = self.shards[hash(key) & (SHARDS - 1)].get(key)
         return None if kept is None else _thaw(kept)
 
-    def put(self, key: str, state: Any, now_ms: int, excess: Callable[[], int]) -> None:
+    def put(self, key: str, state: object, now_ms: int, excess: Callable[[], int]) -> None:
         shard = self.shards[hash(key) & (SHARDS - 1)]
         if key not in shard:
             self._sweep(now_ms)
@@ -203,7 +204,7 @@ class _Table:
             elif not self._look_at(self._swept, key := self._unswept.pop(), now_ms).reset_ms:
                 self.forget(key)
 
-    def _evict(self, shard: dict[str, Any], start: int, excess: int, now_ms: int) -> None:
+    def _evict(self, shard: dict[str, object], start: int, excess: int, now_ms: int) -> None:
         """Drop so many of a sample's keys, those with most left."""
         first = start % max(1, len(shard) - SAMPLE + 1)
         sample = islice(shard, first, first + SAMPLE)
@@ -212,13 +213,13 @@ class _Table:
         for key in spare[:excess]:
             self.forget(key)
 
-    def _look_at(self, shard: dict[str, Any], key: str, now_ms: int) -> Decision:
+    def _look_at(self, shard: dict[str, object], key: str, now_ms: int) -> Decision:
         quota, kept = self._look.quota, shard.get(key)
         state = None if kept is None else quota.heal(_thaw(kept), now_ms)
         return quota.advance(state, now_ms, self._look)[1]
 
 
-def _freeze(state: Any) -> Any:
+def _freeze(state: object) -> object:
     """A state as the garbage collector passes it by.
 
     It looks into every tuple, and into what holds one, at each full collection: a million would
@@ -227,5 +228,5 @@ def _freeze(state: Any) -> Any:
     return dumps(state, 2) if type(state) is tuple else state
 
 
-def _thaw(kept: Any) -> Any:
+def _thaw(kept: object) -> object:
     return loads(kept) if type(kept) is bytes else kept  # noqa: S302  # our own bytes

@@ -71,7 +71,7 @@ def client_findings(client: redis.asyncio.Redis, *, deadline: float) -> Iterator
         yield Finding("QRL008", seen, fix)
 
 
-def _is_notified(connection: Any, given: Mapping[str, Any]) -> bool:
+def _is_notified(connection: Any, given: Mapping[str, object]) -> bool:
     """Whether its connections ask for maintenance notifications: TCP ones with RESP3 can."""
     config = given.get("maint_notifications_config")
     enabled = bool(getattr(config, "enabled", False))  # or "auto"

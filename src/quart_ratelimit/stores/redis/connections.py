@@ -11,7 +11,9 @@ import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+
+from redis.asyncio.connection import AbstractConnection as Connection
 
 from ...clock import monotonic_ms
 from ...errors import StoreError, StoreTimeout
@@ -30,10 +32,10 @@ WANTED_FOR = 2.0
 class Pool(Protocol):
     """Where connections come from: a pool of redis-py, or one node of a cluster."""
 
-    async def get_connection(self) -> Any:
+    async def get_connection(self) -> Connection:
         """A connection that is open and logged in."""
 
-    async def release(self, connection: Any) -> None:
+    async def release(self, connection: Connection) -> None:
         """Take it back, open or closed."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
@@ -43,7 +45,7 @@ class Pool(Protocol):
 class Exchanged(NamedTuple):
     """Replies, and between which two moments they were made, in ms of the monotonic clock."""
 
-    replies: list[Any]
+    replies: list[object]
     sent_ms: int
     received_ms: int
 
@@ -60,7 +62,7 @@ class Connections:
     def __init__(
         self,
         pool: Pool,
-        prepare: Callable[[Any], Awaitable[None]],
+        prepare: Callable[[Connection], Awaitable[None]],
         *,
         most: int,
         patience: Callable[[], float],
@@ -74,33 +76,34 @@ class Connections:
         self._budget = budget
         #: How many are kept: a pool's last connection is left to its other users.
         self._keep = min(most, getattr(pool, "max_connections", most + 1) - 1)
-        self._idle: list[Any] = []
+        self._idle: list[Connection] = []
         #: How many are idle or in an exchange.
         self._open = 0
         #: Who waits for a connection, and since when.
-        self._waiters: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._waiters: deque[tuple[asyncio.Future[Connection], float]] = deque()
         self._wanted_at = 0.0
         self._is_wanted = asyncio.Event()
         #: Attempts to open, and what they started; cancelled when this is closed.
-        self._opening: set[asyncio.Task[Any]] = set()
-        self._openers: set[asyncio.Task[Any]] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._openers: set[asyncio.Task[None]] = set()
         #: Connections on their way back to the pool; never cancelled.
-        self._closing: set[asyncio.Task[Any]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         #: Whether the server that the open connections lead to is prepared.
         self.is_prepared = False
 
-    def exchange(self, packed: bytes, replies: int) -> Coroutine[Any, Any, Exchanged]:
+    def exchange(self, packed: bytes, replies: int) -> Coroutine[object, object, Exchanged]:
         """The replies, errors of single commands among them.
 
         Sent by this very call if an idle connection takes it, else when the result is awaited.
         Raises what redis-py raises when the connection fails; then none, some or all was carried
         out.
         """
-        if self._idle and wire.takes_at_once(self._idle[-1]):
+        writer = wire.free_writer(self._idle[-1]) if self._idle else None
+        if writer is not None:
             connection = self._idle.pop()
             sent_ms = monotonic_ms()
             try:
-                connection._writer.write(packed)
+                writer.write(packed)
             except BaseException:
                 self._drop(connection)
                 raise
@@ -148,7 +151,7 @@ class Connections:
         return await self._replies(connection, replies, monotonic_ms(), unsent=packed)
 
     async def _replies(
-        self, connection: Any, count: int, sent_ms: int, *, unsent: bytes = b""
+        self, connection: Connection, count: int, sent_ms: int, *, unsent: bytes = b""
     ) -> Exchanged:
         try:
             replies = await wire.replies(connection, count, unsent=unsent)
@@ -162,7 +165,7 @@ class Connections:
             await self._release(connection)
         return exchanged
 
-    async def _take(self, since: float | None = None) -> Any:
+    async def _take(self, since: float | None = None) -> Connection:
         """An open connection, which the caller releases or drops; it waits ``since`` then."""
         while self._idle:
             connection = self._idle.pop()
@@ -175,7 +178,7 @@ class Connections:
                 return connection
             self._drop(connection)  # closed meanwhile, or with a reply that nobody asked for
         loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
+        waiter: asyncio.Future[Connection] = loop.create_future()
         self._waiters.append((waiter, loop.time() if since is None else since))
         self._want()
         try:
@@ -251,7 +254,7 @@ class Connections:
             wire.abort(connection)
         await self._pool.disconnect(inuse_connections=False)
 
-    def _give(self, connection: Any) -> bool:
+    def _give(self, connection: Connection) -> bool:
         """Whether one that waits takes it, or it is kept.
 
         One that would send now and leave before the reply comes would cost the connection, and the
@@ -271,19 +274,19 @@ class Connections:
             return True
         return False
 
-    async def _release(self, connection: Any) -> None:
+    async def _release(self, connection: Connection) -> None:
         if not self._give(connection):
             self._open -= 1
             await asyncio.shield(spawn(self._closing, self._pool.release(connection)))
 
-    def _drop(self, connection: Any) -> None:
+    def _drop(self, connection: Connection) -> None:
         wire.abort(connection)
         self._open -= 1
         if not self._open:
             self.is_prepared = False
         spawn(self._closing, self._disconnect(connection))
 
-    async def _disconnect(self, connection: Any) -> None:
+    async def _disconnect(self, connection: Connection) -> None:
         try:
             await connection.disconnect(nowait=True)
         finally:
@@ -298,7 +301,9 @@ class Connections:
         return bool(waiting)
 
 
-def spawn(owner: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+def spawn(
+    owner: set[asyncio.Task[None]], work: Coroutine[object, object, None]
+) -> asyncio.Task[None]:
     """A task that its owner holds until it ends."""
     task = asyncio.get_running_loop().create_task(work)
     owner.add(task)
@@ -307,7 +312,7 @@ def spawn(owner: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyn
     return task
 
 
-def _retrieve(task: asyncio.Task[Any]) -> None:
+def _retrieve(task: asyncio.Task[None]) -> None:
     """Its failure was reported to those who waited for it."""
     if not task.cancelled():
         task.exception()

@@ -91,7 +91,7 @@ class Counters:
         """The server's time, in ms, once the replies were read; None if it was not asked."""
         return None if self._time is None else milliseconds(self._time)
 
-    def read(self, replies: list[Any]) -> Answers:
+    def read(self, replies: list[object]) -> Answers:
         """Each request's decisions, by the replies to `packed`, in their order.
 
         Raises what Redis refused the transaction for, and `ValueError` on a reply that Redis would
@@ -148,7 +148,7 @@ class Probe:
         self.packed = b"".join(parts)
         self.replies = len(parts)
 
-    def read(self, replies: list[Any]) -> bool:
+    def read(self, replies: list[object]) -> bool:
         """Whether it does. Raises what else the server refused the probe for."""
         try:
             for reply in executed(replies):
@@ -163,7 +163,7 @@ class Probe:
         return True
 
 
-def executed(replies: list[Any]) -> list[Any]:
+def executed(replies: list[object]) -> list[object]:
     """What EXEC replied to the commands between it and MULTI. Raises what it refused them for."""
     last = replies[-1]
     if isinstance(last, list):

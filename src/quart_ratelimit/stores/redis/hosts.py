@@ -7,7 +7,7 @@ addresses stand in brackets, and every part may be percent-encoded.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from redis.asyncio.connection import parse_url
@@ -46,7 +46,7 @@ def read_hosts(uri: str, port: int) -> Hosts:
     return Hosts(login, [_node(name, port) for name in names.split(",")], path, query)
 
 
-def options_of(query: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def options_of(query: str) -> tuple[dict[str, object], dict[str, object]]:
     """The options of Redis' connections, and those of the Sentinels' own. Raises `ValueError`."""
     redis: list[tuple[str, str]] = []
     sentinels: list[tuple[str, str]] = []
@@ -69,9 +69,9 @@ def _node(text: str, port: int) -> tuple[str, int]:
     return unquote(address or name), number
 
 
-def _typed(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+def _typed(pairs: list[tuple[str, str]]) -> dict[str, object]:
     """Options as redis-py types them in a URI of its own."""
-    typed: dict[str, Any] = {**parse_url(f"redis://?{urlencode(pairs)}")}
+    typed: dict[str, object] = {**parse_url(f"redis://?{urlencode(pairs)}")}
     if "ssl" in typed:
-        typed["ssl"] = typed["ssl"].lower() not in _FALSE
+        typed["ssl"] = str(typed["ssl"]).lower() not in _FALSE
     return typed

@@ -22,7 +22,7 @@ def bulk(part: str | bytes) -> bytes:
 
 
 def command(*parts: str | int | bytes) -> bytes:
-    """Any command with its arguments."""
+    """A command with its arguments."""
     texts = [str(part) for part in parts if not isinstance(part, bytes)]
     packed = f"*{len(texts)}\r\n" + "".join([f"${len(t)}\r\n{t}\r\n" for t in texts])
     if packed.isascii() and len(texts) == len(parts):

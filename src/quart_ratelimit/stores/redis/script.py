@@ -1,4 +1,4 @@
-"""Any requests, decided by one Lua script: what is sent and how the reply is read. No I/O."""
+"""All kinds of requests, decided by one Lua script: what is sent, how replies are read. No I/O."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from ...errors import ConfigurationError, StoreMisconfigured
 from .hosts import SENTINELS_OWN, options_of, read_hosts
 
-_NO_MAINTENANCE: dict[str, Any] = {}
+_NO_MAINTENANCE: dict[str, object] = {}
 if "maint_notifications_config" in signature(redis.asyncio.Redis).parameters:  # redis-py 8.0
     from redis.maint_notifications import MaintNotificationsConfig
 
@@ -59,7 +59,7 @@ _CLUSTER_SCHEMES = {
 }
 
 
-def opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
+def opener(uri: str, max_connections: int, options: Mapping[str, object]) -> Opener:
     """Check a URI now; open its client later."""
     scheme, separator, rest = uri.partition("://")
     settings: dict[str, Any] = {
@@ -96,7 +96,7 @@ def opener(uri: str, max_connections: int, options: dict[str, Any]) -> Opener:
     return open_client
 
 
-def _sentinel_opener(uri: str, settings: dict[str, Any]) -> Opener:
+def _sentinel_opener(uri: str, settings: Mapping[str, object]) -> Opener:
     """``redis+sentinel://[user:password@]host:port,host:port/service[/db][?option=value]``.
 
     The login is Redis' own. The Sentinels' is ``sentinel_kwargs``, or ``?sentinel_password=...``.
@@ -105,7 +105,7 @@ def _sentinel_opener(uri: str, settings: dict[str, Any]) -> Opener:
         hosts = read_hosts(uri, SENTINEL_PORT)
         service, database = map(unquote, [*hosts.path, "", ""][:2])
         own, sentinels_own = options_of(hosts.query)
-        number = own.pop("db", int(database or 0))
+        number = int(str(own.pop("db", database or 0)))
     except ValueError:
         service, number = "", 0
     if not service or number < 0 or len(hosts.path) > 2:
@@ -115,7 +115,7 @@ def _sentinel_opener(uri: str, settings: dict[str, Any]) -> Opener:
             "%2F for /, %23 for #, %3F for ?, %40 for @"
         )
     # Of two that disagree the URI counts, as it does for redis-py.
-    shared = {**settings, **own}
+    shared: dict[str, Any] = {**settings, **own}
     # A SentinelConnectionPool has no bound; `Connections` has.
     shared.pop("max_connections", None)
     shared["ssl"] = uri.startswith(_TLS) or bool(shared.get("ssl"))
@@ -135,7 +135,7 @@ def _sentinel_opener(uri: str, settings: dict[str, Any]) -> Opener:
     return open_client
 
 
-def cluster_opener(uri: str, options: dict[str, Any]) -> ClusterOpener:
+def cluster_opener(uri: str, options: Mapping[str, object]) -> ClusterOpener:
     """Check a URI now; open its client later."""
     scheme = uri.partition("://")[0]
     try:
@@ -227,7 +227,7 @@ def checked_connections(count: int) -> int:
     return count
 
 
-def check_options(open_client: Callable[[], Any], uri: str) -> None:
+def check_options(open_client: Callable[[], object], uri: str) -> None:
     """Raise `ConfigurationError` for options of which redis-py makes no client or no connection.
 
     Both are made, and nothing is opened. ``uri`` is shown: it bears no password.

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import redis.asyncio
+from redis.asyncio.connection import AbstractConnection as Connection
 from redis.exceptions import RedisError, ResponseError
 
 #: Whether there is something to read, or the connection is closed: its name changed in redis-py 8.
@@ -22,14 +23,14 @@ if hasattr(redis.asyncio.Connection, "connect_check_health"):
     _CONNECT = "connect_check_health"
 
 
-async def replies(connection: Any, count: int, *, unsent: bytes = b"") -> list[Any]:
+async def replies(connection: Connection, count: int, *, unsent: bytes = b"") -> list[object]:
     """So many replies, errors of single commands among them; ``unsent`` is sent before.
 
     Raises what redis-py raises when the connection fails; then none, some or all was carried out,
     and the connection must not be used again.
     """
-    answers: list[Any] = []
-    read = connection.read_response
+    answers: list[object] = []
+    read: Callable[[], Awaitable[object]] = connection.read_response
     if unsent:
         await connection.send_packed_command(unsent, check_health=False)
     for _ in range(count):
@@ -42,14 +43,14 @@ async def replies(connection: Any, count: int, *, unsent: bytes = b"") -> list[A
     return answers
 
 
-def abort(connection: Any) -> None:
+def abort(connection: Connection) -> None:
     """Close the socket now: a peer that is silent could hold up a close that says goodbye."""
     writer = getattr(connection, "_writer", None)
     if isinstance(writer, asyncio.StreamWriter):
         writer.transport.abort()
 
 
-def peer(connection: Any) -> object:
+def peer(connection: Connection) -> object:
     """The address that a connection leads to; None if it is unknown."""
     writer = getattr(connection, "_writer", None)
     return writer.get_extra_info("peername") if isinstance(writer, asyncio.StreamWriter) else None
@@ -62,33 +63,33 @@ def wary(kind: Any) -> Any:
     asked for, which would be taken for the next one's and shift all that follow.
     """
 
-    async def connect(self: Any, *args: Any, **kwargs: Any) -> None:
+    async def connect(self: Any, *args: object, **kwargs: object) -> None:
         self.is_connecting = True  # several replies may be on their way
         try:
             await getattr(kind, _CONNECT)(self, *args, **kwargs)
         finally:
             self.is_connecting = False
 
-    async def send_packed_command(self: Any, packed: Any, check_health: bool = True) -> None:
+    async def send_packed_command(self: Any, packed: bytes, check_health: bool = True) -> None:
         if self.is_connected and not self.is_connecting and not await is_fresh(self):
             await self.disconnect(nowait=True)
         await kind.send_packed_command(self, packed, check_health)
 
     if getattr(kind, "is_wary", False):
         return kind
-    own: dict[str, Any] = {"is_wary": True, "is_connecting": False}
+    own: dict[str, object] = {"is_wary": True, "is_connecting": False}
     own |= {_CONNECT: connect, "send_packed_command": send_packed_command}
     return type(kind.__name__, (kind,), own)
 
 
-def takes_at_once(connection: Any) -> bool:
-    """Whether it can be sent to without waiting: it is open, and there is nothing to read from it.
+def free_writer(connection: Connection) -> asyncio.StreamWriter | None:
+    """What sends without waiting; None if it is closed, or there is something to read from it.
 
     Also nothing that the event loop has not seen yet, as the end of what Redis just closed.
     """
     writer = getattr(connection, "_writer", None)
     if not CAN_SAY_AT_ONCE or not isinstance(writer, asyncio.StreamWriter) or writer.is_closing():
-        return False
+        return None
     look = is_fresh(connection)
     try:
         look.send(None)
@@ -96,16 +97,16 @@ def takes_at_once(connection: Any) -> bool:
         fresh = told.value
     else:  # it would have to wait
         look.close()
-        return False
+        return None
     socket = writer.get_extra_info("socket")
     if not fresh or socket is None:  # another event loop may have none
-        return False
+        return None
     poll = select.poll()
     poll.register(socket, select.POLLIN)
-    return not poll.poll(0)
+    return None if poll.poll(0) else writer
 
 
-def _next_reply(connection: Any) -> Callable[[], Awaitable[Any]]:
+def _next_reply(connection: Connection) -> Callable[[], Awaitable[object]]:
     """Reads a reply that has come along with the one before: errors are returned, not raised.
 
     By redis-py's parser, as all that its connection does for a reply was done for the first; but
@@ -114,11 +115,11 @@ def _next_reply(connection: Any) -> Callable[[], Awaitable[Any]]:
     reader = connection
     if type(connection).read_response is _READ_RESPONSE:
         reader = getattr(connection, "_parser", connection)
-    read: Callable[[], Awaitable[Any]] = reader.read_response
+    read: Callable[[], Awaitable[object]] = reader.read_response
     return read
 
 
-async def is_fresh(connection: Any) -> bool:
+async def is_fresh(connection: Connection) -> bool:
     """Whether there is nothing to read from it, not even its end."""
     try:
         return not await getattr(connection, _CAN_READ)()
