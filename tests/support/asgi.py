@@ -1,6 +1,7 @@
 """Requests to an ASGI app without a server, from any client address."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
@@ -13,11 +14,17 @@ class Answer(NamedTuple):
 
 
 async def ask(
-    app: Any, path: str = "/", client: str = "192.0.2.1", method: str = "GET", **fields: str
+    app: Any,
+    path: str = "/",
+    client: str = "192.0.2.1",
+    method: str = "GET",
+    *,
+    scope: Mapping[str, Any] | None = None,
+    **fields: str,
 ) -> Answer:
-    """What an app answers; header fields by keyword."""
+    """What an app answers; header fields by keyword, and other parts of the scope by name."""
     headers = [(b"host", b"test"), *((k.encode(), v.encode()) for k, v in fields.items())]
-    scope = {
+    connection = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.1"},
         "http_version": "1.1",
@@ -32,6 +39,7 @@ async def ask(
         "server": ("127.0.0.1", 80),
         "extensions": {},
         "state": {},
+        **(scope or {}),
     }
     told = [{"type": "http.request", "body": b"", "more_body": False}]
     sent: list[Any] = []
@@ -48,6 +56,6 @@ async def ask(
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             answered.set()
 
-    await app(scope, receive, send)
+    await app(connection, receive, send)
     start, *parts = sent
     return Answer(start["status"], start["headers"], b"".join(part["body"] for part in parts))

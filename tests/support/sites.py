@@ -40,8 +40,8 @@ class ShieldedSite:
     async def _note(self) -> None:
         self.reached += 1
 
-    async def get(self, path: str = "/", client: str = "192.0.2.1", **fields: str) -> Answer:
-        return await ask(self.app, path, client, **fields)
+    async def get(self, path: str = "/", client: str = "192.0.2.1", **options: Any) -> Answer:
+        return await ask(self.app, path, client, **options)
 
 
 class WebsocketSite:

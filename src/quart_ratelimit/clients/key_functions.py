@@ -24,6 +24,9 @@ LOCAL = "127.0.0.1"
 #: Quart's word for a peer without an address.
 NO_PEER = "<local>"
 
+#: How servers begin the name of a unix socket, which a client may choose.
+SOCKET_NAMES = ("/", "@", "\0", "unix:")
+
 #: The headers by which proxies tell whom they speak for.
 FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP")
 
@@ -123,9 +126,11 @@ def client_by(proxies: TrustedProxies, connection: Request | Websocket) -> str |
 
 
 def peer_of(connection: Request | Websocket) -> str | None:
-    """The transport peer's address; None if it has none."""
+    """The transport peer's address; None on a unix socket, however the server names that."""
     peer = connection.remote_addr
-    return None if peer == NO_PEER else peer
+    if not peer or peer == NO_PEER or peer.startswith(SOCKET_NAMES):
+        return None
+    return peer
 
 
 def fields_by(proxies: TrustedProxies) -> tuple[bytes, ...]:
@@ -176,8 +181,7 @@ def get_remote_address() -> str:
     Flask-Limiter's; `client_address` gives an address in one form, and an IPv6 client's network.
     127.0.0.1 if the server names none, as on a Unix socket and in Quart's test client.
     """
-    address = known_connection().remote_addr
-    return LOCAL if address in (None, "", NO_PEER) else address
+    return peer_of(known_connection()) or LOCAL
 
 
 def proxy_finding(peer: str | None, headers: Headers) -> Finding | None:

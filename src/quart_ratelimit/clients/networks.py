@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from ipaddress import ip_network
 
@@ -9,6 +10,8 @@ from ..errors import ConfigurationError
 from .address import Address, parse
 from .key_functions import client_by, fields_by, known_connection, proxies_by
 from .proxies import TrustedProxies, unwrapped
+
+_log = logging.getLogger("quart_ratelimit")
 
 
 class Networks:
@@ -36,20 +39,42 @@ class Networks:
 
 
 class ClientIn:
-    """A function that returns whether a request's client is in a list; `client_in` makes it."""
+    """A function that returns whether a request's client is in a list; `client_in` makes it.
 
-    def __init__(self, networks: Networks, proxies: TrustedProxies) -> None:
+    ``denies``: whether a client without an address counts as listed (default: no).
+    """
+
+    def __init__(
+        self, networks: Networks, proxies: TrustedProxies, *, denies: bool = False
+    ) -> None:
         #: Who is believed about the client.
         self.proxies = proxies
         #: The request fields that decide, with the connection, what it returns.
         self.depends_on = fields_by(proxies)
         self._networks = networks
+        self._denies = denies
+        self._warned = False
 
     def __call__(self) -> bool:
         """Return whether the client is in one of the networks."""
         who = client_by(self.proxies, known_connection())
         address = parse(who) if who else None
-        return address is not None and address in self._networks
+        return self._without_address() if address is None else address in self._networks
+
+    def denying(self) -> ClientIn:
+        """Return the same list for `limiter.deny`: a client without an address is denied."""
+        return ClientIn(self._networks, self.proxies, denies=True)
+
+    def _without_address(self) -> bool:
+        if self._denies and not self._warned:
+            self._warned = True
+            _log.error(
+                "limiter.deny(client_in(...)) denies requests without an address, as on a unix "
+                "socket: any of them may be listed. Behind a proxy on a unix socket write "
+                "client_in(..., trusted_proxies='unix:'); in a test give an address, "
+                "client.get('/', scope_base={'client': ('192.0.2.1', 1)})"
+            )
+        return self._denies
 
 
 def client_in(
@@ -62,7 +87,8 @@ def client_in(
 
     A single address is a network. The function is for ``limiter.request_filter``,
     ``limiter.deny`` or ``exempt_when``. The client is whom `client_address` finds with the same
-    proxies, and in IPv6 this very address, not its network. Who has no address is in none. Raises
+    proxies, and in IPv6 this very address, not its network. A client without an address is in no
+    network; ``limiter.deny`` denies it, as it may be any of those that are listed. Raises
     `ConfigurationError`.
     """
     return ClientIn(Networks(networks), proxies_by(trusted_proxies, header, 128))

@@ -1,13 +1,16 @@
-"""An ASGI layer in front of Quart that repeats refusals before a request is made.
+"""An ASGI layer in front of Quart that answers refused requests before Quart makes a request.
 
-`Shield` replays, byte for byte, the response that the app gave to the same client for the same
-path. It skips all that Quart does for a request: sessions, ``before_request`` and
-``after_request`` functions, error handlers, the log. `RefusalNotes` leaves the refusals for it.
+`Shield` repeats the app's own response to a request that is the same in all that is compared: peer,
+method, scheme, host, path, query and every header line. Of one client's other requests for the same
+path, the app answers a few; the shield then sends a plain 429. Either way it skips sessions,
+``before_request`` and ``after_request`` functions, error handlers and the log. `RefusalNotes`
+leaves the refusals for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from ..clients.key_functions import fields_read
@@ -15,6 +18,7 @@ from ..clock import Clock, monotonic_ms
 from ..current import current_request_or_none
 from ..quotas import Decision, Hit
 from ..recent import Recent
+from ..responses.refusal import retry_after
 from .stage import Stage
 
 Scope = MutableMapping[str, Any]
@@ -25,22 +29,29 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: Where a refusal is left for the shield, in the connection's scope.
 REFUSED = "quart_ratelimit.refused"
-#: Request fields that an answer may depend on beside the client: what it may look like, CORS, and
-#: the site, as routes may be bound to a host.
-VARYING = (b"accept", b"accept-encoding", b"accept-language", b"origin", b"host")
+#: The request field that decides with the path on the route, as routes may be bound to a host.
+ROUTING = (b"host",)
+#: Methods of requests that have no body as a rule; a body is not compared.
+WITHOUT_BODY = ("GET", "HEAD")
+#: Request fields that announce a body.
+BODY_FIELDS = (b"content-length", b"transfer-encoding")
+#: Requests of one client for one path that reach the app after a refusal within `LONGEST_MS`. A
+#: person thus sees the app's page, and a flood that varies its query or cookies stays cheap.
+PASSED = 10
+#: The body of the shield's own answer.
+PLAIN = b"Too Many Requests\n"
 #: Milliseconds for which an answer is given again: so far may its ``Retry-After`` be off, and so
 #: late are other rules seen.
 LONGEST_MS = 1000
 #: Answers remembered at least; twice as many at most.
 REMEMBERED = 10_000
-#: The longest path and fields of a request whose answer is remembered, in bytes together.
+#: The longest path, query and fields of a request whose answer is remembered, in bytes together.
 LONGEST_KEY = 8192
 #: The longest body that is remembered, in bytes.
 LONGEST_BODY = 16_384
 
-_Key = tuple[Any, ...]
-
-
+#: What is compared of two requests: peer, method, scheme, root path, path, query, and header lines.
+_Request = tuple[Any, ...]
 #: The refusal of these hits if it is known without I/O (`Store.known_refusal`); else None.
 KnownRefusal = Callable[[Sequence[Hit]], Sequence[Decision] | None]
 
@@ -54,10 +65,22 @@ class Refused(NamedTuple):
 
 
 class _Answer(NamedTuple):
+    """The app's answer to one request."""
+
     until_ms: int
     hits: Sequence[Hit]
     start: Message
     body: bytes
+
+
+@dataclass(slots=True)
+class _Refusal:
+    """That one client is refused on one path."""
+
+    until_ms: int
+    hits: Sequence[Hit]
+    #: How many requests reached the app since.
+    passed: int = 0
 
 
 class Shield:
@@ -69,11 +92,16 @@ class Shield:
         self._app = app
         self._known_refusal = known_refusal
         self._now_ms = now_ms
-        self._fields: tuple[bytes, ...] = VARYING
-        self._answers: Recent[_Key, _Answer] = Recent(
+        #: The request fields that decide on the route and the client.
+        self._fields: tuple[bytes, ...] = ROUTING
+        self._answers: Recent[_Request, _Answer] = Recent(
             REMEMBERED, longest=LONGEST_KEY, length=_length
         )
-        #: When all answers are outdated, in ms.
+        #: By requests without the fields that decide on neither route nor client.
+        self._refusals: Recent[_Request, _Refusal] = Recent(
+            REMEMBERED, longest=LONGEST_KEY, length=_length
+        )
+        #: When all of these are outdated, in ms; 0: there are none.
         self._outdated_ms = 0
         #: How many requests it answered.
         self.answered = 0
@@ -83,78 +111,145 @@ class Shield:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._answers:
-            now = self._now_ms()
-            if now >= self._outdated_ms:
-                self._answers.clear()
-            key = self._key(scope)
-            answer = self._answers.get(key)
-            if answer is not None:
-                if now < answer.until_ms and self._known_refusal(answer.hits):
-                    self.answered += 1
-                    await send(answer.start)
-                    await send(
-                        {"type": "http.response.body", "body": answer.body, "more_body": False}
-                    )
-                    return
-                self._answers.pop(key)
-        await self._app(scope, receive, _Listener(self, scope, send))
+        # Layers inside may change the scope, so the request is read before the app is called.
+        request = _request(scope)
+        answer = self._answer(request) if self._outdated_ms else None
+        if answer is None:
+            await self._app(scope, receive, _Listener(self, scope, request, send))
+            return
+        self.answered += 1
+        start, body = answer
+        # Layers outside may change what they are sent, so each answer is a copy.
+        await send({**start, "headers": list(start["headers"])})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def remember(self, scope: Scope, start: Message, body: bytes) -> None:
-        """Keep an answer to a refused request, if it is fit for others."""
-        refused: Refused = scope[REFUSED]
-        if not set(refused.fields) <= set(self._fields):
-            self._fields = (*self._fields, *sorted(set(refused.fields) - set(self._fields)))
+    def note(self, request: _Request, refused: Refused) -> None:
+        """Note that the app answers this request with 429."""
+        new = set(refused.fields) - set(self._fields)
+        if new:
+            self._fields = (*self._fields, *sorted(new))
+            self._refusals.clear()
+        key, now = self._client_and_route(request), self._now_ms()
+        known = self._refusals.get(key)
+        if known is None or now >= known.until_ms:
+            self._outdated_ms = now + LONGEST_MS
+            self._refusals.put(key, _Refusal(self._outdated_ms, refused.hits))
+
+    def remember(self, request: _Request, refused: Refused, start: Message, body: bytes) -> None:
+        """Keep the app's answer to a refused request."""
+        self._outdated_ms = self._now_ms() + LONGEST_MS
+        self._answers.put(request, _Answer(self._outdated_ms, refused.hits, start, body))
+
+    def _answer(self, request: _Request) -> tuple[Message, bytes] | None:
+        now = self._now_ms()
+        if now >= self._outdated_ms:
             self._answers.clear()
-        until = self._outdated_ms = self._now_ms() + LONGEST_MS
-        self._answers.put(self._key(scope), _Answer(until, refused.hits, start, body))
+            self._refusals.clear()
+            self._outdated_ms = 0
+            return None
+        answer = self._answers.get(request)
+        if answer is not None:
+            if now < answer.until_ms and self._known_refusal(answer.hits):
+                return answer.start, answer.body
+            self._answers.pop(request)
+        return self._plain_answer(request, now)
 
-    def _key(self, scope: Scope) -> _Key:
+    def _plain_answer(self, request: _Request, now: int) -> tuple[Message, bytes] | None:
+        """The shield's own answer, once enough requests reached the app."""
+        key = self._client_and_route(request)
+        refusal = self._refusals.get(key)
+        if refusal is None:
+            return None
+        if refusal.passed < PASSED:
+            refusal.passed += 1
+            return None
+        decisions = self._known_refusal(refusal.hits) if now < refusal.until_ms else None
+        if decisions is None:
+            self._refusals.pop(key)
+            return None
+        return _plain(decisions), b"" if request[1] == "HEAD" else PLAIN
+
+    def _client_and_route(self, request: _Request) -> _Request:
+        """A request without what decides on neither the client nor the route."""
+        peer, method, scheme, root_path, path, _, lines = request
         fields = self._fields
-        varying = [line for line in scope["headers"] if line[0] in fields]
-        client = scope.get("client")
-        return (
-            client[0] if client else None,
-            scope["method"],
-            scope.get("root_path"),
-            scope["path"],
-            *map(tuple, varying),
-        )
+        deciding = tuple([line for line in lines if line[0] in fields])
+        return peer, method, scheme, root_path, path, b"", deciding
 
 
 class _Listener:
     """Hears what the app sends; hands a refusal's answer to the shield once it is whole."""
 
-    __slots__ = ("_body", "_scope", "_send", "_shield", "_start")
+    __slots__ = ("_body", "_request", "_scope", "_send", "_shield", "_start")
 
-    def __init__(self, shield: Shield, scope: Scope, send: Send) -> None:
+    def __init__(self, shield: Shield, scope: Scope, request: _Request, send: Send) -> None:
         self._shield = shield
         self._scope = scope
+        self._request = request
         self._send = send
         self._start: Message | None = None
         self._body = b""
 
     async def __call__(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.start" and REFUSED in self._scope and message["status"] == 429:
+            self._shield.note(self._request, self._scope[REFUSED])
+            # Layers outside may change the message, so it is copied before it is sent.
+            start = {**message, "headers": tuple(map(tuple, message.get("headers", ())))}
+            if _is_repeatable(self._request, start):
+                self._start = start
         await self._send(message)
-        if message["type"] == "http.response.start":
-            if REFUSED in self._scope and message["status"] == 429 and _is_public(message):
-                self._start = message
-        elif self._start is not None and message["type"] == "http.response.body":
+        if self._start is not None and kind == "http.response.body":
             self._body += message.get("body", b"")
             if len(self._body) > LONGEST_BODY:
                 self._start = None
             elif not message.get("more_body", False):
-                self._shield.remember(self._scope, self._start, self._body)
+                refused = self._scope[REFUSED]
+                self._shield.remember(self._request, refused, self._start, self._body)
 
 
-def _length(key: _Key) -> int:
-    """Bytes of the texts in a key."""
-    return sum(sum(map(len, part)) if type(part) is tuple else len(part or "") for part in key)
+def _request(scope: Scope) -> _Request:
+    client = scope.get("client")
+    return (
+        (client[0] or None) if client else None,  # None and "": a unix socket
+        scope["method"],
+        scope.get("scheme"),
+        scope.get("root_path"),
+        scope["path"],
+        scope.get("query_string"),
+        tuple(map(tuple, scope["headers"])),
+    )
 
 
-def _is_public(start: Message) -> bool:
-    """Whether an answer sets no cookie, which belongs to one client alone."""
-    return not any(name.lower() == b"set-cookie" for name, _ in start.get("headers", ()))
+def _length(request: _Request) -> int:
+    """Bytes of the texts in a request."""
+    *texts, lines = request
+    return sum(len(text or "") for text in texts) + sum(len(name) + len(v) for name, v in lines)
+
+
+def _is_repeatable(request: _Request, start: Message) -> bool:
+    """Whether an equal request would be given the same answer, as far as HTTP says."""
+    if request[1] not in WITHOUT_BODY or any(name in BODY_FIELDS for name, _ in request[-1]):
+        return False
+    # A cookie belongs to one client alone. What a field in Vary names is compared, but for "*".
+    for field, value in start["headers"]:
+        name = field.lower()
+        if name == b"set-cookie" or (name == b"vary" and b"*" in value):
+            return False
+    return True
+
+
+def _plain(decisions: Sequence[Decision]) -> Message:
+    """The start of the shield's own answer."""
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(PLAIN)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    wait = retry_after(*[decision for decision in decisions if not decision.allowed])
+    if wait is not None:
+        headers.append((b"retry-after", str(wait).encode()))
+    return {"type": "http.response.start", "status": 429, "headers": headers}
 
 
 class RefusalNotes:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast, overload
 from quart import Blueprint, Quart
 
 from ..callables import UserFunction, check_user_function
+from ..clients.networks import ClientIn
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
 from ..enforcement.context import known_context
@@ -298,10 +299,11 @@ class Limiter(DirectLimits):
     def deny(self, fn: F) -> F:
         """Answer requests with 403, and count nothing, for which this function answers true.
 
-        It denies also while limiting is paused or switched off.
+        It denies also while limiting is paused or switched off. With `client_in`, it also denies
+        clients without an address.
         """
         check_user_function(fn, "limiter.deny")
-        self._bindings.denials.append(fn)
+        self._bindings.denials.append(fn.denying() if isinstance(fn, ClientIn) else fn)
         self._bindings.registry.version += 1
         return fn
 
