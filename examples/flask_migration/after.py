@@ -16,7 +16,7 @@ Limiter(app=app, storage_uri=uri)
 
 
 @app.route("/api/data")
-@rate_limit(requests=10, duration=86_400)
+@rate_limit(requests=10, duration=86_400, scope=None)
 async def data() -> Response:
     """Limited by the decorator."""
     return jsonify(message="Here is your data!")

@@ -11,6 +11,7 @@ from quart import Quart
 from werkzeug.wrappers import Response
 
 import serve
+from quart_ratelimit import Limiter
 
 #: So long that no window ends during a test, at midnight either: the next one begins in 2033.
 DURATION = 1_000_000_000
@@ -35,6 +36,10 @@ def original(redis_url: str) -> flask.Flask:
         if not rate_limit(str(flask.request.remote_addr), DURATION, REQUESTS):
             return flask.jsonify({"message": "Too many requests. Please try again later."}), 429
         return flask.jsonify({"message": "Here is your data!"})
+
+    @app.route("/api/<name>/ask", methods=["GET"])
+    def ask(name: str) -> Any:
+        return flask.jsonify(rate_limit(name, DURATION, REQUESTS))
 
     @app.route("/api/status", methods=["GET"])
     def status() -> Any:
@@ -140,3 +145,13 @@ async def test_status_is_never_limited(port: Quart) -> None:
     answers = [await client.get("/api/status") for _ in range(50)]
     assert {answer.status_code for answer in answers} == {200}
     assert await answers[0].get_json() == {"status": "OK"}
+
+
+async def test_code_that_asks_by_itself_keeps_the_budget(pair: Pair, port: Quart) -> None:
+    limiter: Limiter = port.extensions["quart_ratelimit"]
+    asked = []
+    for _ in range(15):
+        asked.append(pair.flask("/api/job/ask")[2] == b"true\n")
+        hit = limiter.hit(requests=REQUESTS, duration=DURATION, key="job", scope=None)
+        asked.append(bool(await hit))
+    assert asked == [True] * 10 + [False] * 20

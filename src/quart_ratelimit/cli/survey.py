@@ -244,7 +244,7 @@ class Surveyor:
             return line
         scope = limit.full_scope(own, identity, method or "GET")
         if scope:
-            line.args = self._binding.settings.key_parts(limit.key_func, self._key, scope)
+            line.args = self._binding.settings.key_parts(limit, self._key, scope)
         return line
 
     async def _identity(self, rule: Rule | None, method: str) -> str:

@@ -15,7 +15,8 @@ from ..current import current_request_or_none
 from ..errors import ConfigurationError
 from ..findings import Finding
 from .address import canonical, parse
-from .keys import client_text, space_of
+from .key_spaces import space_of
+from .keys import client_text
 from .proxies import FORM, TrustedProxies
 
 #: Whom clients without an address count for, all together; as in Flask-Limiter.
@@ -55,6 +56,8 @@ class ClientAddress:
         self.depends_on = fields_by(proxies)
         self._ipv6_prefix = ipv6_prefix
         self._trusts = bool(proxies)
+        #: Plain, so that functions with other proxies have other spaces.
+        self._trusted = proxies.trusted
         self._warned = False
         #: How many more requests are checked for a proxy that is not trusted.
         self._looks = 0 if proxies else _LOOKS

@@ -46,14 +46,6 @@ def key_parts(
     return [*before, who, scope]
 
 
-def space_of(key_func: Callable[..., object]) -> str:
-    """The space of the clients that this key function names: its module and name."""
-    while isinstance(key_func, functools.partial):
-        key_func = key_func.func
-    named = key_func if hasattr(key_func, "__qualname__") else type(key_func)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
 def client_text(answer: object) -> str:
     """What a key function answered, as text. Raises `ConfigurationError` for a function."""
     if callable(answer):  # another one in each request: nobody would be limited

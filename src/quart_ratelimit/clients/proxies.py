@@ -59,6 +59,8 @@ class TrustedProxies:
         texts = _texts(trusted)
         self._trusts_unix = UNIX in texts
         self._networks = [_network(text) for text in texts if text != UNIX]
+        #: Who is trusted, as plain values.
+        self.trusted: tuple[object, ...] = (self._count, self._trusts_unix, *self._networks)
 
     def __bool__(self) -> bool:
         """Whether anybody is trusted; if not, no header is looked at."""

@@ -112,14 +112,18 @@ def limited_view(
 
     It is the view, or a class-based view's own method.
     """
-    limited = limited_by(extension, view)
+    return limited_by(extension, view) or limited_by(extension, handler_of(view, method))
+
+
+def handler_of(view: object, method: str) -> object | None:
+    """The method that a class-based view calls for this HTTP method; None: there is none."""
     kind = getattr(view, "view_class", None)
-    if limited is not None or not (isinstance(kind, type) and issubclass(kind, View)):
-        return limited
+    if not (isinstance(kind, type) and issubclass(kind, View)):
+        return None
     dispatch = kind.dispatch_request
     if dispatch is not MethodView.dispatch_request:
-        return limited_by(extension, dispatch)
+        return dispatch
     handler = getattr(kind, method.lower(), None)
     if handler is None and method == "HEAD":
         handler = getattr(kind, "get", None)
-    return limited_by(extension, handler)
+    return handler

@@ -88,7 +88,7 @@ def rule_keys(settings: Settings) -> KeyForm:
     slot = settings.keys.slot
 
     def key_form(limit: RuntimeLimit, client: str, scope: str) -> tuple[list[str], str]:
-        args = settings.key_parts(limit.key_func, client, scope)
+        args = settings.key_parts(limit, client, scope)
         if limit.shadow:
             # Five parts: a limit in force has four at most, so no two share a counter.
             before = [*args[:-2], "", ""][:2]

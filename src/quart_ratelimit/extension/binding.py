@@ -13,7 +13,8 @@ from quart import Quart
 
 from ..callables import UserFunction
 from ..clients.key_functions import client_address
-from ..clients.keys import Keys, key_parts, keys_with, space_of
+from ..clients.key_spaces import space_of
+from ..clients.keys import Keys, key_parts, keys_with
 from ..constants import ConfigVars
 from ..current import current_app_or_none
 from ..direct.ledger import Ledger
@@ -173,6 +174,12 @@ class Bindings:
         own = binding.settings.key_func if binding else self.key_func
         space = "" if key_func is None or key_func == own else space_of(key_func)
         return self.keys.slot(*key_parts(prefix, space, who, scope, kind=kind, place=place))
+
+    def snippet_key(self, who: str) -> str:
+        """The Flask snippet's own key, after the ``key_prefix`` if one is set."""
+        binding = self.current_or_latest()
+        prefix = binding.settings.key_prefix if binding else self.given["key_prefix"]
+        return self.keys.join(*([prefix] if prefix else []), who)
 
     @property
     def strategy(self) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from secrets import token_hex
 
 from ..callables import UserFunction, call, check_called, check_user_function, to_await
+from ..clients.key_spaces import space_of
 from ..clients.keys import Keys, client_text
 from ..current import current_request_or_none
 from ..direct.blocks import place_in_code
@@ -20,7 +21,7 @@ from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Concurrency, Decision, Hit, Quota
 from ..quotas.quota import tightness
 from ..rules.kinds import check_cost
-from ..rules.notation import quotas_of, read_limit
+from ..rules.notation import one_per_counter, quotas_of, read_limit
 from .binding import Bindings
 
 _log = logging.getLogger("quart_ratelimit")
@@ -33,13 +34,15 @@ class DirectLimits:
         self._bindings = bindings
 
     @to_await("limiter.reset(...)")
-    async def reset(self, limit: str | Quota | None = None, key: str | None = None) -> int:
+    async def reset(
+        self, limit: str | Quota | None = None, key: str | None = None, *, scope: str | None = ""
+    ) -> int:
         """Forget all that was counted, or what one key used of a limit; how many counters.
 
-        Raises `StoreError`.
+        ``scope`` is that of the `hit`. Raises `StoreError`.
         """
         if limit is not None:
-            hits = await self._hits(self.quotas(limit), key, 1)
+            hits = await self._hits(self.quotas(limit), key, 1, scope)
             return await self._bindings.store.reset(hits)
         count = await self._bindings.store.clear()
         _log.info("Storage has been reset and all limits cleared")
@@ -54,26 +57,36 @@ class DirectLimits:
         requests: int | None = None,
         duration: int | None = None,
         cost: int = 1,
+        scope: str | None = "",
     ) -> Decision:
         """Charge a key, by default the request's: true while the limit allows it.
 
         ``hit("10/minute", key)`` or ``hit(requests=10, duration=60)`` (seconds). With several
         limits in the text, all or none are charged, and the answer is that of the one that
-        refused, else of the one with least left.
+        refused, else of the one with least left. Each ``scope`` has counts of its own; None is
+        the Flask snippet's own key, ``rate_limit:{key}:{window}``.
         Raises `InvalidLimit`; what happens when the store is away is the limiter's policy.
         """
         quotas = self.quotas(limit, requests=requests, duration=duration)
         ledger = self._bindings.ledger()
-        return min(await ledger.charge(await self._hits(quotas, key, cost)), key=tightness)
+        return min(await ledger.charge(await self._hits(quotas, key, cost, scope)), key=tightness)
 
     @to_await("limiter.peek(...)")
-    async def peek(self, limit: str | Quota, key: str | None = None) -> Decision:
+    async def peek(
+        self, limit: str | Quota, key: str | None = None, *, scope: str | None = ""
+    ) -> Decision:
         """What a hit of cost 1 would be told; nothing is charged. Raises `InvalidLimit`."""
-        return await self.hit(limit, key, cost=0)
+        return await self.hit(limit, key, cost=0, scope=scope)
 
     @to_await("limiter.refund(...)")
     async def refund(
-        self, limit: str | Quota, key: str | None = None, *, charged: Decision, cost: int = 1
+        self,
+        limit: str | Quota,
+        key: str | None = None,
+        *,
+        charged: Decision,
+        cost: int = 1,
+        scope: str | None = "",
     ) -> Decision:
         """Give back a cost that this decision charged; never more than still counts of it.
 
@@ -81,22 +94,28 @@ class DirectLimits:
         answer is that of `peek`. Raises `InvalidLimit`.
         """
         if not charged.was_charged:
-            return await self.peek(limit, key)
-        hits = await self._hits(self.quotas(limit), key, cost)
+            return await self.peek(limit, key, scope=scope)
+        hits = await self._hits(self.quotas(limit), key, cost, scope)
         back = [hit._replace(cost=-hit.cost, at_ms=charged.at_ms) for hit in hits]
         ledger = self._bindings.ledger()
         return min(await ledger.give_back(back, [charged] * len(back)), key=tightness)
 
     @to_await("limiter.wait(...)")
     async def wait(
-        self, limit: str | Quota, key: str | None = None, *, seconds: float, cost: int = 1
+        self,
+        limit: str | Quota,
+        key: str | None = None,
+        *,
+        seconds: float,
+        cost: int = 1,
+        scope: str | None = "",
     ) -> Decision:
         """Charge a key as soon as the limit allows it, at most so many seconds from now.
 
         Fair among the callers of this worker, and false without waiting when it cannot be in time.
         Works outside a request as well, for background tasks and outbound calls.
         """
-        hits = await self._hits(self.quotas(limit), key, cost)
+        hits = await self._hits(self.quotas(limit), key, cost, scope)
         ledger = self._bindings.ledger()
         return min(await self._bindings.turns.take(ledger, hits, seconds), key=tightness)
 
@@ -138,6 +157,7 @@ class DirectLimits:
         check_called(amount, "limiter.in_flight", "limiter.in_flight(10)")
         if key_func is not None:
             check_user_function(key_func, "limiter.in_flight(key_func=...)")
+            space_of(key_func)  # as in `Limit`
         quota = Concurrency(amount, lease, counted_as="in_flight")  # whatever the amount
         block = place_in_code()
 
@@ -173,6 +193,7 @@ class DirectLimits:
         check_called(limit, "limiter.messages", 'limiter.messages("10/second")')
         if key_func is not None:
             check_user_function(key_func, "limiter.messages(key_func=...)")
+            space_of(key_func)  # as in `Limit`
         quotas_of(limit, self._bindings.strategy)
 
         block = place_in_code()
@@ -220,10 +241,14 @@ class DirectLimits:
         own = binding.settings.key_func if binding else self._bindings.key_func
         return client_text(await call(key or own))
 
-    async def _hits(self, quotas: Sequence[Quota], key: str | None, cost: int) -> list[Hit]:
+    async def _hits(
+        self, quotas: Sequence[Quota], key: str | None, cost: int, scope: str | None = ""
+    ) -> list[Hit]:
         check_cost(cost, or_bool=False)
-        bucket = self._bindings.key("hit", await self.identify() if key is None else key)
-        return [Hit(quota, bucket, cost, refundable=True) for quota in quotas]
+        who = await self.identify() if key is None else key
+        bindings = self._bindings
+        bucket = bindings.snippet_key(who) if scope is None else bindings.key("hit", who, scope)
+        return [Hit(quota, bucket, cost, refundable=True) for quota in one_per_counter(quotas)]
 
     async def _account(self, hits: Sequence[Hit], who: str, scope: str) -> Account:
         """An account whose decisions the response's fields report, if they report any."""

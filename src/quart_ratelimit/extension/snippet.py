@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from quart import jsonify
 from werkzeug.sansio.response import Response
 
 from ..callables import UserFunction, check_called, check_user_function
-from ..current import current_app_or_none
+from ..clients.key_spaces import space_of
+from ..clients.keys import key_parts
+from ..current import current_app_or_none, current_request_or_none
+from ..enforcement.routes import handler_of
 from ..enforcement.stage import Stage
 from ..errors import ConfigurationError, RateLimitExceeded
 from ..quotas import Quota
-from ..rules.notation import read_limit
-from ..rules.registry import OpenAPINote
+from ..rules.notation import one_per_counter, read_limit
+from ..rules.registry import OpenAPINote, WeakTable, chain
 from ..rules.resolved import RuntimeLimit
 from ..rules.views import ViewDecorator, name_in_code, wrap_view
 from ..settings.table import Settings
@@ -33,45 +37,27 @@ def rate_limit(
     requests: int | None = None,
     duration: int | None = None,
     key: UserFunction[str] | None = None,
-    scope: str | None = None,
+    scope: str | None = "",
     message: str = MESSAGE,
 ) -> ViewDecorator:
     """Limit a view, under its route decorator: ``@rate_limit("10/minute")``.
 
-    Without a ``scope`` a client has one counter for all views of the same period, in the Flask
-    snippet's own keys; with one, those views have a counter of their own. Refused: 429 with
-    ``Retry-After`` and ``{"message": message}``, unless the app handles `RateLimitExceeded`.
-    Raises `ConfigurationError` at once for a limit that cannot be read, and when the view is
-    called in an app without a `Limiter`. Response fields call a limit without a scope
-    "rate_limit", unless it is a `Quota` with a name.
+    A client has a counter per view. Views with one ``scope`` share a counter; ``scope=None`` is the
+    Flask snippet's own key, ``rate_limit:{client}:{window}``, for all views of one period. Refused:
+    429 with ``Retry-After`` and ``{"message": message}``, unless the app handles
+    `RateLimitExceeded`. Raises `ConfigurationError` at once for a limit that cannot be read, and
+    when the view is called in an app without a `Limiter`. Response fields call a limit without a
+    scope "rate_limit", unless it is a `Quota` with a name.
     """
     check_called(limit, "rate_limit", 'rate_limit("10/minute")')
     if key is not None:
         check_user_function(key, "rate_limit(key=...)")
+        space_of(key)  # as in `Limit`
     note = OpenAPINote(read_limit(limit, requests, duration), says_json=True)
 
-    def stage_for(settings: Settings) -> Stage:
-        key_func, join = key or settings.key_func, settings.keys.join
-        limits = tuple(
-            RuntimeLimit(quota, key_func, scope, error_message=message)
-            for quota in read_limit(limit, requests, duration, settings.strategy)
-        )
-        scopes = (scope or NAME,) * len(limits)
-
-        def key_form(_: RuntimeLimit, client: str, name: str) -> tuple[list[str], str]:
-            return [client, name], join(*((client,) if scope is None else (scope, client)))
-
-        return Stage(
-            limits=limits,
-            key_form=key_form,
-            fixed=True,
-            key_func=key_func,
-            scopes=scopes,
-            body=_json,
-        )
-
     def decorate(view: Callable[..., object]) -> Any:
-        known: tuple[Settings, Stage] | None = None
+        place = _Place(view, scope, _number(view, scope, key, note.quotas))
+        known: tuple[Settings, dict[tuple[str, str], Stage]] | None = None
 
         def charge() -> Awaitable[None] | None:
             nonlocal known
@@ -80,12 +66,112 @@ def rate_limit(
                 return None
             settings = binding.settings
             if known is None or known[0] is not settings:
-                known = settings, stage_for(settings)
-            return binding.hooks.charge(known[1])
+                known = settings, {}
+            where = place.of_request()
+            stage = known[1].get(where)
+            if stage is None:
+                key_func = key or settings.key_func
+                limits = [
+                    RuntimeLimit(quota, key_func, scope, error_message=message)
+                    for quota in one_per_counter(
+                        read_limit(limit, requests, duration, settings.strategy)
+                    )
+                ]
+                stage = known[1][where] = _stage(limits, where, settings)
+            return binding.hooks.charge(stage)
 
-        return wrap_view(view, "rate_limit(...)", charge, note=note)
+        twin = wrap_view(view, "rate_limit(...)", charge, note=note)
+        _declared.set(twin, _Declared(scope, key, note.quotas))
+        return twin
 
     return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """One ``@rate_limit`` on a function."""
+
+    scope: str | None
+    key: UserFunction[str] | None
+    quotas: Sequence[Quota]
+
+
+#: By the limited function.
+_declared: WeakTable[_Declared] = WeakTable()
+
+
+def _number(
+    view: object, scope: str | None, key: UserFunction[str] | None, quotas: Sequence[Quota]
+) -> str:
+    """What tells a ``@rate_limit`` from those below it; "" for the lowest.
+
+    Raises `ConfigurationError` if one in the snippet's keys would charge a counter again.
+    """
+    found = [one for each in chain(view) if (one := _declared.get(each)) and one.scope == scope]
+    for one in found if scope is None else ():
+        counters = {quota.counter for quota in one.quotas}
+        if one.key == key and any(quota.counter in counters for quota in quotas):
+            raise ConfigurationError(
+                "two @rate_limit(..., scope=None) of one period charge one counter twice per "
+                "request; write only the smaller limit, or leave out scope=None"
+            )
+    return str(len(found) or "")
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where one ``@rate_limit`` counts: at the endpoint, or at the function itself."""
+
+    function: Callable[..., object]
+    scope: str | None
+    #: See `_number`.
+    number: str
+    #: Whether the function is the view, by endpoint and method.
+    _serves: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def of_request(self) -> tuple[str, str]:
+        """The kind of the scope, and the endpoint or the function."""
+        if self.scope != "":
+            return f"shared{self.number}", ""
+        app, request = current_app_or_none(), current_request_or_none()
+        endpoint = request.endpoint if request else None
+        if app is not None and request is not None and endpoint is not None:
+            name = (endpoint, request.method)
+            serves = self._serves.get(name)
+            if serves is None:
+                view = app.view_functions.get(endpoint)
+                serves = self._serves[name] = self._is(view, request.method)
+            if serves:
+                return f"view{self.number}", endpoint
+        return f"function{self.number}", name_in_code(self.function)
+
+    def _is(self, view: object, method: str) -> bool:
+        own = next(chain(self.function))
+        functions = (*chain(view), *chain(handler_of(view, method)))
+        return any(function is own for function in functions)
+
+
+def _stage(limits: Sequence[RuntimeLimit], where: tuple[str, str], settings: Settings) -> Stage:
+    """What the limits of one ``@rate_limit`` charge there."""
+    keys, prefix = settings.keys, settings.key_prefix
+    key_func, scope = limits[0].key_func, limits[0].scope
+    space = "" if key_func == settings.key_func else space_of(key_func)
+    kind, place = where
+
+    def key_form(_: RuntimeLimit, client: str, name: str) -> tuple[list[str], str]:
+        if scope is None:
+            return [client, name], keys.join(*([prefix] if prefix else []), client)
+        args = key_parts(prefix, space, client, name, kind=kind, place=place)
+        return args, keys.slot(*args)
+
+    return Stage(
+        limits=tuple(limits),
+        key_form=key_form,
+        fixed=True,
+        key_func=key_func,
+        scopes=(str(scope or NAME),) * len(limits),
+        body=_json,
+    )
 
 
 def _current_binding(view: Callable[..., object]) -> Binding | None:

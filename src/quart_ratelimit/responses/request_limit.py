@@ -64,10 +64,10 @@ class RequestLimit:
     @property
     def key(self) -> str:
         """Flask-Limiter's name for the counter: ``LIMITER/127.0.0.1/index/2/1/second``."""
-        limit = self.limit
-        return "/".join(
-            ["LIMITER", *self.request_args, str(limit.amount), str(limit.multiples), limit.unit]
-        )
+        limit, (*before, who, scope) = self.limit, self.request_args
+        prefix = before[:1] if before[:1] != [""] else []
+        amount = [str(limit.amount), str(limit.multiples), limit.unit]
+        return "/".join(["LIMITER", *prefix, who, scope, *amount])
 
     @property
     def limiter(self) -> Any:

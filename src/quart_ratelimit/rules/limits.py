@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 from ..callables import UserFunction, bare
+from ..clients.key_spaces import space_of
 from ..errors import ConfigurationError
 from ..quotas import Quota
 from .kinds import ARGUMENTS, checked
@@ -82,6 +83,8 @@ class Limit:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, checked(kind, name, value))
+        if self.key_function is not None:
+            space_of(self.key_function)  # kept: within a request its values would not count
         if self.shadow:  # what is in force stays in force
             object.__setattr__(self, "override_defaults", False)
 

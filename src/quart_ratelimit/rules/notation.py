@@ -96,6 +96,18 @@ def read_limit(
     return _made(make, requests, duration)
 
 
+def one_per_counter(quotas: Sequence[Quota]) -> list[Quota]:
+    """The quotas without those that share a counter with a smaller one, which decides alone.
+
+    Windows by the clock of one period share a counter, and each would charge it.
+    """
+    least: dict[str, int] = {}
+    for quota in quotas:
+        least[quota.counter] = min(quota.amount, least.get(quota.counter, quota.amount))
+    kept = {quota.counter: quota for quota in quotas if quota.amount == least[quota.counter]}
+    return list(kept.values())
+
+
 def _quotas(limit: object, make: Callable[..., Quota], zero: bool = False) -> Sequence[Quota]:
     if isinstance(limit, str):
         return _parsed(limit, make, zero)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..callables import UserFunction
 from ..quotas import Quota
-from .limits import Limit
+from .limits import ApplicationLimit, Limit, MetaLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,28 @@ class RuntimeLimit:
         """Whether requests with this HTTP method are not limited."""
         return self.methods is not None and method.lower() not in self.methods
 
+    @property
+    def scope_kind(self) -> str:
+        """What tells `full_scope` from an equal text of another kind; "" for a view's."""
+        kind = ""
+        if isinstance(self.rule, MetaLimit):
+            kind = "meta" if self.shared else "meta-of-view"
+        elif isinstance(self.rule, ApplicationLimit):
+            kind = "app"
+        elif self.shared:
+            kind = "shared"
+        if not self.per_method:
+            return kind
+        return f"{kind}/method" if kind else "method"
+
     def full_scope(self, scope: object, identity: str, method: str) -> str:
-        """What is counted together, given what the rule's own ``scope`` comes to."""
+        """What is counted together, given what the rule's own ``scope`` comes to.
+
+        In the name of an endpoint ":" is written as "%3A": it ends where the scope begins.
+        """
         own = "" if scope is None else str(scope)
-        full = identity
-        if own:
-            full = own if self.shared else f"{identity}:{own}"
+        full = own
+        if not (self.shared and own):
+            full = identity.replace("%", "%25").replace(":", "%3A")
+            full += f":{own}" if own else ""
         return f"{full}:{method.upper()}" if self.per_method else full

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Annotated, get_type_hints
 
 from ..callables import UserFunction
-from ..clients.keys import Keys, key_parts, space_of
+from ..clients.key_spaces import space_of
+from ..clients.keys import Keys, key_parts
 from ..constants import ConfigVars, HeaderNames
 from ..rules.kinds import (
     Kind,
@@ -24,6 +25,7 @@ from ..rules.kinds import (
     text,
 )
 from ..rules.limits import ApplicationLimit, Limit, MetaLimit
+from ..rules.resolved import RuntimeLimit
 from . import kinds
 
 
@@ -156,14 +158,16 @@ class Settings:
         """The name of the IETF's draft whose fields are among the response fields."""
         return next((name for name in self.header_fields if name != "x-ratelimit"), None)
 
-    def key_parts(self, key_func: UserFunction[object], who: str, scope: str) -> list[str]:
+    def key_parts(self, limit: RuntimeLimit, who: str, scope: str) -> list[str]:
         """Return the parts of the key that a rule counts a client under.
 
         Clients that another function names than the limiter's own are in a space of their own:
-        who chooses an account's name must not choose another client's address.
+        who chooses an account's name must not choose another client's address. The kind of the
+        scope, if it is not a view's, stands before the space.
         """
-        space = "" if key_func == self.key_func else space_of(key_func)
-        return key_parts(self.key_prefix, space, who, scope)
+        space = "" if limit.key_func == self.key_func else space_of(limit.key_func)
+        kind = limit.scope_kind
+        return key_parts(self.key_prefix, f"{kind}:{space}" if kind else space, who, scope)
 
 
 def _rows() -> dict[str, Setting]:
