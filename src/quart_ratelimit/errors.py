@@ -8,6 +8,7 @@
     │       └── MissingParentheses (a TypeError) a decorator without its limit
     └── StoreError                               the store could not decide
         ├── StoreTimeout                         no answer within the deadline; the hit may count
+        ├── StoreAway                            a circuit breaker is open; Redis was not asked
         ├── StoreOverloaded                      our own queue is full; Redis was not asked
         └── StoreMisconfigured                   it answers, but can never decide as it is set up
     werkzeug.exceptions.TooManyRequests
@@ -46,9 +47,20 @@ class MissingParentheses(InvalidLimit, TypeError):
 class StoreError(RateLimitError):
     """The store could not decide. Whether the hit counts is unknown; it is never sent again."""
 
+    #: For how long the circuit breaker stops further calls, in ms; 0 if it is closed.
+    wait_ms: int = 0
+
 
 class StoreTimeout(StoreError):
     """The store did not answer within its deadline."""
+
+
+class StoreAway(StoreError):
+    """A circuit breaker is open, so the store was not asked."""
+
+    def __init__(self, wait_ms: int) -> None:
+        super().__init__("the rate limit store is away")
+        self.wait_ms = wait_ms
 
 
 class StoreOverloaded(StoreError):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sized
-from typing import Generic, TypeVar
+from functools import lru_cache, wraps
+from typing import Concatenate, Generic, ParamSpec, TypeVar
 
+P = ParamSpec("P")
+R = TypeVar("R")
 K = TypeVar("K", bound=Sized)
 V = TypeVar("V")
 
@@ -52,3 +55,27 @@ class Recent(Generic[K, V]):
     def clear(self) -> None:
         """Forget every entry."""
         self._young, self._old = {}, {}
+
+
+def kept_for_short_texts(
+    size: int, longest: int
+) -> Callable[[Callable[Concatenate[str, P], R]], Callable[Concatenate[str, P], R]]:
+    """Keep the last ``size`` results of a function, but not those of a longer first argument.
+
+    ``longest`` is in characters. A client may have a say in the text, so a cache without a bound
+    on its length would keep as much memory as the client likes.
+    """
+
+    def decorate(
+        function: Callable[Concatenate[str, P], R],
+    ) -> Callable[Concatenate[str, P], R]:
+        kept = lru_cache(maxsize=size)(function)
+
+        @wraps(function)
+        def result(text: str, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            call = kept if len(text) <= longest else function
+            return call(text, *args, **kwargs)  # type: ignore[arg-type]  # hashable by use
+
+        return result
+
+    return decorate

@@ -91,7 +91,7 @@ class Breach:
         request = current_request_or_none()
         if not self._settings.problem_details or request is None:
             return
-        if wants_problem(request.accept_mimetypes):
+        if wants_problem(request):
             error.problem = describe(error, [*limits, *after_refusal])
 
     async def _charge_metas(self, context: RequestContext, refused: Sequence[Charge]) -> None:

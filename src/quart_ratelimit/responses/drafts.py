@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 
 from ..quotas import Concurrency, Quota
+from ..recent import kept_for_short_texts
 from ..rules.naming import derived_name
 from .request_limit import RequestLimit
 
@@ -27,6 +27,8 @@ Draft = Callable[[Sequence[RequestLimit], RequestLimit, Pseudonym | None], list[
 LARGEST = 999_999_999_999_999
 #: Limits whose names and policies are kept as text.
 REMEMBERED = 1024
+#: The longest name whose policy is kept as text, in characters.
+LONGEST_NAME = 256
 
 
 def draft_6(
@@ -115,7 +117,7 @@ def _seconds(ms: int) -> int:
     return _integer(-(-ms // 1000)) if ms > 0 else 0
 
 
-@lru_cache(maxsize=REMEMBERED)
+@kept_for_short_texts(REMEMBERED, LONGEST_NAME)
 def _policy_of(name: str, quota: Quota) -> tuple[str, str]:
     """The name as a string, and the quota by that name: in every response the same."""
     quoted = quote(name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from werkzeug.datastructures import MIMEAccept
+from quart import Request, Websocket
 
 from ..errors import LimiterUnavailable, RateLimitExceeded
 from ..responses.request_limit import RequestLimit
@@ -16,12 +16,21 @@ from .drafts import names
 JSON = "application/problem+json"
 TYPES = "https://iana.org/assignments/http-problem-types#"
 
+#: The longest ``Accept`` field that is read, in characters; those of browsers have some 150.
+LONGEST_ACCEPT = 1024
 #: What may be answered with; the first for a client that takes anything.
 _OFFERS = [JSON, "application/json", "text/html"]
 
 
-def wants_problem(accept: MIMEAccept) -> bool:
-    """Whether a client takes JSON no less gladly than HTML; a browser prefers HTML."""
+def wants_problem(request: Request | Websocket) -> bool:
+    """Whether a client takes JSON no less gladly than HTML; a browser prefers HTML.
+
+    A longer field than `LONGEST_ACCEPT` is not read, and taken for no preference: reading 60 kB
+    would cost more than all else of a refusal.
+    """
+    if len(request.headers.get("Accept", "")) > LONGEST_ACCEPT:
+        return True
+    accept = request.accept_mimetypes
     return not accept or accept.best_match(_OFFERS, default="text/html") != "text/html"
 
 

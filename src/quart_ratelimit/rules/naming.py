@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from ..clients.keys import join_key
 from ..errors import ConfigurationError
 from ..quotas import Concurrency, Quota
 from ..quotas.quota import is_name
+from ..recent import kept_for_short_texts
 
 #: The longest name that may be given to a limit.
 LONGEST_NAME = 64
 #: Derived names that are kept.
 REMEMBERED = 1024
+#: The longest scope whose derived names are kept, in characters: a client may choose it.
+LONGEST_START = 256
 
 
-@lru_cache(maxsize=REMEMBERED)
+@kept_for_short_texts(REMEMBERED, LONGEST_START)
 def derived_name(start: str, quota: Quota) -> str:
     """A name in printable ASCII that tells this quota from others: ``index:10/minute``."""
     if isinstance(quota, Concurrency):

@@ -15,9 +15,13 @@ from dataclasses import dataclass
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import GCRA, FixedWindow, MovingWindow, Quota, SlidingWindow, StrictWindow
 from ..quotas.quota import UNITS
+from ..recent import kept_for_short_texts
 
 #: The form that every error about a limit shows.
 FORM = "write '10/minute', '5 per 10 seconds' or '1/second; 1000/day'"
+
+#: The longest text whose limits are kept, in characters: a function may make it of a request.
+LONGEST_KEPT = 256
 
 _SHORT = {"s": "second", "min": "minute", "h": "hour", "d": "day"}
 # No two runs of spaces stand side by side: a long one would be parted in every way there is.
@@ -116,7 +120,7 @@ def _quotas(limit: object, make: Callable[..., Quota], zero: bool = False) -> Se
     raise InvalidLimit(f"{limit!r} is not a limit; {FORM}")
 
 
-@functools.lru_cache(maxsize=1024)
+@kept_for_short_texts(1024, LONGEST_KEPT)
 def _parsed(text: str, make: Callable[..., Quota], zero: bool) -> Sequence[Quota]:
     return tuple(parse_many(text, make, zero))
 

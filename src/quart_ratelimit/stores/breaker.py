@@ -1,14 +1,25 @@
-"""A circuit breaker: stops the calls to a store that fails, but for one probe at a time."""
+"""Circuit breakers: stop the calls to a node that fails, except for one probe at a time."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TypeVar
 
 from ..clock import Clock, monotonic_ms
+from ..errors import StoreAway, StoreError, StoreOverloaded, StoreTimeout
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 
 class Breaker:
-    """Stops asking a store that fails: open after 5 failures in a row, then one probe at a time."""
+    """Stops asking a store that fails: open after 5 failures in a row, then one probe at a time.
+
+    Calls that are under way together and fail count as one failure: they share an exchange, or
+    the cause of their failure. After a call that took too long, only one call at a time asks the
+    store until one succeeds, so that few callers wait for a store that hangs.
+    """
 
     def __init__(
         self,
@@ -22,10 +33,25 @@ class Breaker:
         self._first_ms = first_ms
         self._longest_ms = longest_ms
         self._now_ms = now_ms
-        #: How many calls in a row failed; nearly always 0.
+        #: How many failures in a row there were; nearly always 0.
         self.failures = 0
+        #: How many failures were counted ever. A call reads it before and passes it to `failed`.
+        self.turn = 0
+        #: Whether the last failure was a call that took too long.
+        self._hangs = False
+        #: Whether a call is under way that began after a failure.
+        self.is_tried = False
         self._pause_ms = first_ms
         self._probe_at_ms = 0
+
+    def another(self) -> Breaker:
+        """A closed breaker with the same settings."""
+        return Breaker(
+            failures=self._limit,
+            first_ms=self._first_ms,
+            longest_ms=self._longest_ms,
+            now_ms=self._now_ms,
+        )
 
     @property
     def is_open(self) -> bool:
@@ -40,7 +66,7 @@ class Breaker:
     def allows(self) -> bool:
         """Whether the next call may ask the store; while open, one call in each pause may."""
         if not self.is_open:
-            return True
+            return not (self._hangs and self.is_tried)
         now = self._now_ms()
         if now < self._probe_at_ms:
             return False
@@ -50,10 +76,15 @@ class Breaker:
     def succeeded(self) -> None:
         """The store decided."""
         self.failures = 0
+        self._hangs = False
         self._pause_ms = self._first_ms
 
-    def failed(self) -> None:
-        """The store could not decide."""
+    def failed(self, turn: int, error: StoreError) -> None:
+        """The store could not decide a call that began when ``turn`` failures were counted."""
+        if turn != self.turn:
+            return
+        self._hangs = isinstance(error, StoreTimeout)
+        self.turn += 1
         self.failures += 1
         if not self.is_open:
             return
@@ -62,3 +93,65 @@ class Breaker:
         # Jitter, so that workers do not probe in step.
         pause = self._pause_ms - random.randrange(self._pause_ms // 10 + 1)  # noqa: S311
         self._probe_at_ms = self._now_ms() + pause
+
+
+class Breakers:
+    """One breaker per node of a store; the node None stands for the store as a whole.
+
+    ``first`` is the breaker of the node None, and those of other nodes have its settings.
+    ``changed`` is called when the first of them opens, with the error, and when the last one
+    closes, with None.
+    """
+
+    def __init__(
+        self, first: Breaker, changed: Callable[[StoreError | None], None] | None = None
+    ) -> None:
+        self._first = first
+        self._nodes: dict[Hashable, Breaker] = {None: first}
+        self._open: set[Hashable] = set()
+        self._changed = changed
+
+    def is_failing(self, node: Hashable = None) -> bool:
+        """Whether the last call of this node failed."""
+        return node in self._nodes and self._nodes[node].failures > 0
+
+    def check(self, node: Hashable) -> None:
+        """Raise `StoreAway` unless the node may be called; its next probe is not taken by this."""
+        breaker = self._nodes.get(node)
+        if breaker is not None and breaker.wait_ms:
+            raise StoreAway(breaker.wait_ms)
+
+    async def call(self, node: Hashable, function: Callable[[A], Awaitable[R]], argument: A) -> R:
+        """What the function returns. Raises `StoreAway` instead while the node's breaker is open.
+
+        The error of a failed call says how long the node is not called (``wait_ms``).
+        """
+        breaker = self._nodes.get(node)
+        if breaker is None:
+            breaker = self._nodes[node] = self._first.another()
+        if breaker.failures and not breaker.allows():
+            raise StoreAway(breaker.wait_ms)
+        turn = breaker.turn
+        breaker.is_tried = is_trial = breaker.failures > 0
+        try:
+            result = await function(argument)
+        except StoreOverloaded:
+            raise  # the node was not called
+        except StoreError as error:
+            breaker.failed(turn, error)
+            error.wait_ms = breaker.wait_ms
+            self._note(node, breaker, error)
+            raise
+        finally:
+            if is_trial:
+                breaker.is_tried = False
+        if breaker.failures:
+            breaker.succeeded()
+            self._note(node, breaker, None)
+        return result
+
+    def _note(self, node: Hashable, breaker: Breaker, error: StoreError | None) -> None:
+        before = bool(self._open)
+        (self._open.add if breaker.is_open else self._open.discard)(node)
+        if self._changed and bool(self._open) != before:
+            self._changed(error)

@@ -10,14 +10,20 @@ import time
 from collections.abc import Awaitable, Sequence
 
 from ..clock import Clock, monotonic_ms
-from ..errors import ConfigurationError, StoreError, StoreMisconfigured, StoreOverloaded
+from ..errors import (
+    ConfigurationError,
+    StoreAway,
+    StoreError,
+    StoreMisconfigured,
+    StoreOverloaded,
+)
 from ..quotas import Decision, Hit
 from ..quotas.fixed_window import is_counted
 from ..signals import store_asked, store_recovered, store_unavailable
-from .breaker import Breaker
+from .breaker import Breaker, Breakers
 from .knowledge import Knowledge
 from .memory import MemoryStore
-from .store import Store
+from .store import Store, StoreOfNodes
 
 #: "open" admits, "closed" refuses with 503, "local" counts in this worker's memory, "raise" raises
 #: `StoreError`: the caller has an answer of its own.
@@ -52,7 +58,11 @@ class GuardedStore:
         check_policy(policy)
         self._store = store
         self._policy = policy
-        self._breaker = Breaker() if breaker is None else breaker
+        self._breakers = Breakers(Breaker() if breaker is None else breaker, self._changed)
+        #: Whether the store counts the failures of its nodes itself.
+        self._has_nodes = isinstance(store, StoreOfNodes)
+        if isinstance(store, StoreOfNodes):
+            store.breakers = self._breakers
         self._known = Knowledge(
             MemoryStore() if local is None else local,  # an empty store is false
             remember_ms=remember_ms,
@@ -73,7 +83,6 @@ class GuardedStore:
             raise
         except StoreError as error:
             _log.warning("the rate limit store does not answer yet: %s", error)
-            self._note_failure(error)
 
     async def aclose(self) -> None:
         """Close the store."""
@@ -131,38 +140,42 @@ class GuardedStore:
         return decisions
 
     async def _charge(self, hits: Sequence[Hit]) -> list[Decision]:
-        breaker = self._breaker
-        if not breaker.failures or breaker.allows():
-            sent = self._known.generation
-            try:
-                decisions = await (self._timed if store_asked.receivers else self._store.hit)(hits)
-            except StoreOverloaded:
-                return [self._closed(0) for _ in hits]  # a flood must not open the door
-            except StoreError as error:
-                self._note_failure(error)
+        call = self._timed if store_asked.receivers else self._store.hit
+        sent = self._known.generation
+        try:
+            if self._has_nodes:
+                decisions = await call(hits)
             else:
-                if breaker.failures:
-                    self._note_success()
-                self._known.learn(hits, decisions, sent)
-                return decisions
-        return await self._stand_in(hits)
+                decisions = await self._breakers.call(None, call, hits)
+        except StoreOverloaded:
+            return [self._closed(0) for _ in hits]  # a flood must not open the door
+        except StoreError as error:
+            if isinstance(error, StoreMisconfigured):
+                self._report_once(str(error))
+            return await self._stand_in(hits, error.wait_ms)
+        self._known.learn(hits, decisions, sent)
+        return decisions
 
     async def _timed(self, hits: Sequence[Hit]) -> list[Decision]:
-        started, answered = time.perf_counter(), False
+        started, answered, was_asked = time.perf_counter(), False, True
         try:
             decisions = await self._store.hit(hits)
             answered = True
+        except StoreAway:
+            was_asked = False
+            raise
         finally:
-            seconds = time.perf_counter() - started
-            store_asked.send_safely(self._store, seconds=seconds, answered=answered)
+            if was_asked:
+                seconds = time.perf_counter() - started
+                store_asked.send_safely(self._store, seconds=seconds, answered=answered)
         return decisions
 
-    async def _stand_in(self, hits: Sequence[Hit]) -> list[Decision]:
+    async def _stand_in(self, hits: Sequence[Hit], wait_ms: int) -> list[Decision]:
         """The policy's decisions."""
         if self._policy == "raise":
             raise StoreError("the rate limit store is away")
         if self._policy == "closed":
-            return [self._closed(self._breaker.wait_ms) for _ in hits]
+            return [self._closed(wait_ms) for _ in hits]
         if self._policy == "open":
             return [Decision(True, hit.quota.amount, 0, 0, 0, "open") for hit in hits]
         return await self._known.stand_in(hits)
@@ -171,33 +184,22 @@ class GuardedStore:
     def _closed(wait_ms: int) -> Decision:
         return Decision(False, 0, 0, max(1000, wait_ms), 0, "closed")
 
-    def _note_failure(self, error: StoreError) -> None:
-        was_open = self._breaker.is_open
-        self._breaker.failed()
-        if isinstance(error, StoreMisconfigured):
-            self._report_once(str(error))
-        if self._breaker.is_open and not was_open:
-            facts = {"ratelimit_event": "store_unavailable", "ratelimit_policy": self._policy}
-            _log.error(
-                "the rate limit store is away: %s; policy: %s", error, self._policy, extra=facts
-            )
-            store_unavailable.send_safely(self._store, policy=self._policy)
+    def _changed(self, error: StoreError | None) -> None:
+        """Report that the first breaker opened, by the error that opened it, or the last closed."""
+        if error is None:
+            facts = {"ratelimit_event": "store_recovered"}
+            _log.warning("the rate limit store answers again", extra=facts)
+            store_recovered.send_safely(self._store)
+            return
+        facts = {"ratelimit_event": "store_unavailable", "ratelimit_policy": self._policy}
+        _log.error("the rate limit store is away: %s; policy: %s", error, self._policy, extra=facts)
+        store_unavailable.send_safely(self._store, policy=self._policy)
 
     def _report_once(self, text: str) -> None:
         """Log what is wrong though other hits succeed, which keeps the breaker closed."""
         if text not in self._reported and len(self._reported) < MOST_REPORTS:
             self._reported.add(text)
             _log.error("the rate limit store cannot decide: %s; policy: %s", text, self._policy)
-
-    def _note_success(self) -> None:
-        was_open = self._breaker.is_open
-        self._breaker.succeeded()
-        if not was_open:
-            return
-        _log.warning(
-            "the rate limit store answers again", extra={"ratelimit_event": "store_recovered"}
-        )
-        store_recovered.send_safely(self._store)
 
 
 def check_policy(policy: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..quotas import Decision, Hit
+from .breaker import Breakers
 
 
 class Store(Protocol):
@@ -35,3 +36,11 @@ class Store(Protocol):
 
     async def clear(self) -> int:
         """Forget every key of this store; how many there were. Raises `StoreError`."""
+
+
+@runtime_checkable
+class StoreOfNodes(Store, Protocol):
+    """A store of several nodes, which stops the calls to one of them alone."""
+
+    #: Where it counts the failures of each node. What stands around it may set others.
+    breakers: Breakers

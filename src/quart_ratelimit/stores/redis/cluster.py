@@ -7,12 +7,15 @@ one after another, and given back when a later one refuses.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from redis.crc import key_slot
 
 from ...quotas import Decision, Hit
+from ..breaker import Breaker, Breakers
 from . import script
 from .cluster_link import ClusterLink
 from .failures import in_time
@@ -44,6 +47,8 @@ class ClusterStore:
         self._deadline = deadline
         self._open = source if callable(source) else cluster_opener(source, options)
         self._links = PerLoop(self._open_link)
+        #: By the address of a node; None: finding the nodes. These never open.
+        self.breakers = Breakers(Breaker(failures=sys.maxsize))
 
     async def start(self) -> None:
         """Find the nodes and connect to each. Raises `StoreError`."""
@@ -57,12 +62,12 @@ class ClusterStore:
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         """Carry out all hits or none; see `Store.hit`."""
         link = self._links.get()
-        if not link.is_ready:
-            await in_time(link.deadline, link.ready(), link.client, "connecting")
+        if not link.is_ready or self.breakers.is_failing():
+            await self.breakers.call(None, self._ready, link)
         now = link.clock.now_ms()
         slots = [self._slot(hit, now) for hit in hits]
         if len(set(slots)) == 1:
-            return await link.join(slots[0], hits)
+            return await self._join(link, slots[0], hits)
         return await self._hit_apart(link, slots, hits)
 
     def known_refusal(self, hits: Sequence[Hit]) -> None:
@@ -92,13 +97,18 @@ class ClusterStore:
     async def _hit_apart(
         self, link: ClusterLink, slots: Sequence[int], hits: Sequence[Hit]
     ) -> list[Decision]:
-        """Charge slot after slot; once one refuses, look at the rest and give back what was."""
+        """Charge slot after slot; once one refuses, look at the rest and give back what was.
+
+        Nothing is charged while the breaker of one of the nodes is open.
+        """
+        for node in {link.address(slot) for slot in slots}:
+            self.breakers.check(node)
         decisions: dict[int, Decision] = {}
         refused = False
         for slot in dict.fromkeys(slots):
             places = [place for place, own in enumerate(slots) if own == slot]
             asked = [hits[place]._replace(cost=0) if refused else hits[place] for place in places]
-            answers = await link.join(slot, asked)
+            answers = await self._join(link, slot, asked)
             decisions.update(zip(places, answers, strict=True))
             if not refused and not all(answers):
                 refused = True
@@ -122,7 +132,15 @@ class ClusterStore:
         for place in places:
             if hits[place].cost > 0:
                 back = hits[place]._replace(cost=-hits[place].cost, at_ms=decisions[place].at_ms)
-                (decisions[place],) = await link.join(slots[place], [back])
+                (decisions[place],) = await self._join(link, slots[place], [back])
+
+    async def _join(self, link: ClusterLink, slot: int, hits: Sequence[Hit]) -> list[Decision]:
+        join = partial(link.join, slot)
+        return await self.breakers.call(link.address(slot), join, hits)
+
+    @staticmethod
+    async def _ready(link: ClusterLink) -> None:
+        await in_time(link.deadline, link.ready(), link.client, "connecting")
 
     def _slot(self, hit: Hit, now_ms: int) -> int:
         return key_slot(encoded(f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}"))

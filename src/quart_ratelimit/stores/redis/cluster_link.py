@@ -78,6 +78,10 @@ class ClusterLink:
         nodes = [self._at(node.host, node.port) for node in self.client.get_primaries()]
         await asyncio.gather(*[node.connections.ready(however_long=True) for node in nodes])
 
+    def address(self, slot: int) -> Address:
+        """The node that serves the slot, as far as it is known."""
+        return self._owner(slot).address
+
     async def join(self, slot: int, hits: Sequence[Hit]) -> list[Decision]:
         """Decide in the slot's next batch: a node that hangs holds up its own slots alone."""
         node = self._owner(slot)

@@ -25,6 +25,8 @@ from .failures import too_late
 BUDGET = 2.0
 #: Seconds before another attempt while no request waits: at first, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
+#: Seconds after which an attempt is taken for lost, so that another one is begun beside it.
+LOST = 0.25
 #: Seconds after the last request that wanted a connection in which attempts go on.
 WANTED_FOR = 2.0
 
@@ -85,7 +87,7 @@ class Connections:
         self._is_wanted = asyncio.Event()
         #: Attempts to open, and what they started; cancelled when this is closed.
         self._opening: set[asyncio.Task[None]] = set()
-        self._openers: set[asyncio.Task[None]] = set()
+        self._openers: dict[asyncio.Task[None], float] = {}  # and since when
         #: Connections on their way back to the pool; never cancelled.
         self._closing: set[asyncio.Task[None]] = set()
         #: Whether the server that the open connections lead to is prepared.
@@ -193,10 +195,12 @@ class Connections:
         self._wanted_at = asyncio.get_running_loop().time()
         self._is_wanted.set()
         waiting = sum(not waiter.done() for waiter, _ in self._waiters)
-        for _ in range(min(waiting, self._most - self._open) - len(self._openers)):
+        begun = sum(self._wanted_at - since < LOST for since in self._openers.values())
+        room = self._most - self._open - len(self._openers)
+        for _ in range(min(waiting - begun, room)):
             task = spawn(self._opening, self._opens())
-            self._openers.add(task)
-            task.add_done_callback(self._openers.discard)
+            self._openers[task] = self._wanted_at
+            task.add_done_callback(self._openers.pop)
 
     async def _opens(self) -> None:
         """Open one connection, by several attempts if need be.

@@ -97,8 +97,6 @@ class Link:
         self._sends_source = False
         #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
         self.counts = True
-        #: Called once per batch, with its error or None: failures are counted per exchange.
-        self.on_exchange: Callable[[Exception | None], None] = _ignore
 
     async def aclose(self) -> None:
         """Wait for what was sent, then close every connection."""
@@ -204,17 +202,10 @@ class Link:
                 self._sends_source = not script.is_unknown(replies[0])
                 replies, sent_ms, received_ms = await self._send_source(batch)
             answers = batch.read(replies)
-        except asyncio.CancelledError:
-            called = batch.command if batch else "connecting"
-            self.on_exchange(too_late(self.deadline, self.pool, called))
-            raise
         except Exception as error:  # redis-py lets AttributeError and its like escape, too
             self._leave_if_elsewhere([error])
             called = batch.command if batch else "connecting"
-            failure = store_error(error, self.pool, called)
-            self.on_exchange(failure)
-            raise failure from error
-        self.on_exchange(None)
+            raise store_error(error, self.pool, called) from error
         if batch.server_ms is not None:
             self.clock.note(batch.server_ms, sent_ms=sent_ms, received_ms=received_ms)
         if set(map(type, answers)) != {list}:  # a request failed alone
@@ -242,10 +233,6 @@ class Link:
         """
         if any(map(leads_elsewhere, answers)):
             self.connections.drop_idle()
-
-
-def _ignore(error: Exception | None) -> None:
-    """Nobody counts the failures."""
 
 
 class Closable(Protocol):
