@@ -64,6 +64,7 @@ def rate_limit(
             return [client, name], join(*((client,) if scope is None else (scope, client)))
 
         return Stage(
+            kept=True,
             limits=limits,
             key_form=key_form,
             fixed=True,
