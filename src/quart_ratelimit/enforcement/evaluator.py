@@ -99,7 +99,7 @@ class Evaluator:
             if not client:
                 log_skipped(stage.limits[0])
                 return
-            known = self._hits if len(client) <= LONGEST_KEPT else Stage.hits
+            known = self._hits if stage.kept and len(client) <= LONGEST_KEPT else Stage.hits
             hits, args = known(stage, client)
         except Exception as error:
             if not self.swallows(error):

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from ..callables import Memo, UserFunction, name_of
 from ..errors import InvalidLimit
@@ -68,6 +69,11 @@ class Loader:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._kept = functools.lru_cache(maxsize=KEPT)(self._runtime_limits)
+        #: Rules that were loaded at least once.
+        self._loaded: WeakSet[Limit] = WeakSet()
+        #: Rules that were loaded at least twice. One made for a request is loaded once, so
+        #: nothing that it holds is kept.
+        self._loaded_again: WeakSet[Limit] = WeakSet()
         self._logged: set[str] = set()
 
     def load_all(
@@ -94,10 +100,19 @@ class Loader:
             _log.exception("a limit in shadow could not be tried")
             return ()
         texts = (given, *metas)
-        keeps = all(isinstance(text, Quota) or len(text) <= LONGEST_KEPT for text in texts)
+        if limit in self._loaded:
+            self._loaded_again.add(limit)
+        self._loaded.add(limit)
+        keeps = self.keeps(limit) and all(
+            isinstance(text, Quota) or len(text) <= LONGEST_KEPT for text in texts
+        )
         if keeps and (limit.scope is None or len(str(limit.scope)) <= LONGEST_KEPT):
             return self._kept(limit, texts)
         return self._runtime_limits(limit, texts)
+
+    def keeps(self, limit: Limit | None) -> bool:
+        """Whether what this rule comes to may be kept: it is not made for one request."""
+        return limit in self._loaded_again
 
     def _given(self, provider: Provider, where: str) -> Steps[str | Quota]:
         """The text or the quota that a rule gives; "" if there is none."""

@@ -66,6 +66,7 @@ class Resolver:
             context.applied = context.applied._replace(overridden=True)
         route = context.route
         if fixed and limited in (None, route.limited):
+            stage.kept = True
             route.fixed_stages[limited, before] = (stage, context.applied)
             if limited is None and before == NOTHING_APPLIED:
                 route.free_before = stage.empty and context.applied == NOTHING_APPLIED
@@ -187,7 +188,9 @@ class Resolver:
             key_form=self._key_form,
             fixed=fixed,
         )
-        if len(stages) >= KEPT:
-            stages.clear()
-        stages[name] = ([*limits, *any_breach], stage)
+        if all(self._loader.keeps(limit.rule) for limit in (*limits, *any_breach)):
+            if len(stages) >= KEPT:
+                stages.clear()
+            stage.kept = True
+            stages[name] = ([*limits, *any_breach], stage)
         return stage

@@ -47,6 +47,8 @@ class Stage:
     key_func: UserFunction[object] | None = None
     #: What each limit counts together, see `RuntimeLimit.full_scope`.
     scopes: tuple[str, ...] = ()
+    #: Whether it is made once for many requests, and not for one of them.
+    kept: bool = False
     #: The body of its refusals; None: the usual one.
     body: Body | None = None
     #: Whether one of the limits replaces the defaults.

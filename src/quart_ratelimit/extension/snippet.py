@@ -165,6 +165,7 @@ def _stage(limits: Sequence[RuntimeLimit], where: tuple[str, str], settings: Set
         return args, keys.slot(*args)
 
     return Stage(
+        kept=True,
         limits=tuple(limits),
         key_form=key_form,
         fixed=True,
