@@ -113,7 +113,7 @@ class RateLimitExceeded(_Refusal, TooManyRequests):
     limit: Any
     #: All limits that this request was told of, each a `RequestLimit`, as far as they are known.
     limits: Sequence[Any] = ()
-    retry_after: Any
+    retry_after: int | None
 
     def __init__(
         self,
@@ -137,4 +137,4 @@ class RateLimitExceeded(_Refusal, TooManyRequests):
 class LimiterUnavailable(_Refusal, ServiceUnavailable):
     """The store cannot decide and the limit's policy is "closed": 503 with ``Retry-After``."""
 
-    retry_after: Any
+    retry_after: int | None

@@ -14,6 +14,7 @@ from quart_ratelimit import (
     FixedWindow,
     Limiter,
     Quota,
+    RateLimitExceeded,
     RequestLimit,
     Reservation,
     RouteLimit,
@@ -186,6 +187,12 @@ async def decided() -> None:
         assert_type(current.remaining, int)
         assert_type(current.key, str)
         assert_type(current.limit, Quota)
+
+
+@app.errorhandler(RateLimitExceeded)
+async def refused(error: RateLimitExceeded) -> str:
+    assert_type(error.retry_after, int | None)
+    return f"{error.description}"
 
 
 # Stores, key functions and tests
