@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from quart import Request, Websocket
+from werkzeug.sansio.request import Request
 
 from ..errors import LimiterUnavailable, RateLimitExceeded
 from ..responses.request_limit import RequestLimit
@@ -22,7 +22,7 @@ LONGEST_ACCEPT = 1024
 _OFFERS = [JSON, "application/json", "text/html"]
 
 
-def wants_problem(request: Request | Websocket) -> bool:
+def wants_problem(request: Request) -> bool:
     """Whether a client takes JSON no less gladly than HTML; a browser prefers HTML.
 
     A longer field than `LONGEST_ACCEPT` is not read, and taken for no preference: reading 60 kB
