@@ -37,7 +37,9 @@ class RuntimeLimit:
 
     def exempts(self, method: str) -> bool:
         """Whether requests with this HTTP method are not limited."""
-        return self.methods is not None and method.lower() not in self.methods
+        if self.methods is None:
+            return False
+        return method.lower() not in self.methods and not self._is_get(method)
 
     def full_scope(self, scope: object, identity: str, method: str) -> str:
         """What is counted together, given what the rule's own ``scope`` comes to."""
@@ -45,4 +47,10 @@ class RuntimeLimit:
         full = identity
         if own:
             full = own if self.shared else f"{identity}:{own}"
-        return f"{full}:{method.upper()}" if self.per_method else full
+        if not self.per_method:
+            return full
+        return f"{full}:{'GET' if self._is_get(method) else method.upper()}"
+
+    def _is_get(self, method: str) -> bool:
+        """Whether the method counts as GET: HEAD runs the same view."""
+        return method.upper() == "HEAD" and (self.methods is None or "get" in self.methods)
