@@ -230,7 +230,7 @@ CHECKLIST = {
             RESPONSES, "test_a_view_slower_than_the_window_is_told_that_it_is_over"),
         "test_dynamic_limits": (ROUTES, "test_limits_in_one_text_all_hold"),
         "test_invalid_ratelimit_key": (
-            BAD, "test_a_limit_without_a_key_is_skipped_and_logged"),
+            BAD, "test_a_limit_without_a_key_counts_the_address_and_is_logged_once"),
         "test_custom_key_prefix_with_headers": (
             RESPONSES, "test_a_view_sees_the_limits_of_its_request"),
         "test_default_limits_with_per_route_limit": (

@@ -14,6 +14,7 @@ from quart_ratelimit import (
     MovingWindow,
     rate_limit,
 )
+from quart_ratelimit.clients import key_functions
 
 from ..support.apps import Make, ask, view
 from ..support.quart_client import app_raises
@@ -119,14 +120,15 @@ async def test_a_malformed_dynamic_default_is_logged_and_left_out(
 
 
 @pytest.mark.parametrize("key", [None, ""])
-async def test_a_limit_without_a_key_is_skipped_and_logged(
+async def test_a_limit_without_a_key_counts_the_address_and_is_logged_once(
     make: Make, caplog: pytest.LogCaptureFixture, key: str | None
 ) -> None:
+    key_functions._logged.clear()
     app, limiter = make()
     view(app, "/", limiter.limit("1/minute", key_func=lambda: key))
-    assert await ask(app, "/", 2) == [200, 200]
-    text = "Skipping limit: 1 per 1 minute. Empty value found in parameters."
-    assert [record.getMessage() for record in caplog.records] == [text, text]
+    assert await ask(app, "/", 2) == [200, 429]
+    (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert "named no client" in record.getMessage()
 
 
 @pytest.mark.parametrize("key", [0, 7, "7"])

@@ -16,7 +16,7 @@ from werkzeug.routing import Rule
 from ..callables import UserFunction, call
 from ..current import blueprint_path
 from ..enforcement.context import RequestContext
-from ..enforcement.routes import Route
+from ..enforcement.routes import Route, serves_static_files
 from ..extension.binding import Binding
 from ..extension.limiter import Limiter
 from ..rules.limits import Limit
@@ -146,7 +146,7 @@ class Surveyor:
         """All limits, or those of one endpoint."""
         found = Survey()
         for rule in sorted(self._app.url_map.iter_rules(endpoint), key=str):
-            if rule.endpoint.rpartition(".")[2] != "static":
+            if not serves_static_files(self._app.view_functions.get(rule.endpoint)):
                 name = rule.endpoint.rpartition(".")[0] or self._app.name
                 found.groups.setdefault(name, []).append(await self._place(rule, method))
         if endpoint is None:

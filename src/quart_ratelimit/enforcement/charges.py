@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..callables import Memo
-from ..clients.keys import client_text
+from ..callables import Memo, UserFunction
+from ..clients.key_functions import client_named
 from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
 from ..rules.kinds import check_cost
@@ -45,11 +45,12 @@ class Charger:
     """Builds charges and has a store decide them.
 
     ``local_store`` is where the store's guard counts while the store is away, so that what was
-    charged there is given back there.
+    charged there is given back there. ``key_func`` is the limiter's own.
     """
 
-    def __init__(self, extension: Any, local_store: Store) -> None:
+    def __init__(self, extension: Any, local_store: Store, key_func: UserFunction[object]) -> None:
         self._extension = extension
+        self._key_func = key_func
         self._local_store = local_store
 
     async def charges(
@@ -71,12 +72,15 @@ class Charger:
             if callable(own):
                 own = await memo.call(own, context.route.endpoint)
             scope = limit.full_scope(own, context.identity, context.route.method)
-            client = as_client(await memo.call(limit.key_func))
+            answer = await memo.call(limit.key_func)
+            client, by = client_named(answer, limit.key_func, self._key_func)
+            if by is not limit.key_func:  # addresses have a space of their own in keys
+                limit = replace(limit, key_func=by)  # noqa: PLW2901
             cost: Any = 0 if peek else limit.cost
             if callable(cost):
                 cost = check_cost(await memo.call(cost))
-            if not client or not scope:
-                log_skipped(limit)
+            if not scope:
+                _log.error("Skipping limit: %s. Empty value found in parameters.", limit.limit)
                 continue
             args, key = key_form(limit, client, scope)
             hit = Hit(limit.limit, key, cost, refundable=bool(limit.deduct_when))
@@ -117,15 +121,3 @@ def once(charges: Sequence[Charge]) -> list[Charge]:
         return list(charges)
     last = {(one.hit.quota.tag, one.hit.key, one.hit.cost): one for one in charges}
     return [one for one in charges if any(one is kept for kept in last.values())]
-
-
-def as_client(answer: object) -> str:
-    """A key function's answer as text; "" if it named no client."""
-    if type(answer) is str:
-        return answer
-    return "" if answer is None else client_text(answer)
-
-
-def log_skipped(limit: RuntimeLimit) -> None:
-    """Log that a limit counts nothing, as there is no client or no scope."""
-    _log.error("Skipping limit: %s. Empty value found in parameters.", limit.limit)

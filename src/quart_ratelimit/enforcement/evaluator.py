@@ -12,6 +12,7 @@ from typing import Any
 from werkzeug.exceptions import HTTPException
 
 from ..callables import Memo
+from ..clients.keys import client_text
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Hit
 from ..responses.refusal import retry_after
@@ -21,7 +22,7 @@ from ..settings.table import Settings
 from ..signals import limit_decided, send_decided
 from ..stores import Store
 from .breach import Breach
-from .charges import Charge, Charger, as_client, log_skipped
+from .charges import Charge, Charger
 from .context import RequestContext
 from .resolver import Resolver
 from .settlement import Settlement
@@ -62,7 +63,7 @@ class Evaluator:
         self._store = store
         self._local_store = local_store
         self._hits = functools.lru_cache(KEPT)(Stage.hits)
-        self._charger = Charger(extension, local_store)
+        self._charger = Charger(extension, local_store, settings.key_func)
         self._trials = Trials(self._charger, by_rule=settings.fail_on_first_breach)
 
     def check(self, context: RequestContext, stage: Stage, memo: Memo) -> Awaitable[None]:
@@ -95,9 +96,10 @@ class Evaluator:
         try:
             client = memo.answer(stage.key_func)  # type: ignore[arg-type]  # see `_check_in`
             if type(client) is not str:
-                client = as_client(await client if inspect.isawaitable(client) else client)
+                client = await client if inspect.isawaitable(client) else client
+                client = "" if client is None else client_text(client)
             if not client:
-                log_skipped(stage.limits[0])
+                await self._check_each(store, context, stage, memo)
                 return
             known = self._hits if stage.kept and len(client) <= LONGEST_KEPT else Stage.hits
             hits, args = known(stage, client)

@@ -14,14 +14,15 @@ from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from ..callables import Memo, UserFunction, name_of
-from ..errors import InvalidLimit
+from ..callables import Memo, UserFunction
 from ..quotas import Penalty, Quota
+from ..rules.answers import LimitAnswers
 from ..rules.limits import Limit, MetaLimit, Provider
 from ..rules.limits_file import FileLimit
 from ..rules.naming import derived_name
-from ..rules.notation import FORM, quotas_of
+from ..rules.notation import quotas_of
 from ..rules.resolved import RuntimeLimit
+from ..rules.varying import Varying
 from ..settings.table import Settings
 
 _log = logging.getLogger("quart_ratelimit")
@@ -32,7 +33,7 @@ Steps = Generator[UserFunction[Any], Any, T]
 
 #: What meta limits count together unless they say otherwise.
 META_SCOPE = MetaLimit("1/day").scope
-#: Rules with their texts, and malformed texts as logged, that are kept.
+#: Rules with their texts that are kept.
 KEPT = 1024
 #: The longest text and scope that are kept, in characters: a client may have a say in them.
 LONGEST_KEPT = 256
@@ -69,12 +70,12 @@ class Loader:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._kept = functools.lru_cache(maxsize=KEPT)(self._runtime_limits)
+        self._answers = LimitAnswers(settings.strategy, settings.default_limits)
         #: Rules that were loaded at least once.
         self._loaded: WeakSet[Limit] = WeakSet()
         #: Rules that were loaded at least twice. One made for a request is loaded once, so
         #: nothing that it holds is kept.
         self._loaded_again: WeakSet[Limit] = WeakSet()
-        self._logged: set[str] = set()
 
     def load_all(
         self, limits: Iterable[Limit], where: str = "default limits"
@@ -86,7 +87,7 @@ class Loader:
         return found
 
     def load(self, limit: Limit, where: str) -> Steps[Sequence[RuntimeLimit]]:
-        """What a rule comes to; a malformed answer of a function is logged and left out."""
+        """What a rule comes to; see `LimitAnswers` for what functions answer with."""
         try:
             given = yield from self._given(limit.limit_provider, where)
             if not given:
@@ -119,18 +120,9 @@ class Loader:
         if not callable(provider):
             return provider
         answer = yield provider
-        if not answer:
-            return ""
-        try:
-            self._parse(answer)
-        except InvalidLimit as error:
-            # Anything but text may hold whom it is for, so only its type is logged.
-            kind = type(answer).__name__
-            seen = error if isinstance(answer, str) else f"{kind} is not a limit; {FORM}"
-            self._log_once(f"{where}: {seen}; {name_of(provider)} answered with it")
-            return ""
-        text: str | Quota = answer
-        return text
+        if isinstance(answer, Varying):  # no answer of the function, so none to fall back to
+            return answer
+        return self._answers.usable(provider, answer, where)
 
     def _runtime_limits(
         self, limit: Limit, texts: tuple[str | Quota, ...]
@@ -139,9 +131,9 @@ class Loader:
         metas: list[RuntimeLimit] = []
         for meta, text in zip(_metas(limit), of_metas, strict=True):
             if text:
-                found = self._resolved(meta, self._parse(text), (), limit)
+                found = self._resolved(meta, self._quotas(meta, text), (), limit)
                 metas += [_of_its_rule(one, limit) for one in found]
-        return self._resolved(limit, self._parse(own), tuple(metas))
+        return self._resolved(limit, self._quotas(limit, own), tuple(metas))
 
     def _resolved(
         self,
@@ -172,16 +164,10 @@ class Loader:
             for quota in _named(quotas, limit)
         ]
 
-    def _parse(self, value: object) -> Sequence[Quota]:
-        return quotas_of(value, self._settings.strategy)
-
-    def _log_once(self, text: str) -> None:
-        if text in self._logged:
-            return
-        if len(self._logged) >= KEPT:
-            self._logged.clear()
-        self._logged.add(text)
-        _log.error("failed to load ratelimit for %s", text)
+    def _quotas(self, limit: Limit, text: str | Quota) -> Sequence[Quota]:
+        """The quotas of a text or a quota; "0/minute" is one only as a function's answer."""
+        zero = callable(limit.limit_provider)
+        return quotas_of(text, self._settings.strategy, zero=zero)
 
 
 def _named(quotas: Sequence[Quota], limit: Limit) -> Sequence[Quota]:

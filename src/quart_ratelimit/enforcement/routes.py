@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from quart import Websocket, current_app
+from quart import Blueprint, Quart, Websocket, current_app
 from quart.views import MethodView, View
 
 from ..constants import ExemptionScope
@@ -61,7 +61,7 @@ class Route:
     )
 
     def __post_init__(self) -> None:
-        self.static = self.endpoint.rpartition(".")[2] == "static"
+        self.static = serves_static_files(self.view)
 
 
 class Routes:
@@ -103,6 +103,14 @@ def exemption(
 ) -> ExemptionScope:
     """What a view in these blueprints, outermost first, is exempt from."""
     return inherited(path, registry.exempt_blueprints) | registry.exemption(view)
+
+
+def serves_static_files(view: Callable[..., Any] | None) -> bool:
+    """Return whether the view is the one that Quart itself adds for a folder of static files."""
+    app_or_blueprint = getattr(view, "__self__", None)
+    return isinstance(app_or_blueprint, (Blueprint, Quart)) and (
+        getattr(view, "__name__", "") == "send_static_file"
+    )
 
 
 def limited_view(

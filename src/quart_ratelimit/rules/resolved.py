@@ -37,7 +37,9 @@ class RuntimeLimit:
 
     def exempts(self, method: str) -> bool:
         """Whether requests with this HTTP method are not limited."""
-        return self.methods is not None and method.lower() not in self.methods
+        if self.methods is None:
+            return False
+        return method.lower() not in self.methods and not self._is_get(method)
 
     @property
     def scope_kind(self) -> str:
@@ -63,4 +65,10 @@ class RuntimeLimit:
         if not (self.shared and own):
             full = identity.replace("%", "%25").replace(":", "%3A")
             full += f":{own}" if own else ""
-        return f"{full}:{method.upper()}" if self.per_method else full
+        if not self.per_method:
+            return full
+        return f"{full}:{'GET' if self._is_get(method) else method.upper()}"
+
+    def _is_get(self, method: str) -> bool:
+        """Whether the method counts as GET: HEAD runs the same view."""
+        return method.upper() == "HEAD" and (self.methods is None or "get" in self.methods)
