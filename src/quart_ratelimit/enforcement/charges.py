@@ -85,7 +85,7 @@ class Charger:
             args, key = key_form(limit, client, scope)
             hit = Hit(limit.limit, key, cost, refundable=bool(limit.deduct_when))
             charges.append(Charge(limit, hit, args, store))
-        return once(charges)
+        return once(charges) if len(charges) > 1 else charges
 
     async def decide(self, charges: Sequence[Charge]) -> None:
         """Charge all or none, in one call of their store. Raises `StoreError`."""
@@ -117,7 +117,5 @@ class Charger:
 
 def once(charges: Sequence[Charge]) -> list[Charge]:
     """The charges, the same hit only once: the last one's options count."""
-    if len(charges) < 2:
-        return list(charges)
     last = {(one.hit.quota.tag, one.hit.key, one.hit.cost): one for one in charges}
     return [one for one in charges if any(one is kept for kept in last.values())]

@@ -10,13 +10,11 @@ from ..errors import RateLimitExceeded
 from ..quotas import Concurrency
 from ..responses.request_limit import RequestLimit
 from .charges import Charge
-from .routes import Applied, Route
+from .routes import Route
 from .stage import Stage
 
 #: Limits that a response has room for: servers and proxies bound its fields, often to 8 kB.
 MOST_REPORTED = 16
-
-NOTHING_APPLIED = Applied()
 
 
 class RequestContext:
@@ -34,8 +32,8 @@ class RequestContext:
     #: What the defaults charged: given back if a limit replaces them.
     defaults: Sequence[Charge] = ()
     refusal: RateLimitExceeded | None = None
-    #: Which groups of limits applied already.
-    applied: Applied = NOTHING_APPLIED
+    #: Which groups of limits applied already, see `routes.BLUEPRINTS`.
+    applied: int = 0
     with_fallback: bool = False
     #: A request filter said that nothing is limited.
     filtered: bool = False

@@ -146,18 +146,15 @@ class Evaluator:
             if stage.shadows:
                 bound, shadows = await divided(stage.shadows, memo)
                 in_force = sorted((*in_force, *bound), key=lambda one: one.limit)
-            charges = functools.partial(
-                self._charger.charges,
-                context,
-                memo=memo,
-                key_form=stage.key_form,
-                store=store,
-            )
-            any_breach, own = [], []
+            charges, key_form = self._charger.charges, stage.key_form
+            any_breach: list[Charge] = []
+            own: list[Charge] = []
             if stage.any_breach or stage.metas:
-                any_breach = await charges(stage.any_breach, peek=True)
-                own = await charges(stage.metas, peek=True)
-            hitting = await charges(in_force)
+                any_breach = await charges(
+                    context, stage.any_breach, memo, key_form, store, peek=True
+                )
+                own = await charges(context, stage.metas, memo, key_form, store, peek=True)
+            hitting = await charges(context, in_force, memo, key_form, store)
         except Exception as error:
             if not self.swallows(error):
                 raise
@@ -239,7 +236,7 @@ class Evaluator:
             if not peek.decision.allowed:
                 await self._breach.refuse_by_meta(context, stage, peek)
         refused = [charge for charge in charges if not charge.decision.allowed]
-        wait = retry_after(*[charge.decision for charge in refused])
+        wait = retry_after(*[charge.decision for charge in refused]) if refused else None
         if refused and self._settings.fail_on_first_breach:
             # All were charged at once. Flask-Limiter knows none after the first refusal.
             end = charges.index(refused[0]) + 1

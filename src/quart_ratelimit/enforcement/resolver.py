@@ -17,8 +17,9 @@ from ..rules.registry import LimitedFunction, Registry
 from ..rules.resolved import RuntimeLimit
 from ..settings.table import Settings
 from . import routes
-from .context import NOTHING_APPLIED, RequestContext
+from .context import RequestContext
 from .loading import Loader, Steps, finish, run
+from .routes import BLUEPRINTS, DEFAULTS, OVERRIDDEN
 from .stage import Stage, compiled, rule_keys
 
 if TYPE_CHECKING:
@@ -63,13 +64,13 @@ class Resolver:
             limits, any_breach = await finish(steps, memo, function)
         stage = self._stage(context, limits, any_breach, fixed=fixed)
         if stage.overrides:
-            context.applied = context.applied._replace(overridden=True)
+            context.applied |= OVERRIDDEN
         route = context.route
         if fixed and limited in (None, route.limited):
             stage.kept = True
             route.fixed_stages[limited, before] = (stage, context.applied)
-            if limited is None and before == NOTHING_APPLIED:
-                route.free_before = stage.empty and context.applied == NOTHING_APPLIED
+            if limited is None and not before:
+                route.free_before = stage.empty and not context.applied
         return stage
 
     async def for_fallback(self, context: RequestContext) -> Stage:
@@ -126,9 +127,9 @@ class Resolver:
 
     def _of_blueprints(self, context: RequestContext) -> Steps[list[RuntimeLimit]]:
         registry = self._registry
-        if context.applied.blueprints or not registry.blueprints:
+        if context.applied & BLUEPRINTS or not registry.blueprints:
             return []
-        context.applied = context.applied._replace(blueprints=True)
+        context.applied |= BLUEPRINTS
         overrides = {
             blueprint: all(limit.override_defaults for limit in limits)
             for blueprint, limits in registry.blueprints.items()
@@ -145,14 +146,13 @@ class Resolver:
         """The explicit limits, and the defaults unless a limit that replaces them applies."""
         method = context.route.method
         if (
-            context.applied.defaults
-            or context.applied.overridden
+            context.applied & (DEFAULTS | OVERRIDDEN)
             or not self._settings.default_limits
             or context.route.exemption & ExemptionScope.DEFAULT
             or any(one.override_defaults and not one.exempts(method) for one in explicit)
         ):
             return explicit
-        context.applied = context.applied._replace(defaults=True)
+        context.applied |= DEFAULTS
         return (yield from self._loader.load_all(self._settings.default_limits)) + explicit
 
     def _stage(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Quart, Websocket, current_app
 from quart.views import MethodView, View
@@ -19,17 +19,13 @@ if TYPE_CHECKING:
     from .stage import Stage
 
 
-class Applied(NamedTuple):
-    """Which groups of limits a request has had already."""
+#: Which groups of limits a request has had already, as a sum.
+BLUEPRINTS, DEFAULTS = 1, 2
+#: A limit that replaces the defaults applied.
+OVERRIDDEN = 4
 
-    blueprints: bool = False
-    defaults: bool = False
-    #: A limit that replaces the defaults applied.
-    overridden: bool = False
-
-
-#: A limited function, or None before the view, and what was applied before it.
-StageName = tuple[LimitedFunction | None, Applied]
+#: A limited function, or None before the view, and what had been applied before it.
+StageName = tuple[LimitedFunction | None, int]
 
 
 @dataclass(eq=False, slots=True)
@@ -54,7 +50,7 @@ class Route:
     #: It is known that nothing applies before the view.
     free_before: bool = False
     #: The stages in which no function says what applies, with what was applied after them.
-    fixed_stages: dict[StageName, tuple[Stage, Applied]] = field(default_factory=dict)
+    fixed_stages: dict[StageName, tuple[Stage, int]] = field(default_factory=dict)
     #: All stages by the ids of the limits that they were made of, beside these limits.
     stages: dict[tuple[object, ...], tuple[Sequence[RuntimeLimit], Stage]] = field(
         default_factory=dict
