@@ -245,7 +245,7 @@ async def test_a_limit_in_shadow_is_marked_with_what_it_would_refuse() -> None:
 async def test_rows_are_bounded() -> None:
     limiter = Limiter(who, store=MemoryStore())
     tally = Tally(limiter, now_ms=lambda: 0)
-    hit = (await limiter._hits("1/hour", "ann", 1))[0]
+    hit = (await limiter._hits(limiter.quotas("1/hour"), "ann", 1))[0]
     for number in range(ROWS + 5):
         event = Decided(f"tenant {number}", "", "allowed", False, "store")
         limit_decided.send_safely(limiter, event=event, hit=hit)
