@@ -34,7 +34,7 @@ from quart_ratelimit.quotas import FixedWindow, Hit
 from quart_ratelimit.rules.limits import Provider
 from quart_ratelimit.stores import MemoryStore, RedisStore
 from quart_ratelimit.stores.redis.checkup import distance_findings, server_findings
-from quart_ratelimit.stores.redis.distance import Distance
+from quart_ratelimit.stores.redis.deadline import Distance
 
 from ..support.servers import RedisServer
 from ..support.serving import ROOT

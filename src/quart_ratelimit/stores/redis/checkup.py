@@ -11,7 +11,7 @@ from typing import Any
 import redis.asyncio
 
 from ...findings import Finding
-from .distance import ROUND_TRIPS, SHORTEST, Distance
+from .deadline import ROUND_TRIPS, SHORTEST, Distance
 from .uri import FORM
 
 #: Seconds. A longer deadline holds up more requests than it saves decisions.

@@ -21,7 +21,7 @@ from . import script, wire
 from .batcher import Batcher
 from .connections import BUDGET, Connections, Exchanged, spawn
 from .counters import milliseconds
-from .distance import Distance
+from .deadline import Distance
 from .failures import in_time, store_error, too_late
 from .packing import TIME, command, encoded
 from .script import Answers, Script

@@ -20,7 +20,7 @@ from . import script, wire
 from .batcher import Batcher
 from .connections import BUDGET, Connections, Exchanged
 from .counters import Counters, Probe, milliseconds
-from .distance import Distance
+from .deadline import Distance
 from .failures import leads_elsewhere, store_error, too_late
 from .packing import TIME, command
 from .script import Answers, Script

@@ -2,7 +2,7 @@
 
 import math
 
-from quart_ratelimit.stores.redis.distance import REMEMBERED_MS, Distance
+from quart_ratelimit.stores.redis.deadline import REMEMBERED_MS, Distance
 
 HERE = ("10.0.0.1", 6379)
 
