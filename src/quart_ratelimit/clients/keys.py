@@ -46,6 +46,12 @@ def key_parts(
     return [*before, who, scope]
 
 
+def key_starts(prefix: str) -> tuple[str, ...]:
+    """How all keys with this prefix begin, and no others; none without a prefix: all keys do."""
+    start = f"{_part(prefix)}|"
+    return (start, f"shadow|{start}") if prefix else ()
+
+
 def client_text(answer: object) -> str:
     """What a key function answered, as text. Raises `ConfigurationError` for a function."""
     if callable(answer):  # another one in each request: nobody would be limited

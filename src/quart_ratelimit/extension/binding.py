@@ -14,7 +14,7 @@ from quart import Quart
 from ..callables import UserFunction
 from ..clients.key_functions import client_address
 from ..clients.key_spaces import space_of
-from ..clients.keys import Keys, key_parts, keys_with
+from ..clients.keys import Keys, key_parts, key_starts, keys_with
 from ..constants import ConfigVars
 from ..current import current_app_or_none
 from ..direct.ledger import Ledger
@@ -169,17 +169,21 @@ class Bindings:
         key_func: UserFunction[str] | None = None,
     ) -> str:
         """The key of a check in code; see `key_parts`. ``key_func`` is what named the client."""
-        binding = self.current_or_latest()
-        prefix = binding.settings.key_prefix if binding else self.given["key_prefix"]
+        binding, prefix = self.current_or_latest(), self.key_prefix
         own = binding.settings.key_func if binding else self.key_func
         space = "" if key_func is None or key_func == own else space_of(key_func)
         return self.keys.slot(*key_parts(prefix, space, who, scope, kind=kind, place=place))
 
     def snippet_key(self, who: str) -> str:
         """The Flask snippet's own key, after the ``key_prefix`` if one is set."""
-        binding = self.current_or_latest()
-        prefix = binding.settings.key_prefix if binding else self.given["key_prefix"]
+        prefix = self.key_prefix
         return self.keys.join(*([prefix] if prefix else []), who)
+
+    @property
+    def key_prefix(self) -> str:
+        """What every key begins with."""
+        binding = self.current_or_latest()
+        return binding.settings.key_prefix if binding else str(self.given["key_prefix"] or "")
 
     @property
     def strategy(self) -> str | None:
@@ -216,7 +220,7 @@ class Bindings:
             instance=type(backend).__name__,
             resolver=resolver,
             hooks=hooks,
-            storage=Storage(store),
+            storage=Storage(store, key_starts(settings.key_prefix)),
             strategy=Strategy(store, settings.keys),
             ledger=self._ledger(store, local, lambda: binding.is_active),
             local_ledger=self._ledger(local, local, lambda: binding.is_active),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..clients.keys import Keys, slot_key
 from ..clock import wall_ms
 from ..errors import StoreError
@@ -13,12 +15,13 @@ from ..stores import Store
 class Storage:
     """Where the limiter counts, as a whole."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, starts: Sequence[str] = ()) -> None:
         self.store = store
+        self._starts = starts
 
     async def reset(self) -> int:
-        """Forget all that was counted; how many keys there were. Raises `StoreError`."""
-        return await self.store.clear()
+        """Forget all that the limiter counted; how many keys there were. Raises `StoreError`."""
+        return await self.store.clear(*self._starts)
 
     async def check(self) -> bool:
         """Whether the store itself answers, and no policy in its place."""

@@ -112,10 +112,10 @@ class GuardedStore:
             # Afterwards: a hit that is decided meanwhile may know the state of before.
             await self._known.forget(hits)
 
-    async def clear(self) -> int:
-        """Forget every key, here and in the store. Raises `StoreError`."""
+    async def clear(self, *starts: str) -> int:
+        """Forget keys in the store, and all that is known here. Raises `StoreError`."""
         try:
-            return await self._store.clear()
+            return await self._store.clear(*starts)
         finally:
             await self._known.clear()
 

@@ -59,8 +59,10 @@ class MemoryStore:
         tables = self._tables
         return sum(tables[h.quota.counter].forget(h.key) for h in hits if h.quota.counter in tables)
 
-    async def clear(self) -> int:
-        """Forget every key; how many there were."""
+    async def clear(self, *starts: str) -> int:
+        """Forget every key, or those that begin with one of these texts; how many there were."""
+        if starts:
+            return sum(table.forget_those(starts) for table in self._tables.values())
         count = len(self)
         self._tables.clear()
         return count
@@ -193,6 +195,11 @@ class _Table:
         found = self.shards[hash(key) & (SHARDS - 1)].pop(key, None) is not None
         self.count -= found
         return found
+
+    def forget_those(self, starts: tuple[str, ...]) -> int:
+        """Forget the keys that begin with one of these texts; how many there were."""
+        found = [key for shard in self.shards for key in shard if key.startswith(starts)]
+        return sum(map(self.forget, found))
 
     def _sweep(self, now_ms: int) -> None:
         """Look at the next few keys, and drop what is as good as never hit."""

@@ -34,8 +34,11 @@ class Store(Protocol):
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
 
-    async def clear(self) -> int:
-        """Forget every key of this store; how many there were. Raises `StoreError`."""
+    async def clear(self, *starts: str) -> int:
+        """Forget every key of this store, or those that begin with one of these texts.
+
+        Returns how many there were. Raises `StoreError`.
+        """
 
 
 @runtime_checkable

@@ -85,10 +85,13 @@ class ClusterStore:
 
         return await in_time(link.deadline, unlink(), link.client, "UNLINK")
 
-    async def clear(self) -> int:
-        """Forget every key under this store's prefix, by SCAN of each node. Raises `StoreError`."""
+    async def clear(self, *starts: str) -> int:
+        """Forget keys under this store's prefix, by SCAN of each node; see `Store.clear`."""
+        return sum([await self._clear(one) for one in script.patterns(self._prefix, starts)])
+
+    async def _clear(self, pattern: str) -> int:
         client, patience = self._links.get().client, max(START_DEADLINE, self._deadline or 0)
-        found = client.scan_iter(match=script.pattern(self._prefix), count=SCAN_COUNT)
+        found = client.scan_iter(match=pattern, count=SCAN_COUNT)
         count = 0
         while (key := await in_time(patience, anext(found, None), client, "SCAN")) is not None:
             count += int(await in_time(patience, client.unlink(key), client, "UNLINK"))

@@ -67,9 +67,13 @@ def sha() -> str:
     return hashlib.sha1(script().encode(), usedforsecurity=False).hexdigest()
 
 
-def pattern(prefix: str) -> str:
-    """The glob that SCAN finds all keys under a prefix by."""
-    return re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + ":*"
+def patterns(prefix: str, starts: Sequence[str]) -> list[str]:
+    """The globs by which SCAN finds the keys under a prefix that begin with one of these texts.
+
+    Without a text these are all keys under the prefix.
+    """
+    texts = [f"{prefix}:{start}" for start in starts or [""]]
+    return [re.sub(r"([*?\[\]\\])", r"\\\1", text) + "*" for text in texts]
 
 
 class Script:

@@ -96,10 +96,12 @@ class RedisStore:
 
         return await in_time(link.deadline, unlink(), link.pool, "UNLINK")
 
-    async def clear(self) -> int:
-        """Forget every key under this store's prefix, by SCAN; how many. Raises `StoreError`."""
+    async def clear(self, *starts: str) -> int:
+        """Forget keys under this store's prefix, by SCAN; see `Store.clear`."""
+        return sum([await self._clear(one) for one in script.patterns(self._prefix, starts)])
+
+    async def _clear(self, pattern: str) -> int:
         link, patience = self._links.get(), max(START_DEADLINE, self._deadline or 0)
-        pattern = script.pattern(self._prefix)
         cursor, count = b"", 0
         while cursor != b"0":
             scan = link.ask("SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCAN_COUNT)
