@@ -9,23 +9,17 @@ leaves the refusals for it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from ..clients.key_functions import fields_read
 from ..clock import Clock, monotonic_ms
-from ..current import current_request_or_none
+from ..current import App, Message, Receive, Scope, Send, current_request_or_none
 from ..quotas import Decision, Hit
 from ..recent import Recent
 from ..responses.refusal import retry_after
 from .stage import Stage
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-App = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: Where a refusal is left for the shield, in the connection's scope.
 REFUSED = "quart_ratelimit.refused"
