@@ -28,7 +28,7 @@ NO_PEER = "<local>"
 #: How servers begin the name of a unix socket, which a client may choose.
 SOCKET_NAMES = ("/", "@", "\0", "unix:")
 
-#: The headers by which proxies tell whom they speak for.
+#: The headers in which proxies name the client.
 FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP")
 
 #: Networks that no client on the internet comes from. Source: RFC 1918, RFC 6598, RFC 4193.

@@ -1,7 +1,7 @@
 """The space of a key function: no client that it names is a client of another function.
 
 A space is the same in all workers and after a restart, so nothing in it comes from an address in
-memory or from a hash that Python seeds anew.
+memory or from a hash with a new seed per process.
 """
 
 from __future__ import annotations
