@@ -16,6 +16,7 @@ from quart_ratelimit import ConfigurationError, Decision, Limiter, RateLimitExce
 from quart_ratelimit.stores import MemoryStore
 
 from ..support.connections import Connection
+from ..support.stores import Outside
 
 
 def streaming_app(app: Quart) -> Limiter:
@@ -308,19 +309,9 @@ class Away(MemoryStore):
         return decisions
 
 
-class Proxy:
-    """Any store, not taken for one in memory."""
-
-    def __init__(self, store: Away) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-
 def away_site() -> tuple[Limiter, Away]:
     store = Away()
-    return Limiter(store=Proxy(store)), store  # type: ignore[arg-type]
+    return Limiter(store=Outside(store)), store  # type: ignore[arg-type]
 
 
 async def test_a_release_that_fails_is_kept_and_made_up_for_with_the_next_success() -> None:
@@ -370,7 +361,7 @@ async def test_a_place_whose_taking_was_not_answered_is_given_back(hears: bool) 
 async def test_a_give_back_that_fails_spoils_no_response() -> None:
     app = Quart(__name__)
     store = Away()
-    limiter = Limiter(app=app, store=Proxy(store))  # type: ignore[arg-type]
+    limiter = Limiter(app=app, store=Outside(store))  # type: ignore[arg-type]
 
     @app.get("/stream")
     @limiter.in_flight(1)

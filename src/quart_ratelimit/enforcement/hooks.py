@@ -47,6 +47,7 @@ class RequestHooks:
         registry: Registry,
         resolver: Resolver,
         store: Store,
+        direct_store: Store,
         local_store: Store,
         filters: Sequence[UserFunction[bool]],
         denials: Sequence[UserFunction[bool]],
@@ -54,6 +55,7 @@ class RequestHooks:
         self._extension = extension
         self._settings = settings
         self._attribute = attribute
+        self._direct_store = direct_store
         self._registry = registry
         self._routes = Routes(extension, registry)
         self._resolver = resolver
@@ -132,7 +134,7 @@ class RequestHooks:
         """Charge a stage that belongs to no rule of the app; as `call`."""
         request = current_request_or_none()
         if request is None:
-            return self._evaluator.check(RequestContext("", Route("", "")), stage, Memo())
+            return self._charge(RequestContext("", Route("", "")), stage)
         context: RequestContext | None
         context = getattr(request, self._attribute, None) or self._begin(request)
         if context is None:
@@ -140,7 +142,7 @@ class RequestHooks:
         if context.filtered:
             return None
         self._forget_if_open_ended(context)
-        return self._evaluator.check(context, stage, Memo())
+        return self._charge(context, stage)
 
     def after_request(self, response: Response) -> Awaitable[None] | None:
         """Settle what the response decides on, then write the fields.
@@ -235,6 +237,9 @@ class RequestHooks:
             return
         if not stage.empty:
             await self._evaluator.check(context, stage, memo)
+
+    def _charge(self, context: RequestContext, stage: Stage) -> Awaitable[None]:
+        return self._evaluator.check_in(self._direct_store, context, stage, Memo())
 
     def _forget_if_open_ended(self, context: RequestContext) -> None:
         if context.route.open_ended:
