@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ from typing import Any, Protocol, TypeVar, cast
 from quart import Blueprint, Quart, Request, Websocket, globals
 from quart.ctx import AppContext
 from quart.globals import app_ctx
+from werkzeug.sansio.response import Response
 
 T = TypeVar("T")
 #: What ASGI calls an app with: a connection's scope, and the messages from and to its client.
@@ -30,6 +32,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[..., Awaitable[None]]
+
+#: Where a request keeps what it is answered with.
+_RESPONSE = "_quart_ratelimit_response"
 
 #: Where the layer keeps the call, in the connection's scope.
 CALL = "quart_ratelimit.call"
@@ -73,6 +78,21 @@ def current_websocket_or_none() -> Websocket | None:
         return None
     websocket: Websocket = context.request_websocket
     return websocket
+
+
+def note_response(request: Request | Websocket | None, response: Response) -> None:
+    """Note what the request is answered with, for as long as Quart keeps it to send its body."""
+    setattr(request, _RESPONSE, weakref.ref(response))
+
+
+def known_response() -> Response | None:
+    """The current request's response once it is known: its body may still be made.
+
+    A websocket that was accepted has one of status 101. None: not known yet, or not any more.
+    """
+    reference = getattr(current_request_or_none(), _RESPONSE, None)
+    response: Response | None = None if reference is None else reference()
+    return response
 
 
 def blueprint_path(app: Quart, name: str | None) -> list[Blueprint]:

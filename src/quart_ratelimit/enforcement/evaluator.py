@@ -134,6 +134,7 @@ class Evaluator:
         context.limits += statuses
         if stage.settles:
             context.keep(stage, self._charged(store, stage, hits, statuses))
+            await self._settlement.settle_if_known(context)
 
     async def _check_each(
         self, store: Store, context: RequestContext, stage: Stage, memo: Memo
@@ -169,6 +170,7 @@ class Evaluator:
         await self._conclude(context, stage, peeks, hitting, [charge.hit for charge in hitting])
         if shadows:
             await self._trials.run(context, stage, shadows, memo, store)
+            await self._settlement.settle_if_known(context)
 
     async def check_instead(self, context: RequestContext, stage: Stage, memo: Memo) -> None:
         """Check a stage that replaces the defaults, then give back what those charged."""
@@ -243,6 +245,7 @@ class Evaluator:
             charges, refused = charges[:end], refused[:1]
         elif stage.settles:
             context.keep(stage, charges)
+            await self._settlement.settle_if_known(context)
         context.limits += [charge.status for charge in charges]
         if refused:
             await self._breach.refuse(context, stage, refused, wait, hits)

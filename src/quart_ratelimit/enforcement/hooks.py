@@ -10,7 +10,7 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
-from ..current import current_request_or_none
+from ..current import current_request_or_none, known_response, note_response
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
@@ -149,8 +149,9 @@ class RequestHooks:
 
         None: it is done, and there is nothing to await.
         """
-        context: RequestContext | None
-        context = getattr(current_request_or_none(), self._attribute, None)
+        request = current_request_or_none()
+        note_response(request, response)
+        context: RequestContext | None = getattr(request, self._attribute, None)
         if context is None:
             return None
         if context.reserved:
@@ -242,7 +243,7 @@ class RequestHooks:
         return self._evaluator.check_in(self._direct_store, context, stage, Memo())
 
     def _forget_if_open_ended(self, context: RequestContext) -> None:
-        if context.route.open_ended:
+        if context.route.open_ended or known_response() is not None:
             context.limits.clear()
             context.meta_peeks = ()
 

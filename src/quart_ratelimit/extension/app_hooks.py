@@ -74,9 +74,9 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
         return response
 
     async def teardown_websocket(_: BaseException | None) -> None:
-        # A connection that had no response in HTTP was accepted: that is status 101.
-        if current_connection().accepted:
-            await after_request(Response(status=101))
+        response = current_connection().response
+        if response is not None:
+            await after_request(response)
 
     app.before_request(before_request)
     app.after_request(after_request)
