@@ -6,7 +6,8 @@ request reads the context variables behind the proxies instead.
 `AsgiCall` owns what a request holds, and releases it when the request's ASGI call ends. A view's
 own ``finally`` is not enough: a client that resets its connection ends the call between the view
 and the first byte of its response, where no code of the view runs any more. Nor is the end of the
-call enough for a sync view: its thread cannot be cancelled and runs on.
+call enough for a sync view: its thread cannot be cancelled and runs on. If the server cancels the
+call, Quart leaves the task running that serves the request, so that task is cancelled as well.
 """
 
 from __future__ import annotations
@@ -120,14 +121,20 @@ class Held(Protocol):
 
 
 class Call:
-    """One call of the app, what it holds, and how many threads work for it."""
+    """One call of the app, what it holds, and who works for it."""
 
     def __init__(self) -> None:
         self._held: list[Held] = []
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._threads = 0
+        #: Threads, and the task that serves the request once it was cancelled.
+        self._working = 0
         self._ended = False
+        self._task: asyncio.Task[Any] | None = None
+
+    def served_by_this_task(self) -> None:
+        """Note the task that Quart started for the request."""
+        self._task = asyncio.current_task()
 
     def hold(self, held: Held) -> bool:
         """Release this at the end of the call; False, and nothing, if the call has ended."""
@@ -138,8 +145,23 @@ class Call:
     def end(self) -> list[Awaitable[None]]:
         """Start all releases, or leave them to the last thread that still works."""
         with self._lock:
-            self._ended, busy = True, self._threads > 0
+            self._ended, busy = True, self._working > 0
+        self._task = None
         return [] if busy else self._release()
+
+    async def cancel(self) -> None:
+        """Cancel the task that serves the request, and wait for its end.
+
+        What the call holds is held as long, also if nobody waits.
+        """
+        task = self._task
+        if task is None or task.done() or task is asyncio.current_task():
+            return
+        with self._lock:
+            self._working += 1
+        task.add_done_callback(lambda _: self._leave())
+        task.cancel()
+        await asyncio.wait([task])
 
     def is_in_event_loop(self) -> bool:
         """Return whether the caller runs in an event loop, and not in a thread for a sync view."""
@@ -190,13 +212,13 @@ class Call:
 
     def _enter(self) -> bool:
         with self._lock:
-            self._threads += not self._ended
+            self._working += not self._ended
             return not self._ended
 
     def _leave(self) -> None:
         with self._lock:
-            self._threads -= 1
-            last = self._ended and not self._threads
+            self._working -= 1
+            last = self._ended and not self._working
         if last:
             with suppress(RuntimeError):  # the event loop is closed, and its worker at its end
                 self._loop.call_soon_threadsafe(self._release)
@@ -220,6 +242,9 @@ class AsgiCall:
         scope[CALL] = call = Call()
         try:
             await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            await call.cancel()
+            raise
         finally:
             # All releases begin before the first is awaited: a second cancellation skips none.
             for release in call.end():

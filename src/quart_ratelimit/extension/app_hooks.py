@@ -11,7 +11,7 @@ from quart import Quart
 from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
-from ..current import AsgiCall
+from ..current import AsgiCall, current_call
 from ..direct.websocket_connection import current_connection
 from ..errors import ConfigurationError
 from .binding import Binding
@@ -50,6 +50,9 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
     extensions = app.extensions
 
     async def before_request() -> None:
+        call = current_call()
+        if call is not None:
+            call.served_by_this_task()
         binding: Binding = extensions[attribute]
         if not binding.hooks.nothing_before():
             checking = binding.hooks.before_request(limiting=binding.is_active)
