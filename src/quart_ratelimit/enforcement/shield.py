@@ -9,7 +9,7 @@ leaves the refusals for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -39,10 +39,12 @@ PLAIN = b"Too Many Requests\n"
 LONGEST_MS = 1000
 #: Answers remembered at least; twice as many at most.
 REMEMBERED = 10_000
+#: Bytes of the answers and of the requests that are remembered, each; twice as many at most.
+MOST_BYTES = 8_000_000
 #: The longest path, query and fields of a request whose answer is remembered, in bytes together.
 LONGEST_KEY = 8192
-#: The longest body that is remembered, in bytes.
-LONGEST_BODY = 16_384
+#: The longest answer, fields and body, that is remembered, in bytes.
+LONGEST_ANSWER = 16_384
 
 #: What is compared of two requests: peer, method, scheme, root path, path, query, and header lines.
 _Request = tuple[Any, ...]
@@ -89,14 +91,20 @@ class Shield:
         #: The request fields that decide on the route and the client.
         self._fields: tuple[bytes, ...] = ROUTING
         self._answers: Recent[_Request, _Answer] = Recent(
-            REMEMBERED, longest=LONGEST_KEY, length=_length
+            REMEMBERED,
+            most=MOST_BYTES,
+            longest=LONGEST_KEY,
+            length=_length,
+            value_length=_answer_length,
         )
         #: By requests without the fields that decide on neither route nor client.
         self._refusals: Recent[_Request, _Refusal] = Recent(
-            REMEMBERED, longest=LONGEST_KEY, length=_length
+            REMEMBERED, most=MOST_BYTES, longest=LONGEST_KEY, length=_length
         )
         #: When all of these are outdated, in ms; 0: there are none.
         self._outdated_ms = 0
+        #: When those of before the last turn are outdated, in ms.
+        self._turn_ms = 0
         #: How many requests it answered.
         self.answered = 0
 
@@ -141,6 +149,10 @@ class Shield:
             self._refusals.clear()
             self._outdated_ms = 0
             return None
+        if now >= self._turn_ms:  # a flood without end leaves nothing that is outdated
+            self._turn_ms = now + LONGEST_MS
+            self._answers.turn()
+            self._refusals.turn()
         answer = self._answers.get(request)
         if answer is not None:
             if now < answer.until_ms and self._known_refusal(answer.hits):
@@ -195,7 +207,7 @@ class _Listener:
         await self._send(message)
         if self._start is not None and kind == "http.response.body":
             self._body += message.get("body", b"")
-            if len(self._body) > LONGEST_BODY:
+            if _length_of_lines(self._start["headers"]) + len(self._body) > LONGEST_ANSWER:
                 self._start = None
             elif not message.get("more_body", False):
                 refused = self._scope[REFUSED]
@@ -218,7 +230,16 @@ def _request(scope: Scope) -> _Request:
 def _length(request: _Request) -> int:
     """Bytes of the texts in a request."""
     *texts, lines = request
-    return sum(len(text or "") for text in texts) + sum(len(name) + len(v) for name, v in lines)
+    return sum(len(text or "") for text in texts) + _length_of_lines(lines)
+
+
+def _answer_length(answer: _Answer) -> int:
+    """Bytes of an answer."""
+    return _length_of_lines(answer.start["headers"]) + len(answer.body)
+
+
+def _length_of_lines(lines: Iterable[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in lines)
 
 
 def _is_repeatable(request: _Request, start: Message) -> bool:
