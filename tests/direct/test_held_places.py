@@ -301,11 +301,12 @@ class Away(MemoryStore):
         super().__init__()
         self.answers = True
         self.hears = True
+        self.error: Exception = StoreError("no answer")
 
     async def hit(self, hits: Any) -> list[Decision]:
         decisions = await super().hit(hits) if self.hears else []
         if not self.answers:
-            raise StoreError("no answer")
+            raise self.error
         return decisions
 
 
@@ -358,12 +359,15 @@ async def test_a_place_whose_taking_was_not_answered_is_given_back(hears: bool) 
     assert len(store) == 0
 
 
-async def test_a_give_back_that_fails_spoils_no_response() -> None:
+@pytest.mark.parametrize("error", [StoreError("away"), RuntimeError("a bug"), OSError("reset")])
+async def test_a_give_back_that_fails_spoils_no_response(error: Exception) -> None:
     app = Quart(__name__)
     store = Away()
+    store.error = error
     limiter = Limiter(app=app, store=Outside(store))  # type: ignore[arg-type]
 
     @app.get("/stream")
+    @limiter.limit("9/hour", deduct_when=lambda _: False)
     @limiter.in_flight(1)
     async def view() -> str:
         async with limiter.in_flight(1, "job"), limiter.reserve("9/hour", "ann", cost=5) as one:

@@ -14,7 +14,6 @@ from werkzeug.sansio.response import Response
 
 from ..callables import call
 from ..current import known_response
-from ..errors import StoreError
 from ..settings.table import Settings
 from ..stores import Store
 from .charges import Charge
@@ -73,7 +72,7 @@ class Settlement:
         ]
         try:
             decisions = await store.hit(hits)
-        except StoreError as error:
+        except Exception as error:  # the response is made: no error of a store may replace it
             _log.warning("%d reserved charges could not be given back: %s", len(hits), error)
             return
         for charge, decision in zip(charges, decisions, strict=True):
