@@ -80,7 +80,6 @@ class RequestHooks:
             draft=None if settings.draft is None else DRAFTS[settings.draft],
             pseudonym=settings.pseudonym,
             retry_after=settings.retry_after,
-            retry_jitter=bool(settings.retry_jitter),
         )
         self._views_checked = False
         #: The registry's version as of which nothing applies before any view.
@@ -149,9 +148,7 @@ class RequestHooks:
         """
         context: RequestContext | None
         context = getattr(current_request_or_none(), self._attribute, None)
-        if context is None:
-            return None
-        if context.reserved:
+        if context is not None and context.reserved:
             return self._settle(context, response)
         self._writer.write(response, context)
         return None

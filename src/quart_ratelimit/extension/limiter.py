@@ -53,7 +53,7 @@ class Limiter(DirectLimits):
     ``application/problem+json`` for clients that take it), ``key_secret``, by which keys bear
     pseudonyms instead of clients, ``doctor`` (False logs no findings at start), ``shadow``
     (limits count and report, and refuse nothing), and ``retry_jitter`` (0 to 1: lengthens
-    ``Retry-After`` at random by up to so much of the period). Without a ``key_func`` it counts by
+    ``Retry-After`` at random by up to so much of itself). Without a ``key_func`` it counts by
     `client_address`, and believes no header.
     """
 
