@@ -92,7 +92,7 @@ class FieldWriter:
                 at_least(headers, wait, self.retry_after)
 
     def _write_wait(self, headers: Headers, wait: int | None) -> None:
-        """Write a refusal's ``Retry-After``; without other fields, unless the app has set its own."""
+        """Write ``Retry-After``; without other fields only if the app has set none."""
         if wait is not None and (self.enabled or "Retry-After" not in headers):
             at_least(headers, wait, self.retry_after)
         if self.retry_after == "http-date":
