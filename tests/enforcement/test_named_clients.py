@@ -32,6 +32,8 @@ def by_empty_header() -> str:
     return request.headers.get("X-Key", "")
 
 
+#: Of answers that name nobody.
+KINDS = ["None", "text", "bytes", "object"]
 KEY_FUNCTIONS = [by_header, by_header_later, by_empty_header]
 
 

@@ -30,14 +30,14 @@ class RequestContext:
     #: Which groups of limits applied already, see `routes.BLUEPRINTS`.
     applied: int = 0
     with_fallback: bool = False
-    #: A request filter said that nothing is limited.
+    #: Nothing is limited: a request filter said so, or it is a preflight.
     filtered: bool = False
 
     def __init__(self, identity: str, route: Route) -> None:
         #: What the endpoint is called in keys: the endpoint, or what ``request_identifier`` says.
         self.identity = identity
         self.route = route
-        #: No rule limits it: a static file, no route, or a request filter said so.
+        #: No rule limits it: a static file, no route, or `filtered`.
         self.free = route.static or not identity
         self.limits: list[RequestLimit] = []
         #: Answers for this request and its view; a helper's functions are called at each call.

@@ -23,7 +23,7 @@ from .context import RequestContext, context_of, known_context
 from .evaluator import Evaluator
 from .report import Report
 from .resolver import Resolver
-from .routes import Route, Routes
+from .routes import Route, Routes, is_free_preflight
 from .settlement import Settlement
 from .shield import RefusalNotes
 from .stage import Stage
@@ -246,8 +246,13 @@ class RequestHooks:
         if not route.endpoint:
             return None
         context = RequestContext(route.endpoint, route)
+        self._spare_preflight(context, request)
         setattr(request, self._attribute, context)
         return context
+
+    def _spare_preflight(self, context: RequestContext, request: Any) -> None:
+        if not self._settings.limit_preflights and is_free_preflight(request, context.route):
+            context.filtered = context.free = True
 
     async def _begin_and(self, then: Callable[[], Awaitable[None] | None]) -> None:
         await self.context()
@@ -264,6 +269,7 @@ class RequestHooks:
         for function in self._filters:
             context.filtered = context.filtered or bool(await call(function))
         context.free = context.free or context.filtered
+        self._spare_preflight(context, request)
         return context
 
     async def _identity(self, endpoint: str | None) -> str:

@@ -137,6 +137,8 @@ class Settings:
         UserFunction[str] | None, Setting(ConfigVars.REQUEST_IDENTIFIER, function)
     ]
     limit_unmatched: Annotated[bool, Setting("", switch, False)]
+    #: Whether CORS preflights are charged that are answered without their view.
+    limit_preflights: Annotated[bool, Setting("", switch, False)]
     #: Whether limits that do not say so themselves are in shadow.
     shadow: Annotated[
         bool | UserFunction[bool], Setting(ConfigVars.SHADOW, switch_or_function, False)
