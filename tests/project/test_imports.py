@@ -83,6 +83,7 @@ MAY_IMPORT_QUART = {
     "direct/in_flight.py",
     "direct/websocket_connection.py",
     "enforcement/breach.py",
+    "enforcement/error_handlers.py",
     "enforcement/hooks.py",
     "enforcement/routes.py",
     "extension/app_hooks.py",

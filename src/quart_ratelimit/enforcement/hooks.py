@@ -14,16 +14,17 @@ from ..current import current_request_or_none
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
-from ..rules.registry import LimitedFunction, Registry
+from ..rules.registry import LimitedFunction, Registry, functions_of
 from ..rules.validation import check_views
 from ..settings.table import Settings
 from ..stores import Store
 from .breach import Breach
 from .context import RequestContext, context_of, known_context
+from .error_handlers import is_handling_error
 from .evaluator import Evaluator
 from .report import Report
 from .resolver import Resolver
-from .routes import Route, Routes, is_free_preflight
+from .routes import BLUEPRINTS, DEFAULTS, Route, Routes, is_free_preflight
 from .settlement import Settlement
 from .shield import RefusalNotes
 from .stage import Stage
@@ -119,8 +120,10 @@ class RequestHooks:
         context = getattr(request, self._attribute, None) or self._begin(request)
         if context is None:
             return self._begin_and(lambda: self.call(limited))
-        if context.free:
+        if context.filtered:
             return None
+        if context.free or is_handling_error(request):
+            return self._check_apart(context, limited)
         if limited is context.route.limited:
             return self._check(context, limited, context.memo)
         # It may be called several times, for different things, so its functions are called anew.
@@ -183,7 +186,7 @@ class RequestHooks:
     def check_views(self) -> None:
         """Once, at start or at the first request: see `validation.check_views`."""
         if not self._views_checked:
-            views = current_app.view_functions.values()
+            views = functions_of(current_app)
             check_views(views, self._extension, self._registry, self._settings.strategy)
             self._views_checked = True
 
@@ -232,6 +235,24 @@ class RequestHooks:
             return
         if not stage.empty:
             await self._evaluator.check(context, stage, memo)
+
+    async def _check_apart(self, context: RequestContext, limited: LimitedFunction) -> None:
+        """Charge what limits an error handler, or a function that is called where no view runs.
+
+        It is as a route of its own: it has one counter for all requests that come to it, and what
+        the view was charged stands.
+        """
+        route = Route(f"<{limited.name}>", context.route.method, limited=limited)
+        own = RequestContext(route.endpoint, route)
+        own.limits, own.any_breach_peeks = context.limits, context.any_breach_peeks
+        own.applied = context.applied | BLUEPRINTS | DEFAULTS
+        try:
+            checking = self._check(own, limited, Memo())
+            if checking is not None:
+                await checking
+        finally:
+            context.reserved = [*context.reserved, *own.reserved]
+            context.after_refusal = own.after_refusal or context.after_refusal
 
     def _forget_if_open_ended(self, context: RequestContext) -> None:
         if context.route.open_ended:

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 BLUEPRINTS, DEFAULTS = 1, 2
 #: A limit that replaces the defaults applied.
 OVERRIDDEN = 4
+#: The limits on any breach were looked at.
+METAS = 8
+
+#: HTTP methods that count apart where no route says which there are. Clients invent others.
+METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+)
 
 #: The module whose decorator answers preflights without calling the view.
 CORS = "quart_cors"
@@ -89,7 +96,7 @@ class Routes:
         path = blueprint_path(current_app, request.blueprint)
         route = Route(
             endpoint or "",
-            method,
+            method if view is not None or method in METHODS else "OTHER",
             view,
             path,
             exemption(self._registry, view, path),
