@@ -17,6 +17,9 @@ from ..errors import ConfigurationError
 
 T = TypeVar("T")
 
+#: What stands behind an instruction for Python's own use.
+CACHE = 0
+
 #: Blocks of an ``AsyncExitStack``: its frames at entry and at exit differ.
 _STACKED = 0
 
@@ -37,6 +40,8 @@ def _position(code: CodeType, instruction: int) -> str:
     Two blocks of one ``async with`` stand in one place, and Python may be told to keep no columns.
     """
     operations, place = code.co_code[::2], instruction // 2
+    while operations[place] == CACHE:
+        place -= 1
     before = list(islice(code.co_positions(), place + 1))
     line, _, column, _ = here = before.pop()
     same = [index for index, one in enumerate(before) if one == here]
