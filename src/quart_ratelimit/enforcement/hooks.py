@@ -11,6 +11,7 @@ from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
 from ..current import current_request_or_none
+from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
@@ -186,6 +187,11 @@ class RequestHooks:
     def check_views(self) -> None:
         """Once, at start or at the first request: see `validation.check_views`."""
         if not self._views_checked:
+            if UNMATCHED in current_app.view_functions and self._settings.limit_unmatched:
+                raise ConfigurationError(
+                    f"an endpoint must not be called {UNMATCHED!r}, as requests without a route "
+                    "are under limit_unmatched; write endpoint='unmatched'"
+                )
             views = functions_of(current_app)
             check_views(views, self._extension, self._registry, self._settings.strategy)
             self._views_checked = True
@@ -295,10 +301,11 @@ class RequestHooks:
 
     async def _identity(self, endpoint: str | None) -> str:
         identifier = self._identifier
-        identity = str(await call(identifier) or "") if identifier else endpoint or ""
+        given = await call(identifier) if identifier else None
+        identity = "" if given is None else str(given)
         if not identity and endpoint is None and self._settings.limit_unmatched:
             return UNMATCHED
-        return identity
+        return identity or endpoint or ""  # nothing named is no reason to limit nothing
 
     async def _settle(self, context: RequestContext, response: Response) -> None:
         await self._settlement.settle(context, response)

@@ -273,14 +273,15 @@ async def test_cancelled_callers_harm_nobody_and_leave_no_immortal_key(
         assert 0 < await client.pttl(key) <= 60_000 + 1000 * KEPT_LONGER
 
 
-#: What Redis 6.2.14 replies to MULTI, SET, EXPIRE NX, DEL, EXEC, and how Redis 7 ends its own.
+#: What Redis 6.2.14 replies to MULTI, SET, INCRBY, EXPIRE NX, DEL, EXEC, and how Redis 7 ends its.
 OLDER = (
-    b"+OK\r\n+QUEUED\r\n-ERR wrong number of arguments for 'expire' command\r\n+QUEUED\r\n"
+    b"+OK\r\n+QUEUED\r\n+QUEUED\r\n"
+    b"-ERR wrong number of arguments for 'expire' command\r\n+QUEUED\r\n"
     b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 )
 
 
-NEWER_END = b"*3\r\n+OK\r\n:0\r\n:1\r\n"
+NEWER_END = b"*4\r\n+OK\r\n:0\r\n:0\r\n:1\r\n"
 
 
 async def test_an_older_redis_is_served_by_the_script(
