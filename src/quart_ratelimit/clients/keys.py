@@ -53,12 +53,21 @@ def key_starts(prefix: str) -> tuple[str, ...]:
 
 
 def client_text(answer: object) -> str:
-    """What a key function answered, as text. Raises `ConfigurationError` for a function."""
+    """What a key function answered, as text; "" if it names nobody.
+
+    None, empty text and empty bytes name nobody. Nor does an object without a text of its own: it
+    would be another client in each request. Raises `ConfigurationError` for a function.
+    """
+    if answer is None or (isinstance(answer, bytes) and not answer):
+        return ""
     if callable(answer):  # another one in each request: nobody would be limited
         raise ConfigurationError(
             "the key function answered with a function: call what makes it, as in "
             "key_func=client_address()"
         )
+    kind = type(answer)
+    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
+        return ""
     return str(answer)
 
 

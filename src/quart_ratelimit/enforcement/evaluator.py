@@ -97,7 +97,7 @@ class Evaluator:
             client = memo.answer(stage.key_func)  # type: ignore[arg-type]  # see `_check_in`
             if type(client) is not str:
                 client = await client if inspect.isawaitable(client) else client
-                client = "" if client is None else client_text(client)
+                client = client_text(client)
             if not client:
                 await self._check_each(store, context, stage, memo)
                 return

@@ -19,7 +19,7 @@ from ..settings.table import Settings
 from . import routes
 from .context import RequestContext
 from .loading import Loader, Steps, finish, run
-from .routes import BLUEPRINTS, DEFAULTS, OVERRIDDEN
+from .routes import BLUEPRINTS, DEFAULTS, METAS, OVERRIDDEN
 from .stage import Stage, compiled, rule_keys
 
 if TYPE_CHECKING:
@@ -97,12 +97,14 @@ class Resolver:
         return routes.exemption(self._registry, view, path)
 
     def _steps(self, context: RequestContext, limited: LimitedFunction | None) -> Steps[_Found]:
-        if limited is not None:
-            return (yield from self._of_function(context, limited)), []
-        limits = yield from self._before_view(context)
-        if context.route.exemption & ExemptionScope.META:
+        find = (
+            self._before_view(context) if limited is None else self._of_function(context, limited)
+        )
+        limits, metas = (yield from find), self._settings.meta_limits
+        if not metas or context.applied & METAS or context.route.exemption & ExemptionScope.META:
             return limits, []
-        return limits, (yield from self._loader.load_all(self._settings.meta_limits, "meta limits"))
+        context.applied |= METAS
+        return limits, (yield from self._loader.load_all(metas, "meta limits"))
 
     def _before_view(self, context: RequestContext) -> Steps[list[RuntimeLimit]]:
         settings, route = self._settings, context.route

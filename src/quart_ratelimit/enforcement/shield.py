@@ -24,8 +24,9 @@ from .stage import Stage
 
 #: Where a refusal is left for the shield, in the connection's scope.
 REFUSED = "quart_ratelimit.refused"
-#: The request field that decides with the path on the route, as routes may be bound to a host.
-ROUTING = (b"host",)
+#: The request fields that decide with the path on the route, as routes may be bound to a host, and
+#: on whether an OPTIONS request is a preflight.
+ROUTING = (b"host", b"access-control-request-method")
 #: Methods of requests that have no body as a rule; a body is not compared.
 WITHOUT_BODY = ("GET", "HEAD")
 #: Request fields that announce a body.

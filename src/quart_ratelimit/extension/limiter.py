@@ -47,14 +47,15 @@ class Limiter(DirectLimits):
     has an app's variable that counts if it is None here. Our own are ``store`` (where to count,
     instead of ``storage_uri``), ``on_store_error`` ("local", "open", "closed" or "raise"),
     ``limit_unmatched`` (requests without a route, 404 and 405, fall under application and default
-    limits), ``remember_refusals`` (seconds for which a worker refuses a key again by itself
-    that Redis just refused; at most until its time has come), ``header_fields`` ("x-ratelimit", a
-    draft of the IETF's such as "draft-10", or both), ``partition_secret`` (adds partition keys
+    limits), ``limit_preflights`` (CORS preflights are charged as well), ``remember_refusals``
+    (seconds for which a worker refuses a key again by itself that Redis just refused; at most until
+    its time has come), ``header_fields`` ("x-ratelimit", a draft of the IETF's such as "draft-10",
+    or both), ``partition_secret`` (adds partition keys
     to draft-10, a client's by keyed hash), ``problem_details`` (refusals as
     ``application/problem+json`` for clients that take it), ``key_secret``, by which keys bear
     pseudonyms instead of clients, ``doctor`` (False logs no findings at start), ``shadow``
     (limits count and report, and refuse nothing), and ``retry_jitter`` (0 to 1: lengthens
-    ``Retry-After`` at random by up to so much of the period). Without a ``key_func`` it counts by
+    ``Retry-After`` at random by up to so much of itself). Without a ``key_func`` it counts by
     `client_address`, and believes no header.
     """
 
@@ -93,6 +94,7 @@ class Limiter(DirectLimits):
         store: Store | None = None,
         on_store_error: str | None = None,
         limit_unmatched: bool = False,
+        limit_preflights: bool = False,
         remember_refusals: float = 1.0,
         header_fields: str | Sequence[str] | None = None,
         partition_secret: str | bytes | None = None,

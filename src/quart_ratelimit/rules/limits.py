@@ -65,7 +65,8 @@ class Limit:
     exempt_when: UserFunction[bool] | None = None
     #: Whether the response is to be charged; until it is known the cost is reserved.
     deduct_when: UserFunction[bool] | None = None
-    #: Called with the `RequestLimit` on a breach; a response that it answers with is sent.
+    #: Called with the `RequestLimit` on a breach. What it answers with, anything that a view may
+    #: answer with, is sent; None: the usual answer.
     on_breach: UserFunction[object] | None = None
     #: Its name in response fields; with several limits in the text, the start of their names. What
     #: was used is kept under it when the amount changes.
