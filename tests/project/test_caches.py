@@ -32,7 +32,7 @@ CACHES = {
     "clients/keys.py:_short_part": "longer parts than LONGEST_PART are not passed to it",
     "contrib/dashboard/panel.py:_html": "no argument",
     "contrib/opentelemetry.py:_default_meter": "one entry: the app's provider",
-    "direct/blocks.py:_place": "places in the app's code",
+    "direct/blocks.py:_position": "places in the app's code",
     "enforcement/evaluator.py:__init__": "stages of many requests, clients up to LONGEST_KEPT",
     "enforcement/loading.py:__init__": "rules loaded twice, texts and scopes up to LONGEST_KEPT",
     "rules/notation.py:_made": "numbers of the app's code",
@@ -106,7 +106,7 @@ COLLECTIONS = {
         clients/key_functions.py:_FIELDS clients/key_functions.py:_logged
         clients/key_spaces.py:_known clients/networks.py:_sizes contrib/opentelemetry.py:_feeds
         contrib/prometheus.py:_feeds enforcement/routes.py:_known
-        enforcement/routes.py:fixed_stages extension/snippet.py:_serves
+        enforcement/routes.py:fixed_stages extension/snippet.py:_kinds
         rules/limits_file.py:_limits rules/limits_file.py:_texts rules/registry.py:_entries
         rules/registry.py:blueprints rules/registry.py:exempt_blueprints
         rules/registry.py:limits stores/redis/uri.py:_NO_MAINTENANCE
