@@ -108,6 +108,8 @@ class Call:
         self._lock = threading.Lock()
         self._threads = 0
         self._ended = False
+        #: Whether a limit refused the request, whatever the app made of the refusal.
+        self.refused = False
 
     def hold(self, held: Held) -> bool:
         """Release this at the end of the call; False, and nothing, if the call has ended."""
@@ -210,3 +212,10 @@ def current_call() -> Call | None:
     """The call that serves the current request; None if no layer watches it."""
     scope: Scope | None = getattr(current_request_or_none(), "scope", None)
     return None if scope is None else scope.get(CALL)
+
+
+def note_refusal() -> None:
+    """Note on the current call that its request is refused."""
+    call = current_call()
+    if call is not None:
+        call.refused = True

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from werkzeug.sansio.response import Response
 
 from ..callables import UserFunction, call
-from ..current import current_request_or_none
+from ..current import current_request_or_none, note_refusal
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Hit
 from ..responses.problems import describe, wants_problem
@@ -85,7 +85,11 @@ class Breach:
         limits: Sequence[RequestLimit],
         after_refusal: Sequence[RequestLimit] = (),
     ) -> None:
-        """Add the limits to an error, and the JSON body if the settings say so."""
+        """Add the limits to an error, and the JSON body if the settings say so.
+
+        Every refusal but a denial comes here, so the request is noted as refused.
+        """
+        note_refusal()
         if isinstance(error, RateLimitExceeded):
             error.limits = tuple(limits)
         request = current_request_or_none()
