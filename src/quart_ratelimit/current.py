@@ -118,9 +118,15 @@ class Call:
         return not self._ended
 
     def end(self) -> list[Awaitable[None]]:
+        """End the call, and start all releases as `release` does."""
+        with self._lock:
+            self._ended = True
+        return self.release()
+
+    def release(self) -> list[Awaitable[None]]:
         """Start all releases, or leave them to the last thread that still works."""
         with self._lock:
-            self._ended, busy = True, self._threads > 0
+            busy = self._threads > 0
         return [] if busy else self._release()
 
     def is_in_event_loop(self) -> bool:

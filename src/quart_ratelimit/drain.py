@@ -1,9 +1,15 @@
 """An ASGI layer that reads and drops what is left of a refused request's body.
 
-A server that ends a response while its request's body is unread closes the connection. The client,
-which is still sending, then reports a network error and never reads the refusal. So the refusal is
-sent at once, and its last message waits until the body has arrived, or `SECONDS` have passed, or
-the client has sent more than the ``drain_refused_bodies`` of its `Limiter`.
+A server that ends a response while its request's body is unread closes the connection, on HTTP/2
+that of all streams. A client that is still sending then reports a network error, and never reads
+the refusal. There are two cases:
+
+- The rest of the body may fit into ``drain_refused_bodies``: it is read, then the refusal is sent,
+  and the connection remains open.
+- The rest is known to be larger: the refusal is sent, then as much is read before the response
+  ends. A client that reads while it sends thus finds the refusal before the connection is closed.
+
+Either takes at most `SECONDS`, and keeps nothing of what it reads.
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ from .current import CALL, App, Call, Message, Receive, Scope, Send
 
 #: The default of ``drain_refused_bodies``, in bytes.
 MOST = 1024 * 1024
-#: The longest time that one response waits for a body, in seconds.
+#: The longest time that a response waits for its request's body, in seconds.
 SECONDS = 2.0
 
 #: Marks a connection's scope that a layer drains already.
@@ -46,30 +52,35 @@ class Drain:
 
 
 class Upload:
-    """One request whose body is drained if it is refused: what the app receives and sends."""
+    """One request: what its app receives and sends, and the drain of its body."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, most: Callable[[], int]) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self._most = most
-        self._complete = False
-        self._app_reads = False
         self._status = 0
-        #: How many more bytes are drained; None: the response has not come to its end.
-        self._left: int | None = None
+        #: Whether the app reads the body. Quart does so until its client leaves.
+        self._app_reads = False
+        self._complete = False
+        #: Bytes of the body that have arrived.
+        self._arrived = 0
+        #: Of these, how many must have arrived for the drain to end; None: it has not begun.
+        self._end: int | None = None
         self._drained = asyncio.Event()
 
     async def receive(self) -> Message:
-        """Return the next message of the client. A drained one has no body."""
+        """Return the client's next message; one that is drained has no body."""
         self._app_reads = True
         return await self._next()
 
     async def send(self, message: Message) -> None:
-        """Send the app's message; before the last one of a refusal, drain the request's body."""
+        """Send the app's message, and drain the request's body before it or after it."""
         kind = message["type"]
         if kind == "http.response.start":
             self._status = message["status"]
+            if self._is_to_drain() and self._may_be_drained_first() and not await self._drain():
+                return
         elif kind == "http.response.body" and not message.get("more_body") and self._is_to_drain():
             await self._send({**message, "more_body": True})
             if not await self._drain():
@@ -78,20 +89,30 @@ class Upload:
         await self._send(message)
 
     def _is_to_drain(self) -> bool:
-        if self._complete or not may_have_body(self._scope):
+        """Whether the request is refused, its body unread, and the drain still to be done."""
+        if self._complete or self._end is not None or not may_have_body(self._scope):
             return False
         call: Call | None = self._scope.get(CALL)
         return (self._status == 429 or (call is not None and call.refused)) and self._most() > 0
 
+    def _may_be_drained_first(self) -> bool:
+        if self._status < 300:  # the app may have caught the refusal, and stream what it likes
+            return False
+        fields = dict(self._scope["headers"])
+        if not self._app_reads and b"expect" in fields:  # reading would request the body
+            return False
+        rest = int(fields.get(b"content-length", 0)) - self._arrived
+        return rest <= self._most()
+
     async def _drain(self) -> bool:
-        """Drain the body; False if the client has left."""
+        """Drain the body; False if the client has left meanwhile."""
         call: Call | None = self._scope.get(CALL)
         if call is not None:
-            call.end()  # what the request held is free while its body arrives
-        self._left = self._most()
+            call.release()
+        self._end = self._arrived + self._most()
         with suppress(TimeoutError):
             async with asyncio.timeout(SECONDS):
-                if self._app_reads:  # Quart calls `receive` until its client leaves
+                if self._app_reads:
                     await self._drained.wait()
                 while not self._drained.is_set():
                     if (await self._next())["type"] == "http.disconnect":
@@ -102,11 +123,11 @@ class Upload:
         message = await self._receive()
         if message["type"] != "http.request":
             return message
+        self._arrived += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
-        if self._left is not None:
-            self._left -= len(message.get("body", b""))
+        if self._end is not None:
             message = {**message, "body": b""}
-            if self._complete or self._left <= 0:
+            if self._complete or self._arrived >= self._end:
                 self._drained.set()
         return message
 
