@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,11 +22,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from quart_ratelimit.drain import MOST
 from tests.support.http2 import Http2
-from tests.support.serving import serving
+from tests.support.servers import free_port
+from tests.support.serving import ROOT
 
 from .kit import measure
 
@@ -39,7 +44,10 @@ SIZES = {
 PIECE = 64 * KB
 APP = "tests.support.upload_app:app"
 SERVERS = {
-    "hypercorn": ["hypercorn", "--error-logfile", "/dev/null", "-b", "127.0.0.1:{port}", APP],
+    "hypercorn": [
+        "hypercorn", "--error-logfile", "/dev/null", "--graceful-timeout", "0",
+        "-b", "127.0.0.1:{port}", APP,
+    ],
     "uvicorn": ["uvicorn", "--log-level", "critical", "--port", "{port}", APP],
     "granian": [
         "granian", "--interface", "asgi", "--log-level", "critical", "--port", "{port}", APP,
@@ -140,6 +148,32 @@ def installed(name: str) -> bool:
     return bool(shutil.which("curl") if first == "curl" else importlib.util.find_spec(first))
 
 
+@contextmanager
+def serving(server: str, env: dict[str, str]) -> Iterator[int]:
+    """Serve the app; the port. Hypercorn's worker does not end by itself once it lost a stream."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", *(word.format(port=port) for word in SERVERS[server])],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 0.5).close()
+                break
+            except OSError:
+                if process.poll() is not None:
+                    raise RuntimeError(f"{server} does not serve") from None
+                time.sleep(0.05)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def run(server: str, rounds: int, sizes: dict[str, int], shield: bool) -> list[list[str]]:
     """The rows of one server."""
     clients = {**CLIENTS, **(OF_HTTP2 if server == "hypercorn" else {})}
@@ -147,7 +181,7 @@ def run(server: str, rounds: int, sizes: dict[str, int], shield: bool) -> list[l
     read: dict[tuple[str, str, int], int] = {}
     for drain in (0, MOST):
         env = {"DRAIN": str(drain), "SHIELD": "1" if shield else ""}
-        with serving(*SERVERS[server], env=env) as port:
+        with serving(server, env) as port:
             url = f"http://127.0.0.1:{port}/upload"
             for _ in range(20 if shield else 1):  # a shield answers when the app has refused a few
                 CLIENTS["urllib"](url, 1)
@@ -166,7 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rounds")
     parser.add_argument("--write", action="store_true", help="put the table into docs/")
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--server", choices=list(SERVERS), action="append")
     parser.add_argument("--shield", action="store_true", help="a shield before the app")
     options = parser.parse_args()

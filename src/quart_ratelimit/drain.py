@@ -63,6 +63,7 @@ class Upload:
         #: Whether the app reads the body. Quart does so until its client leaves.
         self._app_reads = False
         self._complete = False
+        self._client_left = False
         #: Bytes of the body that have arrived.
         self._arrived = 0
         #: Of these, how many must have arrived for the drain to end; None: it has not begun.
@@ -79,14 +80,14 @@ class Upload:
         kind = message["type"]
         if kind == "http.response.start":
             self._status = message["status"]
-            if self._is_to_drain() and self._may_be_drained_first() and not await self._drain():
-                return
+            if self._is_to_drain() and self._may_be_drained_first():
+                await self._drain()
         elif kind == "http.response.body" and not message.get("more_body") and self._is_to_drain():
             await self._send({**message, "more_body": True})
-            if not await self._drain():
-                return
+            await self._drain()
             message = {"type": kind, "body": b"", "more_body": False}
-        await self._send(message)
+        if not self._client_left:
+            await self._send(message)
 
     def _is_to_drain(self) -> bool:
         """Whether the request is refused, its body unread, and the drain still to be done."""
@@ -104,8 +105,7 @@ class Upload:
         rest = int(fields.get(b"content-length", 0)) - self._arrived
         return rest <= self._most()
 
-    async def _drain(self) -> bool:
-        """Drain the body; False if the client has left meanwhile."""
+    async def _drain(self) -> None:
         call: Call | None = self._scope.get(CALL)
         if call is not None:
             call.release()
@@ -115,13 +115,13 @@ class Upload:
                 if self._app_reads:
                     await self._drained.wait()
                 while not self._drained.is_set():
-                    if (await self._next())["type"] == "http.disconnect":
-                        return False
-        return True
+                    await self._next()
 
     async def _next(self) -> Message:
         message = await self._receive()
         if message["type"] != "http.request":
+            self._client_left = True
+            self._drained.set()
             return message
         self._arrived += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)

@@ -1,17 +1,22 @@
 """HTTP/2 by hand: an upload and another request on one connection."""
 
+import select
 import socket
 
 import h2.events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 
+#: Seconds until a server that neither reads nor answers counts as gone.
+PATIENCE = 1
+
 
 class Http2:
     """A connection in clear that sends as fast as flow control allows."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), 10)
+        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._h2 = H2Connection(H2Configuration(client_side=True))
         self._h2.initiate_connection()
         #: The status of each stream that has one, and which streams the server has ended.
@@ -52,19 +57,14 @@ class Http2:
         self._socket.close()
 
     def _exchange(self, *, wait: bool) -> None:
+        data = b""
         try:
             self._socket.sendall(self._h2.data_to_send())
-            self._socket.settimeout(10 if wait else 0.000_001)
-            data = self._socket.recv(65_536)
-            self.is_open = bool(data)
-        except (TimeoutError, BlockingIOError):
-            if wait:
-                raise
-            data = b""
+            if select.select([self._socket], [], [], PATIENCE if wait else 0)[0]:
+                data, wait = self._socket.recv(65_536), True
+            self.is_open = bool(data) or not wait
         except OSError:
-            self.is_open, data = False, b""
-        finally:
-            self._socket.settimeout(10)
+            self.is_open = False
         for event in self._h2.receive_data(data):
             if isinstance(event, h2.events.ResponseReceived):
                 fields = dict(event.headers)

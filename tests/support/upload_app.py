@@ -4,12 +4,16 @@
 """
 
 import asyncio
+import logging
 import os
 
 from quart import Quart
 
 from quart_ratelimit import Limiter
 from quart_ratelimit.drain import MOST
+
+#: Hypercorn leaves a traceback for each HTTP/2 connection that it drops.
+logging.getLogger("asyncio").disabled = True
 
 app = Quart(__name__)
 limiter = Limiter(
