@@ -6,10 +6,11 @@ the refusal. There are two cases:
 
 - The rest of the body may fit into ``drain_refused_bodies``: it is read, then the refusal is sent,
   and the connection remains open.
-- The rest is known to be larger: the refusal is sent, then as much is read before the response
-  ends. A client that reads while it sends thus finds the refusal before the connection is closed.
+- The rest is known to be larger, or did not arrive within `SECONDS`: the refusal is sent, then the
+  body is read before the response ends. A client that reads while it sends thus finds the refusal
+  before the connection is closed.
 
-Either takes at most `SECONDS`, and keeps nothing of what it reads.
+All that is read is dropped, and counts towards ``drain_refused_bodies``.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from .current import CALL, App, Call, Message, Receive, Scope, Send
 
 #: The default of ``drain_refused_bodies``, in bytes.
 MOST = 1024 * 1024
-#: The longest time that a response waits for its request's body, in seconds.
-SECONDS = 2.0
+#: The longest time that the start of a response, and then its end, waits for the body, in seconds.
+SECONDS = 1.0
 
 #: Marks a connection's scope that a layer drains already.
 DRAINED = "quart_ratelimit.drained"
@@ -43,7 +44,7 @@ class Drain:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the connection."""
-        if scope["type"] != "http" or DRAINED in scope:
+        if scope["type"] != "http" or DRAINED in scope or not may_have_body(scope):
             await self._app(scope, receive, send)
             return
         scope[DRAINED] = True
@@ -52,23 +53,27 @@ class Drain:
 
 
 class Upload:
-    """One request: what its app receives and sends, and the drain of its body."""
+    """One request that may have a body: what its app receives and sends, and the drain."""
+
+    # What nearly every request leaves as it is stands in the class: one is made for each request.
+
+    _status = 0
+    #: Whether the app reads the body. Quart does so until its client leaves.
+    _app_reads = False
+    _complete = False
+    _client_left = False
+    #: Bytes of the body that have arrived.
+    _arrived = 0
+    #: Of these, how many must have arrived for the drain to end; None: it has not begun.
+    _end: int | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, most: Callable[[], int]) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self._most = most
-        self._status = 0
-        #: Whether the app reads the body. Quart does so until its client leaves.
-        self._app_reads = False
-        self._complete = False
-        self._client_left = False
-        #: Bytes of the body that have arrived.
-        self._arrived = 0
-        #: Of these, how many must have arrived for the drain to end; None: it has not begun.
-        self._end: int | None = None
-        self._drained = asyncio.Event()
+        #: What waits for the drain to end, once it has begun.
+        self._waiting: asyncio.Event | None = None
 
     async def receive(self) -> Message:
         """Return the client's next message; one that is drained has no body."""
@@ -91,7 +96,7 @@ class Upload:
 
     def _is_to_drain(self) -> bool:
         """Whether the request is refused, its body unread, and the drain still to be done."""
-        if self._complete or self._end is not None or not may_have_body(self._scope):
+        if self._is_drained():
             return False
         call: Call | None = self._scope.get(CALL)
         return (self._status == 429 or (call is not None and call.refused)) and self._most() > 0
@@ -99,41 +104,49 @@ class Upload:
     def _may_be_drained_first(self) -> bool:
         if self._status < 300:  # the app may have caught the refusal, and stream what it likes
             return False
-        fields = dict(self._scope["headers"])
+        fields = {name.lower(): value for name, value in self._scope["headers"]}
         if not self._app_reads and b"expect" in fields:  # reading would request the body
             return False
-        rest = int(fields.get(b"content-length", 0)) - self._arrived
-        return rest <= self._most()
+        try:
+            length = int(fields.get(b"content-length", 0))
+        except ValueError:
+            return False
+        return length - self._arrived <= self._most()
 
     async def _drain(self) -> None:
         call: Call | None = self._scope.get(CALL)
         if call is not None:
             call.release()
-        self._end = self._arrived + self._most()
+        if self._end is None:
+            self._end = self._arrived + self._most()
+        drained = self._waiting = asyncio.Event()
         with suppress(TimeoutError):
             async with asyncio.timeout(SECONDS):
                 if self._app_reads:
-                    await self._drained.wait()
-                while not self._drained.is_set():
+                    await drained.wait()
+                while not drained.is_set():
                     await self._next()
 
     async def _next(self) -> Message:
         message = await self._receive()
-        if message["type"] != "http.request":
+        if message["type"] == "http.request":
+            self._arrived += len(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+            if self._end is not None:
+                message = {**message, "body": b""}
+        else:
             self._client_left = True
-            self._drained.set()
-            return message
-        self._arrived += len(message.get("body", b""))
-        self._complete = not message.get("more_body", False)
-        if self._end is not None:
-            message = {**message, "body": b""}
-            if self._complete or self._arrived >= self._end:
-                self._drained.set()
+        if self._waiting is not None and self._is_drained():
+            self._waiting.set()
         return message
+
+    def _is_drained(self) -> bool:
+        end = self._end
+        return self._complete or self._client_left or (end is not None and self._arrived >= end)
 
 
 def may_have_body(scope: Scope) -> bool:
     """Whether a request may have a body: HTTP/1 announces one by a field, HTTP/2 need not."""
     if scope.get("http_version", "1.1") not in ("1.0", "1.1"):
         return True
-    return any(name in BODY_FIELDS for name, _ in scope["headers"])
+    return any(name.lower() in BODY_FIELDS for name, _ in scope["headers"])

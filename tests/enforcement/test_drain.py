@@ -24,6 +24,7 @@ class Uploader:
             "raw_path": b"/upload", "headers": headers, "http_version": http,
         }  # fmt: skip
         self.sent: list[Any] = []
+        self.begins_to_read = asyncio.Event()
         self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.task = asyncio.create_task(app(self.scope, self._receive, self._send))
 
@@ -50,6 +51,7 @@ class Uploader:
 
     async def _send(self, message: Any) -> None:
         self.sent.append(message)
+        self.begins_to_read.set()
 
 
 def quart_app() -> Quart:
@@ -253,11 +255,23 @@ async def test_a_body_that_is_known_to_be_larger_is_drained_after_the_refusal() 
 
 
 @pytest.mark.usefixtures("silence")
-@pytest.mark.parametrize("length", [b"5", b"5000000"])
+@pytest.mark.parametrize("length", [b"5", b"5000000", b"many", b"9" * 5000])
 async def test_a_client_that_sends_nothing_is_answered_all_the_same(length: bytes) -> None:
     client = await refused(by_default(), (b"content-length", length))
     await client.task
     assert (client.status, client.is_answered) == (429, True)
+
+
+@pytest.mark.usefixtures("silence")
+async def test_a_body_that_is_late_is_drained_before_the_refusal_and_after_it() -> None:
+    client = await refused(by_default(drain_refused_bodies=1000))
+    client.arrives(500)
+    await client.begins_to_read.wait()
+    assert (client.status, client.is_answered) == (429, False)
+    client.arrives(500)
+    await client.settles()
+    assert client.is_answered
+    await client.task
 
 
 async def test_a_client_that_leaves_ends_its_request() -> None:
