@@ -14,6 +14,7 @@ from werkzeug.sansio.response import Response
 from ..current import AsgiCall
 from ..direct.websocket_connection import current_connection
 from ..drain import Drain
+from ..enforcement.error_handlers import answer_refusals_of_handlers
 from ..errors import ConfigurationError
 from .binding import Binding
 from .startup import startup_findings
@@ -43,6 +44,7 @@ def hook_into(app: Quart, attribute: str) -> None:
     """Have the app call its latest binding, which it keeps by this name in its ``extensions``."""
     layers = AsgiCall(Drain(app.asgi_app, functools.partial(most_drained, app, attribute)))
     app.asgi_app = layers  # type: ignore[assignment, method-assign]
+    answer_refusals_of_handlers(app)
     _hook_into_requests(app, attribute)
     app.before_serving(functools.partial(_start, app, attribute))
     app.after_serving(functools.partial(_close, app, attribute))
