@@ -131,6 +131,8 @@ class Call:
         self._working = 0
         self._ended = False
         self._task: asyncio.Task[Any] | None = None
+        #: Whether a limit refused the request, whatever the app made of the refusal.
+        self.refused = False
 
     def served_by_this_task(self) -> None:
         """Note the task that Quart started for the request."""
@@ -143,10 +145,16 @@ class Call:
         return not self._ended
 
     def end(self) -> list[Awaitable[None]]:
+        """End the call, and start all releases as `release` does."""
+        with self._lock:
+            self._ended = True
+        self._task = None
+        return self.release()
+
+    def release(self) -> list[Awaitable[None]]:
         """Start all releases, or leave them to the last thread that still works."""
         with self._lock:
-            self._ended, busy = True, self._working > 0
-        self._task = None
+            busy = self._working > 0
         return [] if busy else self._release()
 
     async def cancel(self) -> None:
@@ -255,3 +263,10 @@ def current_call() -> Call | None:
     """The call that serves the current request; None if no layer watches it."""
     scope: Scope | None = getattr(current_request_or_none(), "scope", None)
     return None if scope is None else scope.get(CALL)
+
+
+def note_refusal() -> None:
+    """Note on the current call that its request is refused."""
+    call = current_call()
+    if call is not None:
+        call.refused = True

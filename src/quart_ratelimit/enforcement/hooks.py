@@ -10,7 +10,7 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
-from ..current import current_request_or_none, known_response, note_response
+from ..current import current_request_or_none, known_response, note_refusal, note_response
 from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
@@ -213,6 +213,7 @@ class RequestHooks:
     ) -> None:
         for function in self._denials:
             if await call(function):
+                note_refusal()
                 raise Forbidden
         if then is not None:
             await then(request, route)

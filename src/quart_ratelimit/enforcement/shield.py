@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 from ..clients.key_functions import fields_read
 from ..clock import Clock, monotonic_ms
 from ..current import App, Message, Receive, Scope, Send, current_request_or_none
+from ..drain import BODY_FIELDS, MOST, Upload, may_have_body
 from ..quotas import Decision, Hit
 from ..recent import Recent
 from ..responses.refusal import retry_after
@@ -29,8 +30,6 @@ REFUSED = "quart_ratelimit.refused"
 ROUTING = (b"host", b"access-control-request-method")
 #: Methods of requests that have no body as a rule; a body is not compared.
 WITHOUT_BODY = ("GET", "HEAD")
-#: Request fields that announce a body.
-BODY_FIELDS = (b"content-length", b"transfer-encoding")
 #: Requests of one client for one path that reach the app after a refusal within `LONGEST_MS`. A
 #: person thus sees the app's page, and a flood that varies its query or cookies stays cheap.
 PASSED = 10
@@ -86,10 +85,16 @@ class Shield:
     """Stands before an ASGI app; see the module."""
 
     def __init__(
-        self, app: App, known_refusal: KnownRefusal, *, now_ms: Clock = monotonic_ms
+        self,
+        app: App,
+        known_refusal: KnownRefusal,
+        *,
+        drain: Callable[[], int] = lambda: MOST,
+        now_ms: Clock = monotonic_ms,
     ) -> None:
         self._app = app
         self._known_refusal = known_refusal
+        self._drain = drain
         self._now_ms = now_ms
         #: The request fields that decide on the route and the client.
         self._fields: tuple[bytes, ...] = ROUTING
@@ -123,6 +128,8 @@ class Shield:
             await self._app(scope, receive, _Listener(self, scope, request, send))
             return
         self.answered += 1
+        if may_have_body(scope):
+            send = Upload(scope, receive, send, self._drain).send
         start, body = answer
         # Layers outside may change what they are sent, so each answer is a copy.
         await send({**start, "headers": list(start["headers"])})
