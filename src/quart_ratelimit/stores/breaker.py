@@ -79,6 +79,11 @@ class Breaker:
         self._hangs = False
         self._pause_ms = self._first_ms
 
+    def probe_now(self) -> None:
+        """Let the next call ask the store, however long the pause would last."""
+        self._probe_at_ms = self._now_ms()
+        self._pause_ms = self._first_ms
+
     def failed(self, turn: int, error: StoreError) -> None:
         """The store could not decide a call that began when ``turn`` failures were counted."""
         if turn != self.turn:
@@ -120,6 +125,10 @@ class Breakers:
         breaker = self._nodes.get(node)
         if breaker is not None and breaker.wait_ms:
             raise StoreAway(breaker.wait_ms)
+
+    def probe_now(self, node: Hashable = None) -> None:
+        """Let the next call of this node ask it: it is known to be back."""
+        self._nodes[node].probe_now()
 
     async def call(self, node: Hashable, function: Callable[[A], Awaitable[R]], argument: A) -> R:
         """What the function returns. Raises `StoreAway` instead while the node's breaker is open.

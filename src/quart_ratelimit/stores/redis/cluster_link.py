@@ -19,7 +19,7 @@ from ...quotas import Decision, Hit
 from ...signals import batch_sent
 from . import script, wire
 from .batcher import Batcher
-from .connections import BUDGET, Connections, Exchanged, spawn
+from .connections import BUDGET, Connections, Exchanged, Unpooled, spawn
 from .counters import milliseconds
 from .deadline import Distance
 from .failures import in_time, store_error, too_late
@@ -125,6 +125,15 @@ class ClusterLink:
         manager = self.client.nodes_manager
         for known in [*manager.startup_nodes.values(), *self.client.get_nodes()]:
             await known.disconnect()
+
+    def sever(self) -> None:
+        """Close every connection after the end of its event loop."""
+        for node in self._nodes.values():
+            node.connections.sever()
+        manager = self.client.nodes_manager
+        for known in [*manager.startup_nodes.values(), *self.client.get_nodes()]:
+            for connection in known._connections:
+                wire.sever(connection)
 
     async def _send(self, requests: list[Sequence[Hit]]) -> Answers:
         if batch_sent.receivers:
@@ -237,7 +246,8 @@ class Node:
         self._clock = link.clock
         #: Whether each run of the script sends it: there is no EVALSHA.
         self._sends_source = False
-        self.pool = NodePool(address, partial(link.new_connection, address))
+        host, port = address
+        self.pool = Unpooled(partial(link.new_connection, address), MOST, host=host, port=port)
         self.connections = Connections(
             self.pool,
             self._prepare,
@@ -279,35 +289,6 @@ class Node:
         self._clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=received_ms)
         self.distance.arrive(self.address)
         self.distance.note(sent_ms, received_ms)
-
-
-class NodePool:
-    """Opens connections to one node, and keeps none: `Connections` does."""
-
-    max_connections = MOST + 1
-
-    def __init__(self, address: Address, new_connection: partial[Any]) -> None:
-        #: As redis-py's pools have them, for errors.
-        self.connection_kwargs = dict(zip(("host", "port"), address, strict=True))
-        self._new_connection = new_connection
-
-    async def get_connection(self) -> Any:
-        """A connection that is open and logged in."""
-        connection = self._new_connection()
-        try:
-            await connection.connect()
-        except BaseException:
-            await self.release(connection)
-            raise
-        return connection
-
-    async def release(self, connection: Any) -> None:
-        """Close it."""
-        wire.abort(connection)
-        await connection.disconnect(nowait=True)
-
-    async def disconnect(self, inuse_connections: bool = True) -> None:
-        """No connection is kept here."""
 
 
 def _with_wary_connections(client: RedisCluster) -> RedisCluster:
