@@ -23,7 +23,7 @@ from ..signals import store_asked, store_recovered, store_unavailable
 from .breaker import Breaker, Breakers
 from .knowledge import Knowledge
 from .memory import MemoryStore
-from .store import Store, StoreOfNodes, StoreThatMoves
+from .store import Store, StoreOfNodes, StoreThatConnects
 
 #: "open" admits, "closed" refuses with 503, "local" counts in this worker's memory, "raise" raises
 #: `StoreError`: the caller has an answer of its own.
@@ -63,8 +63,8 @@ class GuardedStore:
         self._has_nodes = isinstance(store, StoreOfNodes)
         if isinstance(store, StoreOfNodes):
             store.breakers = self._breakers
-        if isinstance(store, StoreThatMoves):
-            store.moved = self._breakers.probe_now
+        if isinstance(store, StoreThatConnects):
+            store.connected = self._breakers.probe_now
         self._known = Knowledge(
             MemoryStore() if local is None else local,  # an empty store is false
             remember_ms=remember_ms,

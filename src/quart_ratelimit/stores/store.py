@@ -50,8 +50,9 @@ class StoreOfNodes(Store, Protocol):
 
 
 @runtime_checkable
-class StoreThatMoves(Store, Protocol):
-    """A store that learns by itself that another server has taken over."""
+class StoreThatConnects(Store, Protocol):
+    """A store that connects in the background."""
 
-    #: Called when the new server can decide. What stands around this store may set another.
-    moved: Callable[[], None]
+    #: Called when it has a connection after it had none, and can decide. What stands around this
+    #: store may set another.
+    connected: Callable[[], None]

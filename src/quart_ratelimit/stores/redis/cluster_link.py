@@ -26,6 +26,7 @@ from .failures import in_time, store_error, too_late
 from .packing import TIME, command, encoded
 from .script import Answers, Script
 from .server_clock import ServerClock
+from .sockets import prompt
 
 #: Connections to one node; slots share them.
 MOST = 8
@@ -294,7 +295,7 @@ class Node:
 def _with_wary_connections(client: RedisCluster) -> RedisCluster:
     """The client, which checks no pooled connection before it is used again."""
     settings = client.get_connection_kwargs()  # also those of the nodes that it will find
-    kind = wire.wary(settings["connection_class"])
+    kind = wire.wary(prompt(settings["connection_class"]))
     settings["connection_class"] = kind
     for node in [*client.nodes_manager.startup_nodes.values(), *client.get_nodes()]:
         node.connection_class = kind

@@ -115,6 +115,8 @@ class Connections:
         #: Who waits for a connection, and since when.
         self._waiters: deque[tuple[asyncio.Future[Connection], float]] = deque()
         self._wanted_at = 0.0
+        #: Seconds that the last connection took to open.
+        self._took = 0.0
         self._is_wanted = asyncio.Event()
         #: Attempts to open, and what they started; cancelled when this is closed.
         self._opening: set[asyncio.Task[None]] = set()
@@ -257,18 +259,23 @@ class Connections:
         """Open one connection, by several attempts if need be.
 
         An attempt that fails while requests wait is their error, and the next request starts
-        another one. An attempt that took longer than all of them waited is made again.
+        another one; but one task goes on if connecting takes longer than a request can wait.
         """
         pause = FIRST_PAUSE
         loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
         while True:
             try:
                 await self._attempt()
             except Exception as error:
-                if self._fail_waiters(error) or loop.time() - self._wanted_at > WANTED_FOR:
+                if self._fail_waiters(error) and self._took <= self._patience():
                     return
             else:
                 return
+            is_wanted = loop.time() - self._wanted_at <= WANTED_FOR
+            if task not in self._openers or len(self._openers) > 1 or not is_wanted:
+                return
+            self._openers[task] = math.inf  # the next request wakes it
             self._is_wanted.clear()
             wanted = loop.create_task(self._is_wanted.wait())
             try:
@@ -276,6 +283,7 @@ class Connections:
                 await asyncio.wait({wanted}, timeout=pause * jitter)
             finally:
                 wanted.cancel()
+            self._openers[task] = loop.time()
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _attempt(self) -> None:
@@ -288,6 +296,7 @@ class Connections:
         task.result()
 
     async def _connect(self) -> None:
+        began = asyncio.get_running_loop().time()
         try:
             connection = await self._pool.get_connection()
         except BaseException:
@@ -301,6 +310,7 @@ class Connections:
         except BaseException:
             self._drop(connection)
             raise
+        self._took = asyncio.get_running_loop().time() - began
         await self._release(connection)
 
     async def _drop_half_open(self) -> None:

@@ -26,6 +26,7 @@ from .packing import TIME, command
 from .script import Answers, Script
 from .sentinels import Sentinels
 from .server_clock import ServerClock
+from .sockets import prompt
 
 #: Requests that are worth a run of the script: its start then costs each a tenth of its decision.
 SHARE = 32
@@ -68,19 +69,18 @@ class Link:
         prefix: str,
         deadline: float | None,
         in_flight: int,
-        moved: Callable[[], None],
+        connected: Callable[[], None],
     ) -> None:
         self.client = client
         self.pool = client.connection_pool
+        self.pool.connection_class = prompt(self.pool.connection_class)
         most = max(2, in_flight)
         self.sentinels: Sentinels | None = None
         source: Pool = self.pool
         if Sentinels.can_follow(self.pool):
-            self.sentinels = Sentinels(self.pool, self._switched)
+            self.sentinels = Sentinels(self.pool, self._leave)
             source = Unpooled(self.sentinels.new_connection, most)
-        self._moved = moved
-        #: Whether the master is another one since the last connection was prepared.
-        self._has_moved = False
+        self._connected = connected
         self.connections = Connections(
             source,
             self._prepare,
@@ -169,13 +169,10 @@ class Link:
         if is_new:
             trip, deadline = self.distance.round_trip_ms, self.deadline
             _log.info("Redis is %.0f ms away; a hit waits at most %.2f s for it", trip, deadline)
-        if self._has_moved:
-            self._has_moved = False
-            self._moved()
+        self._connected()
 
-    def _switched(self) -> None:
+    def _leave(self) -> None:
         """The Sentinels name another master."""
-        self._has_moved = True
         self.connections.leave()
 
     def _note_trip(self, sent_ms: int, received_ms: int) -> None:

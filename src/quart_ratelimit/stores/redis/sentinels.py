@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from . import wire
 from .connections import BUDGET, FIRST_PAUSE, spawn
 from .packing import command
+from .sockets import prompt
 from .uri import NO_MAINTENANCE
 
 #: Seconds before a lost Sentinel is called again, at most.
@@ -179,7 +180,7 @@ class Watcher:
         """Of RESP 2, in which a subscription's messages are replies."""
         own = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "socket_timeout": None}
         own |= {"health_check_interval": 0, **NO_MAINTENANCE}
-        return self._pool.connection_class(**{**self._pool.connection_kwargs, **own})
+        return prompt(self._pool.connection_class)(**{**self._pool.connection_kwargs, **own})
 
     def _await_beat(self, connection: Connection) -> None:
         self._was_silent = False

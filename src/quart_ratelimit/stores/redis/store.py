@@ -61,8 +61,8 @@ class RedisStore:
             pool = checked_client(source).connection_pool if handed is None else handed
             self._open = opener_of(pool)
         self._links = PerLoop(self._open_link)
-        #: See `StoreThatMoves.moved`.
-        self.moved: Callable[[], None] = _nothing
+        #: See `StoreThatConnects.connected`.
+        self.connected: Callable[[], None] = _nothing
 
     async def start(self) -> None:
         """Connect and see what this Redis can do. Raises `StoreError`."""
@@ -128,10 +128,12 @@ class RedisStore:
 
     def _open_link(self) -> Link:
         client = checked_client(self._open())
-        return Link(client, self._prefix, self._deadline, self._max_connections, self._note_move)
+        return Link(
+            client, self._prefix, self._deadline, self._max_connections, self._note_connected
+        )
 
-    def _note_move(self) -> None:
-        self.moved()
+    def _note_connected(self) -> None:
+        self.connected()
 
 
 def _nothing() -> None:

@@ -59,6 +59,8 @@ def sever(connection: Connection) -> None:
     writer = getattr(connection, "_writer", None)
     if not isinstance(writer, asyncio.StreamWriter):
         return
+    own: Any = connection
+    own._reader = own._writer = None  # else redis-py warns of it
     transport: Any = writer.transport
     loop = getattr(transport, "_loop", None)
     if loop is not None and not loop.is_closed():
