@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ from .batcher import Batcher
 from .connections import BUDGET, Connections, Exchanged, Unpooled, spawn
 from .counters import milliseconds
 from .deadline import Distance
-from .failures import in_time, store_error, too_late
+from .failures import in_time, place, store_error, too_late
 from .packing import TIME, command, encoded
 from .script import Answers, Script
 from .server_clock import ServerClock
@@ -36,6 +37,8 @@ REDIRECTIONS = 8
 PAUSE = 0.1
 
 Address = tuple[str, int]
+
+_log = logging.getLogger("quart_ratelimit")
 
 _ASKING = command("ASKING")
 
@@ -67,6 +70,11 @@ class ClusterLink:
         """Seconds that one hit may wait, at the farthest node."""
         known = [node.distance.deadline for node in self._nodes.values()]
         return max(known, default=Distance(self._given).deadline)
+
+    def farthest(self) -> Distance:
+        """The distance of the node that is farthest away."""
+        distances = [node.distance for node in self._nodes.values()]
+        return max(distances, key=lambda one: one.round_trip_ms or 0, default=self.new_distance())
 
     async def ready(self) -> None:
         """Wait until the nodes and their time are known."""
@@ -288,8 +296,10 @@ class Node:
         except ResponseError as error:
             raise store_error(error, self.pool, "EVAL") from error
         self._clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=received_ms)
-        self.distance.arrive(self.address)
+        is_new = self.distance.arrive(self.address)
         self.distance.note(sent_ms, received_ms)
+        if is_new:
+            _log.info("the node of Redis at %s is %s", place(self.pool), self.distance)
 
 
 def _with_wary_connections(client: RedisCluster) -> RedisCluster:

@@ -167,8 +167,7 @@ class Link:
         is_new = self.distance.arrive(wire.peer(connection))
         self._note_trip(sent_ms, received_ms)
         if is_new:
-            trip, deadline = self.distance.round_trip_ms, self.deadline
-            _log.info("Redis is %.0f ms away; a hit waits at most %.2f s for it", trip, deadline)
+            _log.info("Redis is %s", self.distance)
         self._connected()
 
     def _leave(self) -> None:
