@@ -30,7 +30,7 @@ CACHES = {
     "clients/keys.py:_short_part": "longer parts than LONGEST_PART are not passed to it",
     "contrib/dashboard/panel.py:_html": "no argument",
     "contrib/opentelemetry.py:_default_meter": "one entry: the app's provider",
-    "direct/blocks.py:_place": "places in the app's code",
+    "direct/blocks.py:_position": "places in the app's code",
     "enforcement/evaluator.py:__init__": "stages of many requests, clients up to LONGEST_KEPT",
     "enforcement/loading.py:__init__": "rules loaded twice, texts and scopes up to LONGEST_KEPT",
     "rules/notation.py:_made": "numbers of the app's code",

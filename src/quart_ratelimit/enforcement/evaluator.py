@@ -97,7 +97,7 @@ class Evaluator:
             client = memo.answer(stage.key_func)  # type: ignore[arg-type]  # see `_check_in`
             if type(client) is not str:
                 client = await client if inspect.isawaitable(client) else client
-                client = "" if client is None else client_text(client)
+                client = client_text(client)
             if not client:
                 await self._check_each(store, context, stage, memo)
                 return
@@ -178,17 +178,20 @@ class Evaluator:
         before, reserved = context.limits, context.reserved
         context.limits = kept = [one for one in before if one not in statuses]
         context.reserved = [charge for charge in reserved if charge not in replaced]
-        count = len(kept)
+        count, held = len(kept), len(context.reserved)
         try:
             await self._check_in(self._store, context, stage, memo)
         except (RateLimitExceeded, LimiterUnavailable):
             await self._settlement.give_back(replaced)
             raise
-        if len(kept) > count:
+        replacing = [limit.limit for limit in stage.limits if limit.override_defaults]
+        if any(one.limit is quota for one in kept[count:] for quota in replacing):
             await self._settlement.give_back(replaced)
             return
-        # No limit was evaluated after all, so the defaults stay charged.
-        context.limits, context.reserved, context.defaults = before, reserved, replaced
+        # No limit that replaces the defaults was evaluated after all, so they stay charged.
+        context.limits = [*before, *kept[count:]]
+        context.reserved = [*reserved, *context.reserved[held:]]
+        context.defaults = replaced
 
     async def _check_without_store(self, context: RequestContext, error: Exception) -> None:
         """Charge what replaces all limits while the store is away, once per request."""

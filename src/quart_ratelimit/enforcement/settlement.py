@@ -9,6 +9,7 @@ from werkzeug.sansio.response import Response
 
 from ..callables import call
 from ..errors import StoreError
+from ..responses.refusal import noted
 from ..settings.table import Settings
 from ..stores import Store
 from .charges import Charge
@@ -29,9 +30,9 @@ class Settlement:
         A request that ends without a response, as when its client goes away, stays charged.
         """
         reserved, context.reserved = context.reserved, ()
-        refusal = context.refusal
+        refusal = noted()
         refused = refusal is not None and (
-            response.status_code == 429 or response is refusal.response
+            response.status_code == refusal.code or response is refusal.response
         )
         back = []
         for charge in reserved:

@@ -13,6 +13,7 @@ from werkzeug.sansio.response import Response
 
 from ..current import AsgiCall
 from ..direct.websocket_connection import current_connection
+from ..enforcement.error_handlers import answer_refusals_of_handlers
 from ..errors import ConfigurationError
 from .binding import Binding
 from .startup import startup_findings
@@ -41,6 +42,7 @@ def app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
 def hook_into(app: Quart, attribute: str) -> None:
     """Have the app call its latest binding, which it keeps by this name in its ``extensions``."""
     app.asgi_app = AsgiCall(app.asgi_app)  # type: ignore[assignment, method-assign]
+    answer_refusals_of_handlers(app)
     _hook_into_requests(app, attribute)
     app.before_serving(functools.partial(_start, app, attribute))
     app.after_serving(functools.partial(_close, app, attribute))

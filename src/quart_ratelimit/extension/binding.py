@@ -166,7 +166,7 @@ class Bindings:
         scope: str = "",
         *,
         place: str = "",
-        key_func: UserFunction[str] | None = None,
+        key_func: UserFunction[object] | None = None,
     ) -> str:
         """The key of a check in code; see `key_parts`. ``key_func`` is what named the client."""
         binding, prefix = self.current_or_latest(), self.key_prefix

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from secrets import token_hex
 
 from ..callables import UserFunction, call, check_called, check_user_function, to_await
+from ..clients.key_functions import client_named
 from ..clients.key_spaces import space_of
 from ..clients.keys import Keys, client_text, key_starts
 from ..current import current_request_or_none
@@ -39,8 +40,8 @@ class DirectLimits:
     ) -> int:
         """Forget all that was counted, or what one key used of a limit; how many counters.
 
-        With a ``key_prefix`` only keys with that prefix are forgotten. ``scope`` is that of the
-        `hit`. Raises `StoreError`.
+        With a ``key_prefix`` only keys with that prefix are forgotten, and without one all that
+        the store holds. ``scope`` is that of the `hit`. Raises `StoreError`.
         """
         if limit is not None:
             hits = await self._hits(self.quotas(limit), key, 1, scope)
@@ -134,8 +135,8 @@ class DirectLimits:
                 raise InvalidLimit(f"cost={cost} can never be allowed by '{quota}'")
 
         async def open_account() -> Account:
-            who = await self.identify() if key is None else key
-            hits = await self._hits(self.quotas(limit), who, 1)
+            who, by = await self._client(key)
+            hits = self._hits_of(self.quotas(limit), who, by, 1)
             return await self._account(hits, who, "reserve")
 
         return Reserving(cost, open_account)
@@ -163,9 +164,9 @@ class DirectLimits:
         block = place_in_code()
 
         async def open_account(view: str | None) -> Account:
-            who = await self.identify(key_func) if key is None else key
+            who, by = await self._client(key, key_func)
             place, what = ("", scope) if scope else _place_and_scope(view, block)
-            bucket = self._bindings.key("in_flight", who, what, place=place, key_func=key_func)
+            bucket = self._bindings.key("in_flight", who, what, place=place, key_func=by)
             return await self._account([Hit(quota, bucket)], who, scope or "in_flight")
 
         return InFlight(quota, open_account)
@@ -208,12 +209,9 @@ class DirectLimits:
                 if (await binding.hooks.context()).free:
                     return Account(ledger, [], Report())
                 ledger = binding.local_ledger if per_connection else ledger
-            who = token_hex(8) if per_connection else key
-            who = await self.identify(key_func) if who is None else who
+            who, by = await self._client(token_hex(8) if per_connection else key, key_func)
             place, what = ("", scope) if scope else _place_and_scope(view, block)
-            bucket = self._bindings.key(
-                "messages", who, f"{what}{unit}", place=place, key_func=key_func
-            )
+            bucket = self._bindings.key("messages", who, f"{what}{unit}", place=place, key_func=by)
             hits = [Hit(quota, bucket) for quota in quotas_of(limit, self._bindings.strategy)]
             return Account(ledger, hits, Report())
 
@@ -236,19 +234,48 @@ class DirectLimits:
 
     async def identify(self, key: UserFunction[str] | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""
+        who, _ = await self._client(None, key)
+        return who
+
+    async def _client(
+        self, key: object, key_func: UserFunction[str] | None = None
+    ) -> tuple[str, UserFunction[object] | None]:
+        """The client by its key or, without one, by a key function; and the function it is by.
+
+        Raises `ConfigurationError` for a key that is no text, nor can be written as one.
+        """
+        if key is not None:
+            who = client_text(key)
+            if not who and not isinstance(key, (str, bytes)):
+                raise ConfigurationError(f"key={key!r} has no text; write hit(limit, str(user.id))")
+            return who, key_func
         if current_request_or_none() is None:
             raise ConfigurationError("outside a request say whom to count: hit(limit, key)")
         binding = self._bindings.current()
         own = binding.settings.key_func if binding else self._bindings.key_func
-        return client_text(await call(key or own))
+        answer = await call(key_func or own)
+        return client_named(answer, key_func or own, own)
 
     async def _hits(
         self, quotas: Sequence[Quota], key: str | None, cost: int, scope: str | None = ""
     ) -> list[Hit]:
         check_cost(cost, or_bool=False)
-        who = await self.identify() if key is None else key
+        return self._hits_of(quotas, *await self._client(key), cost, scope)
+
+    def _hits_of(
+        self,
+        quotas: Sequence[Quota],
+        who: str,
+        by: UserFunction[object] | None,
+        cost: int,
+        scope: str | None = "",
+    ) -> list[Hit]:
         bindings = self._bindings
-        bucket = bindings.snippet_key(who) if scope is None else bindings.key("hit", who, scope)
+        bucket = (
+            bindings.snippet_key(who)
+            if scope is None
+            else bindings.key("hit", who, scope, key_func=by)
+        )
         return [Hit(quota, bucket, cost, refundable=True) for quota in one_per_counter(quotas)]
 
     async def _account(self, hits: Sequence[Hit], who: str, scope: str) -> Account:

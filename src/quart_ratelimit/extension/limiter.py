@@ -14,14 +14,15 @@ from ..callables import UserFunction, check_user_function
 from ..clients.networks import ClientIn
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
+from ..direct.blocks import place_in_code
 from ..enforcement.context import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
 from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
-from ..rules.limits import ApplicationLimit, Limit, MetaLimit, Provider, RouteLimit
-from ..rules.registry import LimitedFunction, Registry, check_function, note_app
+from ..rules.limits import ApplicationLimit, BlockLimit, Limit, MetaLimit, Provider, RouteLimit
+from ..rules.registry import LimitedFunction, Registry, WeakTable, check_function, note_app
 from ..rules.validation import check_limit, check_provider, check_rule
 from ..rules.views import Decorator, name_in_code, wrap_view
 from ..settings.reading import read_settings
@@ -46,14 +47,15 @@ class Limiter(DirectLimits):
     has an app's variable that counts if it is None here. Our own are ``store`` (where to count,
     instead of ``storage_uri``), ``on_store_error`` ("local", "open", "closed" or "raise"),
     ``limit_unmatched`` (requests without a route, 404 and 405, fall under application and default
-    limits), ``remember_refusals`` (seconds for which a worker refuses a key again by itself
-    that Redis just refused; at most until its time has come), ``header_fields`` ("x-ratelimit", a
-    draft of the IETF's such as "draft-10", or both), ``partition_secret`` (adds partition keys
+    limits), ``limit_preflights`` (CORS preflights are charged as well), ``remember_refusals``
+    (seconds for which a worker refuses a key again by itself that Redis just refused; at most until
+    its time has come), ``header_fields`` ("x-ratelimit", a draft of the IETF's such as "draft-10",
+    or both), ``partition_secret`` (adds partition keys
     to draft-10, a client's by keyed hash), ``problem_details`` (refusals as
     ``application/problem+json`` for clients that take it), ``key_secret``, by which keys bear
     pseudonyms instead of clients, ``doctor`` (False logs no findings at start), ``shadow``
     (limits count and report, and refuse nothing), and ``retry_jitter`` (0 to 1: lengthens
-    ``Retry-After`` at random by up to so much of the period). Without a ``key_func`` it counts by
+    ``Retry-After`` at random by up to so much of itself). Without a ``key_func`` it counts by
     `client_address`, and believes no header.
     """
 
@@ -92,6 +94,7 @@ class Limiter(DirectLimits):
         store: Store | None = None,
         on_store_error: str | None = None,
         limit_unmatched: bool = False,
+        limit_preflights: bool = False,
         remember_refusals: float = 1.0,
         header_fields: str | Sequence[str] | None = None,
         partition_secret: str | bytes | None = None,
@@ -111,6 +114,8 @@ class Limiter(DirectLimits):
         #: How many `paused` blocks are entered, and what `enabled` was before the first.
         self._pauses = 0
         self._unpaused = enabled
+        #: Each limit as the block has it that entered it last.
+        self._blocks: WeakTable[BlockLimit] = WeakTable()
         self.app = app
         if app is not None:
             self.init_app(app)
@@ -211,8 +216,9 @@ class Limiter(DirectLimits):
     ) -> RouteLimit:
         """Limit a view, a helper function, a blueprint or, by ``async with``, a block of code.
 
-        The arguments are the fields of `Limit`. A malformed text is an `InvalidLimit` as soon as
-        the function or the blueprint is known.
+        Each view counts by itself, and so does each block, whatever view runs it. The arguments
+        are the fields of `Limit`. A malformed text is an `InvalidLimit` as soon as the function or
+        the blueprint is known.
         """
         if not isinstance(limit_value, str):
             check_provider(limit_value, self._bindings.registry)
@@ -330,8 +336,16 @@ class Limiter(DirectLimits):
         registry.note_limited(twin, limited)
         return twin
 
-    async def _enter_limit(self, limit: RouteLimit, where: str) -> None:
+    def _enter_limit(self, limit: RouteLimit, where: str) -> Awaitable[None]:
         """See `RouteLimit.__aenter__`."""
+        place = place_in_code(3)
+        known = self._blocks.get(limit)
+        if known is None or known.place != place:
+            known = BlockLimit.of(limit, place)
+            self._blocks.set(limit, known)
+        return self._charge_block(known, where)
+
+    async def _charge_block(self, limit: BlockLimit, where: str) -> None:
         check_limit(limit, where, self._bindings.given["strategy"])
         charging = self._call(LimitedFunction(where, [limit]))
         if charging is not None:

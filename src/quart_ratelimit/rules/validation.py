@@ -94,8 +94,8 @@ def check_order(
         if is_lost(view, limiter):
             name = getattr(view, "__qualname__", repr(view))
             raise ConfigurationError(
-                f"the limit of {name} stands above its route and never runs: write the route "
-                "first, as in @app.get(...) and below it @limiter.limit(...)"
+                f"the limit of {name} stands above its route and never runs: write the route (or "
+                "errorhandler) first, as in @app.get(...) and below it @limiter.limit(...)"
             )
 
 

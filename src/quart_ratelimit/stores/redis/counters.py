@@ -134,13 +134,14 @@ class Probe:
     Its two keys lie in different slots, so a node of a Cluster always refuses it.
     """
 
-    command = "SET, EXPIRE NX, DEL"
+    command = "SET, INCRBY, EXPIRE NX, DEL"
 
     def __init__(self, prefix: str) -> None:
         self.key = key = f"{prefix}:probe"
         parts = [
             MULTI,
             command("SET", key, 0, "PX", 1000),
+            command("INCRBY", key, 0),
             command("EXPIRE", key, 1, "NX"),
             command("DEL", key, f"{key}2"),
             EXEC,
