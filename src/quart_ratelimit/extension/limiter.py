@@ -15,11 +15,11 @@ from ..clients.networks import ClientIn
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
 from ..direct.blocks import place_in_code
-from ..drain import MOST
 from ..enforcement.context import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
 from ..quotas import Decision, Hit
+from ..responses.drain import MOST
 from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
 from ..rules.limits import ApplicationLimit, BlockLimit, Limit, MetaLimit, Provider, RouteLimit
