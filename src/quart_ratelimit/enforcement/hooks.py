@@ -22,6 +22,7 @@ from .breach import Breach
 from .context import RequestContext, context_of, known_context
 from .error_handlers import is_handling_error
 from .evaluator import Evaluator
+from .paid import Paid
 from .report import Report
 from .resolver import Resolver
 from .routes import BLUEPRINTS, DEFAULTS, Route, Routes, is_free_preflight
@@ -134,7 +135,7 @@ class RequestHooks:
         """Charge a stage that belongs to no rule of the app; as `call`."""
         request = current_request_or_none()
         if request is None:
-            return self._evaluator.check(RequestContext("", Route("", "")), stage, Memo())
+            return self._evaluator.check(RequestContext("", Route("", "")), stage, Memo(), "")
         context: RequestContext | None
         context = getattr(request, self._attribute, None) or self._begin(request)
         if context is None:
@@ -142,7 +143,7 @@ class RequestHooks:
         if context.filtered:
             return None
         self._forget_if_open_ended(context)
-        return self._evaluator.check(context, stage, Memo())
+        return self._evaluator.check(context, stage, Memo(), f"stage {id(stage)}")
 
     def after_request(self, response: Response) -> Awaitable[None] | None:
         """Settle what the response decides on, then write the fields.
@@ -222,7 +223,8 @@ class RequestHooks:
         stage = self._resolver.known(context, limited)
         if stage is None:
             return self._find_and_check(context, limited, memo)
-        return None if stage.empty else self._evaluator.check(context, stage, memo)
+        by = limited.name if limited else ""
+        return None if stage.empty else self._evaluator.check(context, stage, memo, by)
 
     async def _find_and_check(
         self, context: RequestContext, limited: LimitedFunction | None, memo: Memo
@@ -234,7 +236,8 @@ class RequestHooks:
                 raise
             return
         if not stage.empty:
-            await self._evaluator.check(context, stage, memo)
+            by = limited.name if limited else ""
+            await self._evaluator.check(context, stage, memo, by)
 
     async def _check_apart(self, context: RequestContext, limited: LimitedFunction) -> None:
         """Charge what limits an error handler, or a function that is called where no view runs.
@@ -245,6 +248,7 @@ class RequestHooks:
         route = Route(f"<{limited.name}>", context.route.method, limited=limited)
         own = RequestContext(route.endpoint, route)
         own.limits, own.any_breach_peeks = context.limits, context.any_breach_peeks
+        own.paid = context.paid
         own.applied = context.applied | BLUEPRINTS | DEFAULTS
         try:
             checking = self._check(own, limited, Memo())
@@ -257,6 +261,7 @@ class RequestHooks:
     def _forget_if_open_ended(self, context: RequestContext) -> None:
         if context.route.open_ended:
             context.limits.clear()
+            context.paid = Paid()
             context.meta_peeks = ()
 
     def _begin(self, request: Any) -> RequestContext | None:
