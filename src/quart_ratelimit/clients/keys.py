@@ -35,11 +35,12 @@ def join_key(*parts: str) -> str:
 def key_parts(
     prefix: str, space: str, who: str, scope: str, *, kind: str = "", place: str = ""
 ) -> list[str]:
-    """The parts of the key of every charge: of a rule, or of a ``kind`` of check in code.
+    """The parts of the key of every charge: of a view's rule, or of a ``kind`` of other charge.
 
-    A rule has prefix and space, each if there is one, client, scope. A key with a space always has
-    a prefix, if only an empty one: no prefix is taken for a space. A check in code has prefix,
-    space, kind, place, client and scope: six parts, where a rule has four at most.
+    A view's rule has prefix and space, each if there is one, client, scope. A key with a space
+    always has a prefix, if only an empty one: no prefix is taken for a space. A block or a check
+    in code has prefix, space, kind, place, client and scope: six parts, where the other has four
+    at most.
     """
     if kind:
         return [prefix, space, kind, place, who, scope]
@@ -49,8 +50,7 @@ def key_parts(
 
 def key_starts(prefix: str) -> tuple[str, ...]:
     """How all keys with this prefix begin, and no others; none without a prefix: all keys do."""
-    start = f"{_part(prefix)}|"
-    return (start, f"shadow|{start}") if prefix else ()
+    return (f"{_part(prefix)}|",) if prefix else ()
 
 
 def client_text(answer: object) -> str:

@@ -73,14 +73,13 @@ class Evaluator:
         app's functions or the store raise, unless the settings swallow errors.
         """
         if context.defaults and stage.overrides:
-            return self._check_instead(context, stage, memo, by)
-        if stage.key_func is None:
-            return self._check_each(self._store, context, stage, memo, by)
-        return self._check_client(self._store, context, stage, memo, by)
+            return self.check_instead(context, stage, memo, by)
+        return self.check_in(self._store, context, stage, memo, by)
 
-    def _check_in(
+    def check_in(
         self, store: Store, context: RequestContext, stage: Stage, memo: Memo, by: str
     ) -> Awaitable[None]:
+        """As `check`, in another store than that of the rules."""
         if stage.key_func is None:
             return self._check_each(store, context, stage, memo, by)
         return self._check_client(store, context, stage, memo, by)
@@ -94,7 +93,7 @@ class Evaluator:
         for the store, the garbage collector looks at every one again and again.
         """
         try:
-            client = memo.answer(stage.key_func)  # type: ignore[arg-type]  # see `_check_in`
+            client = memo.answer(stage.key_func)  # type: ignore[arg-type]  # see `check_in`
             if type(client) is not str:
                 client = await client if inspect.isawaitable(client) else client
                 client = client_text(client)
@@ -139,6 +138,7 @@ class Evaluator:
         context.paid.add(by, hits)
         if stage.settles:
             context.keep(stage, self._charged(store, stage, hits, statuses))
+            await self._settlement.settle_if_known(context)
 
     async def _check_each(
         self, store: Store, context: RequestContext, stage: Stage, memo: Memo, by: str
@@ -179,8 +179,9 @@ class Evaluator:
         context.paid.share(by, covered)
         if shadows:
             await self._trials.run(context, stage, shadows, memo, store)
+            await self._settlement.settle_if_known(context)
 
-    async def _check_instead(
+    async def check_instead(
         self, context: RequestContext, stage: Stage, memo: Memo, by: str
     ) -> None:
         """Check a stage that replaces the defaults, then give back what those charged."""
@@ -189,20 +190,24 @@ class Evaluator:
         before, reserved = context.limits, context.reserved
         context.limits = kept = [one for one in before if one not in statuses]
         context.reserved = [charge for charge in reserved if charge not in replaced]
-        count = len(kept)
+        count, held = len(kept), len(context.reserved)
         try:
-            await self._check_in(self._store, context, stage, memo, by)
+            await self.check_in(self._store, context, stage, memo, by)
         except (RateLimitExceeded, LimiterUnavailable):
             await self._give_back(context, replaced)
             raise
         stay = [charge for charge in replaced if context.paid.is_shared(charge.hit)]
-        if stay or len(kept) > count:
+        replacing = [limit.limit for limit in stage.limits if limit.override_defaults]
+        evaluated = [*kept[count:], *(charge.status for charge in stay)]
+        if any(one.limit == quota for one in evaluated for quota in replacing):
             context.limits = [*(charge.status for charge in stay), *kept]
             context.reserved = [*(one for one in stay if one in reserved), *context.reserved]
             await self._give_back(context, [one for one in replaced if one not in stay])
             return
-        # No limit was evaluated after all, so the defaults stay charged.
-        context.limits, context.reserved, context.defaults = before, reserved, replaced
+        # No limit that replaces the defaults was evaluated after all, so they stay charged.
+        context.limits = [*before, *kept[count:]]
+        context.reserved = [*reserved, *context.reserved[held:]]
+        context.defaults = replaced
 
     async def _give_back(self, context: RequestContext, charges: Sequence[Charge]) -> None:
         context.paid.forget([charge.hit for charge in charges])
@@ -223,7 +228,7 @@ class Evaluator:
             if not self.swallows(failure):
                 raise
             return
-        await self._check_in(self._local_store, context, stage, context.memo, "")
+        await self.check_in(self._local_store, context, stage, context.memo, "")
 
     async def _decide(self, peeks: Sequence[Charge], charges: list[Charge]) -> list[Charge]:
         """Call the store once for all, all-or-nothing; what was charged.
@@ -262,6 +267,7 @@ class Evaluator:
             charges, refused = charges[:end], refused[:1]
         elif stage.settles:
             context.keep(stage, charges)
+            await self._settlement.settle_if_known(context)
         context.limits += [charge.status for charge in charges]
         if refused:
             await self._breach.refuse(context, stage, refused, wait, hits)

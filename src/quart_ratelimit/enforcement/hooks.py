@@ -10,7 +10,8 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
-from ..current import current_request_or_none
+from ..current import current_request_or_none, known_response, note_response
+from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
@@ -49,6 +50,7 @@ class RequestHooks:
         registry: Registry,
         resolver: Resolver,
         store: Store,
+        direct_store: Store,
         local_store: Store,
         filters: Sequence[UserFunction[bool]],
         denials: Sequence[UserFunction[bool]],
@@ -56,6 +58,7 @@ class RequestHooks:
         self._extension = extension
         self._settings = settings
         self._attribute = attribute
+        self._direct_store = direct_store
         self._registry = registry
         self._routes = Routes(extension, registry)
         self._resolver = resolver
@@ -135,7 +138,7 @@ class RequestHooks:
         """Charge a stage that belongs to no rule of the app; as `call`."""
         request = current_request_or_none()
         if request is None:
-            return self._evaluator.check(RequestContext("", Route("", "")), stage, Memo(), "")
+            return self._charge(RequestContext("", Route("", "")), stage)
         context: RequestContext | None
         context = getattr(request, self._attribute, None) or self._begin(request)
         if context is None:
@@ -143,15 +146,16 @@ class RequestHooks:
         if context.filtered:
             return None
         self._forget_if_open_ended(context)
-        return self._evaluator.check(context, stage, Memo(), f"stage {id(stage)}")
+        return self._charge(context, stage)
 
     def after_request(self, response: Response) -> Awaitable[None] | None:
         """Settle what the response decides on, then write the fields.
 
         None: it is done, and there is nothing to await.
         """
-        context: RequestContext | None
-        context = getattr(current_request_or_none(), self._attribute, None)
+        request = current_request_or_none()
+        note_response(request, response)
+        context: RequestContext | None = getattr(request, self._attribute, None)
         if context is not None and context.reserved:
             return self._settle(context, response)
         self._writer.write(response, context)
@@ -187,6 +191,11 @@ class RequestHooks:
     def check_views(self) -> None:
         """Once, at start or at the first request: see `validation.check_views`."""
         if not self._views_checked:
+            if UNMATCHED in current_app.view_functions and self._settings.limit_unmatched:
+                raise ConfigurationError(
+                    f"an endpoint must not be called {UNMATCHED!r}, as requests without a route "
+                    "are under limit_unmatched; write endpoint='unmatched'"
+                )
             views = functions_of(current_app)
             check_views(views, self._extension, self._registry, self._settings.strategy)
             self._views_checked = True
@@ -239,6 +248,11 @@ class RequestHooks:
             by = limited.name if limited else ""
             await self._evaluator.check(context, stage, memo, by)
 
+    def _charge(self, context: RequestContext, stage: Stage) -> Awaitable[None]:
+        return self._evaluator.check_in(
+            self._direct_store, context, stage, Memo(), f"stage {id(stage)}"
+        )
+
     async def _check_apart(self, context: RequestContext, limited: LimitedFunction) -> None:
         """Charge what limits an error handler, or a function that is called where no view runs.
 
@@ -259,7 +273,7 @@ class RequestHooks:
             context.after_refusal = own.after_refusal or context.after_refusal
 
     def _forget_if_open_ended(self, context: RequestContext) -> None:
-        if context.route.open_ended:
+        if context.route.open_ended or known_response() is not None:
             context.limits.clear()
             context.paid = Paid()
             context.meta_peeks = ()
@@ -300,10 +314,11 @@ class RequestHooks:
 
     async def _identity(self, endpoint: str | None) -> str:
         identifier = self._identifier
-        identity = str(await call(identifier) or "") if identifier else endpoint or ""
+        given = await call(identifier) if identifier else None
+        identity = "" if given is None else str(given)
         if not identity and endpoint is None and self._settings.limit_unmatched:
             return UNMATCHED
-        return identity
+        return identity or endpoint or ""  # nothing named is no reason to limit nothing
 
     async def _settle(self, context: RequestContext, response: Response) -> None:
         await self._settlement.settle(context, response)

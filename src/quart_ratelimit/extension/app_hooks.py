@@ -11,7 +11,7 @@ from quart import Quart
 from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
-from ..current import AsgiCall
+from ..current import AsgiCall, current_call
 from ..direct.websocket_connection import current_connection
 from ..enforcement.error_handlers import answer_refusals_of_handlers
 from ..errors import ConfigurationError
@@ -52,6 +52,9 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
     extensions = app.extensions
 
     async def before_request() -> None:
+        call = current_call()
+        if call is not None:
+            call.served_by_this_task()
         binding: Binding = extensions[attribute]
         if not binding.hooks.nothing_before():
             checking = binding.hooks.before_request(limiting=binding.is_active)
@@ -76,9 +79,9 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
         return response
 
     async def teardown_websocket(_: BaseException | None) -> None:
-        # A connection that had no response in HTTP was accepted: that is status 101.
-        if current_connection().accepted:
-            await after_request(Response(status=101))
+        response = current_connection().response
+        if response is not None:
+            await after_request(response)
 
     app.before_request(before_request)
     app.after_request(after_request)

@@ -40,8 +40,8 @@ class DirectLimits:
     ) -> int:
         """Forget all that was counted, or what one key used of a limit; how many counters.
 
-        With a ``key_prefix`` only keys with that prefix are forgotten. ``scope`` is that of the
-        `hit`. Raises `StoreError`.
+        With a ``key_prefix`` only keys with that prefix are forgotten, and without one all that
+        the store holds. ``scope`` is that of the `hit`. Raises `StoreError`.
         """
         if limit is not None:
             hits = await self._hits(self.quotas(limit), key, 1, scope)

@@ -14,6 +14,7 @@ from ..callables import UserFunction, check_user_function
 from ..clients.networks import ClientIn
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
+from ..direct.blocks import place_in_code
 from ..enforcement.context import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
@@ -21,8 +22,8 @@ from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
 from ..rules.kinds import checked, switch
-from ..rules.limits import ApplicationLimit, Limit, MetaLimit, Provider, RouteLimit
-from ..rules.registry import LimitedFunction, Registry, check_function, note_app
+from ..rules.limits import ApplicationLimit, BlockLimit, Limit, MetaLimit, Provider, RouteLimit
+from ..rules.registry import LimitedFunction, Registry, WeakTable, check_function, note_app
 from ..rules.validation import check_limit, check_provider, check_rule
 from ..rules.views import Decorator, name_in_code, wrap_view
 from ..settings.reading import read_settings
@@ -114,6 +115,8 @@ class Limiter(DirectLimits):
         #: How many `paused` blocks are entered, and what `enabled` was before the first.
         self._pauses = 0
         self._unpaused = enabled
+        #: Each limit as the block has it that entered it last.
+        self._blocks: WeakTable[BlockLimit] = WeakTable()
         self.app = app
         if app is not None:
             self.init_app(app)
@@ -215,8 +218,9 @@ class Limiter(DirectLimits):
     ) -> RouteLimit:
         """Limit a view, a helper function, a blueprint or, by ``async with``, a block of code.
 
-        The arguments are the fields of `Limit`. A malformed text is an `InvalidLimit` as soon as
-        the function or the blueprint is known.
+        Each view counts by itself, and so does each block, whatever view runs it. The arguments
+        are the fields of `Limit`. A malformed text is an `InvalidLimit` as soon as the function or
+        the blueprint is known.
         """
         if not isinstance(limit_value, str):
             check_provider(limit_value, self._bindings.registry)
@@ -337,8 +341,16 @@ class Limiter(DirectLimits):
         registry.note_limited(twin, limited)
         return twin
 
-    async def _enter_limit(self, limit: RouteLimit, where: str) -> None:
+    def _enter_limit(self, limit: RouteLimit, where: str) -> Awaitable[None]:
         """See `RouteLimit.__aenter__`."""
+        place = place_in_code(3)
+        known = self._blocks.get(limit)
+        if known is None or known.place != place:
+            known = BlockLimit.of(limit, place)
+            self._blocks.set(limit, known)
+        return self._charge_block(known, where)
+
+    async def _charge_block(self, limit: BlockLimit, where: str) -> None:
         check_limit(limit, where, self._bindings.given["strategy"])
         charging = self._call(LimitedFunction(where, [limit]))
         if charging is not None:

@@ -34,8 +34,8 @@ class Applies(Protocol):
     def _apply_limit(self, limit: RouteLimit, target: object) -> object:
         """Limit a function (the answer is its limited twin) or a blueprint (None)."""
 
-    async def _enter_limit(self, limit: RouteLimit, where: str) -> None:
-        """Charge the limit for a block of code. Raises `RateLimitExceeded`."""
+    def _enter_limit(self, limit: RouteLimit, where: str) -> Awaitable[None]:
+        """Charge the limit for the block of the caller's caller. Raises `RateLimitExceeded`."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Limit:
     limit_provider: Provider
     #: Whom a request counts for; None: the limiter's own function.
     key_function: UserFunction[object] | None = None
-    #: Tells counters of one endpoint apart; a function is called with the endpoint.
+    #: Tells counters of one endpoint, or of one block, apart; a function is called with the
+    #: endpoint.
     scope: object = None
     #: Units that a request costs; None is 1.
     cost: int | UserFunction[int] | None = None
@@ -148,6 +149,23 @@ class RouteLimit(Limit):
 
     def __exit__(self, *exc_info: object) -> None:
         """Nothing was entered."""
+
+    __hash__ = Limit.__hash__
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockLimit(RouteLimit):
+    """A rule as one block has it."""
+
+    #: Where the block stands in the code. It counts by itself, whatever view runs it.
+    place: str
+
+    @classmethod
+    def of(cls, limit: RouteLimit, place: str) -> BlockLimit:
+        """Return the rule for the block at that place."""
+        block = object.__new__(cls)  # not called: its fields were checked with the limit's
+        vars(block).update(vars(limit), place=place)
+        return block
 
     __hash__ = Limit.__hash__
 

@@ -169,6 +169,8 @@ class Settings:
         """
         space = "" if limit.key_func == self.key_func else space_of(limit.key_func)
         kind = limit.scope_kind
+        if limit.place:
+            return key_parts(self.key_prefix, space, who, scope, kind=kind, place=limit.place)
         return key_parts(self.key_prefix, f"{kind}:{space}" if kind else space, who, scope)
 
 
