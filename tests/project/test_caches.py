@@ -111,6 +111,9 @@ COLLECTIONS = {
         rules/registry.py:blueprints rules/registry.py:exempt_blueprints
         rules/registry.py:limits stores/redis/uri.py:_NO_MAINTENANCE
     """,
+    "of one request: the counters that its functions charged": """
+        enforcement/paid.py:_by_function enforcement/paid.py:_shared enforcement/paid.py:_total
+    """,
     "of the nodes and slots of a Cluster": """
         stores/breaker.py:_open stores/redis/cluster_link.py:_batchers
         stores/redis/cluster_link.py:_moved stores/redis/cluster_link.py:_nodes
