@@ -1,8 +1,9 @@
 """An ASGI layer in front of Quart that answers refused requests before Quart makes a request.
 
 `Shield` repeats the app's own response to a request that is the same in all that is compared: peer,
-method, scheme, host, path, query and every header line. Of one client's other requests for the same
-path, the app answers a few; the shield then sends a plain 429. Either way it skips sessions,
+method, scheme, HTTP version, server, root path, path as it was written, query and every header
+line, not the peer's port, which each connection changes. Of one client's other requests for the
+same path, the app answers a few; the shield then sends a plain 429. Either way it skips sessions,
 ``before_request`` and ``after_request`` functions, error handlers and the log. `RefusalNotes`
 leaves the refusals for it.
 """
@@ -45,7 +46,8 @@ LONGEST_KEY = 8192
 #: The longest body that is remembered, in bytes.
 LONGEST_BODY = 16_384
 
-#: What is compared of two requests: peer, method, scheme, root path, path, query, and header lines.
+#: What is compared of two requests: peer, method, scheme, root path, path, query, path as written,
+#: HTTP version, the server's host and port, and header lines.
 _Request = tuple[Any, ...]
 #: The refusal of these hits if it is known without I/O (`Store.known_refusal`); else None.
 KnownRefusal = Callable[[Sequence[Hit]], Sequence[Decision] | None]
@@ -166,10 +168,10 @@ class Shield:
 
     def _client_and_route(self, request: _Request) -> _Request:
         """A request without what decides on neither the client nor the route."""
-        peer, method, scheme, root_path, path, _, lines = request
+        peer, method, scheme, root_path, path, *_, lines = request
         fields = self._fields
         deciding = tuple([line for line in lines if line[0] in fields])
-        return peer, method, scheme, root_path, path, b"", deciding
+        return peer, method, scheme, root_path, path, deciding
 
 
 class _Listener:
@@ -212,6 +214,9 @@ def _request(scope: Scope) -> _Request:
         scope.get("root_path"),
         scope["path"],
         scope.get("query_string"),
+        scope.get("raw_path"),
+        scope.get("http_version"),
+        *(scope.get("server") or (None, None)),
         tuple(map(tuple, scope["headers"])),
     )
 
@@ -219,7 +224,9 @@ def _request(scope: Scope) -> _Request:
 def _length(request: _Request) -> int:
     """Bytes of the texts in a request."""
     *texts, lines = request
-    return sum(len(text or "") for text in texts) + sum(len(name) + len(v) for name, v in lines)
+    return sum(len(str(text or "")) for text in texts) + sum(
+        len(name) + len(v) for name, v in lines
+    )
 
 
 def _is_repeatable(request: _Request, start: Message) -> bool:

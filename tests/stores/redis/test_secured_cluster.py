@@ -14,7 +14,7 @@ from ...support import certificates
 from ...support.algorithms import CLOCK, SCRIPT
 from ...support.certificates import Certificates
 from ...support.cluster import SLOTS, node_port, until
-from ...support.servers import RedisServer, binary, free_port
+from ...support.servers import RedisServer, binary
 
 PASSWORD = "p@ss/word?#"
 WRITTEN = "p%40ss%2Fword%3F%23"
@@ -40,7 +40,7 @@ def node(*args: str) -> RedisServer:
 @pytest.fixture(scope="module")
 def secure(files: Certificates) -> Iterator[str]:
     """The host and port of a Cluster that tells its nodes' ports by TLS."""
-    port = free_port()
+    port = node_port()
     try:
         server = node(
             "--tls-port", str(port), "--tls-auth-clients", "no", "--tls-cluster", "yes",
