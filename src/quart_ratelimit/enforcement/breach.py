@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
 from ..callables import UserFunction, call
-from ..current import current_request_or_none
+from ..current import current_request_or_none, note_refusal
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Hit
 from ..responses.problems import describe, wants_problem
@@ -86,7 +86,11 @@ class Breach:
         limits: Sequence[RequestLimit],
         after_refusal: Sequence[RequestLimit] = (),
     ) -> None:
-        """Add the limits to an error, and as the settings say its jitter and its JSON body."""
+        """Add the limits to an error, and as the settings say its jitter and its JSON body.
+
+        Every refusal but a denial comes here, so the request is noted as refused.
+        """
+        note_refusal()
         if isinstance(error, RateLimitExceeded):
             error.limits = tuple(limits)
             self._lengthen(error)

@@ -24,7 +24,7 @@ class RequestContext:
     any_breach_peeks: Sequence[Charge] = ()
     meta_peeks: Sequence[Charge] = ()
     #: Charges that the response decides on.
-    reserved: Sequence[Charge] = ()
+    reserved: list[Charge] | tuple[()] = ()
     #: What the defaults charged: given back if a limit replaces them.
     defaults: Sequence[Charge] = ()
     #: Which groups of limits applied already, see `routes.BLUEPRINTS`.
@@ -84,7 +84,8 @@ class RequestContext:
             if not charge.decision.was_charged or not charge.hit.cost:
                 continue
             if charge.limit.deduct_when:
-                self.reserved = [*self.reserved, charge]
+                self.reserved = self.reserved or []
+                self.reserved.append(charge)
             if charge.limit.rule in stage.defaults:
                 self.defaults = [*self.defaults, charge]
 

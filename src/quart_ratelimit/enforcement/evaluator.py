@@ -73,14 +73,13 @@ class Evaluator:
         app's functions or the store raise, unless the settings swallow errors.
         """
         if context.defaults and stage.overrides:
-            return self._check_instead(context, stage, memo)
-        if stage.key_func is None:
-            return self._check_each(self._store, context, stage, memo)
-        return self._check_client(self._store, context, stage, memo)
+            return self.check_instead(context, stage, memo)
+        return self.check_in(self._store, context, stage, memo)
 
-    def _check_in(
+    def check_in(
         self, store: Store, context: RequestContext, stage: Stage, memo: Memo
     ) -> Awaitable[None]:
+        """As `check`, in another store than that of the rules."""
         if stage.key_func is None:
             return self._check_each(store, context, stage, memo)
         return self._check_client(store, context, stage, memo)
@@ -94,7 +93,7 @@ class Evaluator:
         for the store, the garbage collector looks at every one again and again.
         """
         try:
-            client = memo.answer(stage.key_func)  # type: ignore[arg-type]  # see `_check_in`
+            client = memo.answer(stage.key_func)  # type: ignore[arg-type]  # see `check_in`
             if type(client) is not str:
                 client = await client if inspect.isawaitable(client) else client
                 client = client_text(client)
@@ -135,6 +134,7 @@ class Evaluator:
         context.limits += statuses
         if stage.settles:
             context.keep(stage, self._charged(store, stage, hits, statuses))
+            await self._settlement.settle_if_known(context)
 
     async def _check_each(
         self, store: Store, context: RequestContext, stage: Stage, memo: Memo
@@ -170,8 +170,9 @@ class Evaluator:
         await self._conclude(context, stage, peeks, hitting, [charge.hit for charge in hitting])
         if shadows:
             await self._trials.run(context, stage, shadows, memo, store)
+            await self._settlement.settle_if_known(context)
 
-    async def _check_instead(self, context: RequestContext, stage: Stage, memo: Memo) -> None:
+    async def check_instead(self, context: RequestContext, stage: Stage, memo: Memo) -> None:
         """Check a stage that replaces the defaults, then give back what those charged."""
         replaced, context.defaults = context.defaults, ()
         statuses = [charge.status for charge in replaced]
@@ -180,7 +181,7 @@ class Evaluator:
         context.reserved = [charge for charge in reserved if charge not in replaced]
         count, held = len(kept), len(context.reserved)
         try:
-            await self._check_in(self._store, context, stage, memo)
+            await self.check_in(self._store, context, stage, memo)
         except (RateLimitExceeded, LimiterUnavailable):
             await self._settlement.give_back(replaced)
             raise
@@ -208,7 +209,7 @@ class Evaluator:
             if not self.swallows(failure):
                 raise
             return
-        await self._check_in(self._local_store, context, stage, context.memo)
+        await self.check_in(self._local_store, context, stage, context.memo)
 
     async def _decide(self, peeks: Sequence[Charge], charges: list[Charge]) -> list[Charge]:
         """Call the store once for all, all-or-nothing; what was charged.
@@ -247,6 +248,7 @@ class Evaluator:
             charges, refused = charges[:end], refused[:1]
         elif stage.settles:
             context.keep(stage, charges)
+            await self._settlement.settle_if_known(context)
         context.limits += [charge.status for charge in charges]
         if refused:
             await self._breach.refuse(context, stage, refused, wait, hits)

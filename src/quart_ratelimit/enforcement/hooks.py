@@ -10,7 +10,7 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
-from ..current import current_request_or_none
+from ..current import current_request_or_none, known_response, note_refusal, note_response
 from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
@@ -49,6 +49,7 @@ class RequestHooks:
         registry: Registry,
         resolver: Resolver,
         store: Store,
+        direct_store: Store,
         local_store: Store,
         filters: Sequence[UserFunction[bool]],
         denials: Sequence[UserFunction[bool]],
@@ -56,6 +57,7 @@ class RequestHooks:
         self._extension = extension
         self._settings = settings
         self._attribute = attribute
+        self._direct_store = direct_store
         self._registry = registry
         self._routes = Routes(extension, registry)
         self._resolver = resolver
@@ -135,7 +137,7 @@ class RequestHooks:
         """Charge a stage that belongs to no rule of the app; as `call`."""
         request = current_request_or_none()
         if request is None:
-            return self._evaluator.check(RequestContext("", Route("", "")), stage, Memo())
+            return self._charge(RequestContext("", Route("", "")), stage)
         context: RequestContext | None
         context = getattr(request, self._attribute, None) or self._begin(request)
         if context is None:
@@ -143,15 +145,16 @@ class RequestHooks:
         if context.filtered:
             return None
         self._forget_if_open_ended(context)
-        return self._evaluator.check(context, stage, Memo())
+        return self._charge(context, stage)
 
     def after_request(self, response: Response) -> Awaitable[None] | None:
         """Settle what the response decides on, then write the fields.
 
         None: it is done, and there is nothing to await.
         """
-        context: RequestContext | None
-        context = getattr(current_request_or_none(), self._attribute, None)
+        request = current_request_or_none()
+        note_response(request, response)
+        context: RequestContext | None = getattr(request, self._attribute, None)
         if context is not None and context.reserved:
             return self._settle(context, response)
         self._writer.write(response, context)
@@ -210,6 +213,7 @@ class RequestHooks:
     ) -> None:
         for function in self._denials:
             if await call(function):
+                note_refusal()
                 raise Forbidden
         if then is not None:
             await then(request, route)
@@ -242,6 +246,9 @@ class RequestHooks:
         if not stage.empty:
             await self._evaluator.check(context, stage, memo)
 
+    def _charge(self, context: RequestContext, stage: Stage) -> Awaitable[None]:
+        return self._evaluator.check_in(self._direct_store, context, stage, Memo())
+
     async def _check_apart(self, context: RequestContext, limited: LimitedFunction) -> None:
         """Charge what limits an error handler, or a function that is called where no view runs.
 
@@ -261,7 +268,7 @@ class RequestHooks:
             context.after_refusal = own.after_refusal or context.after_refusal
 
     def _forget_if_open_ended(self, context: RequestContext) -> None:
-        if context.route.open_ended:
+        if context.route.open_ended or known_response() is not None:
             context.limits.clear()
             context.meta_peeks = ()
 

@@ -10,13 +10,14 @@ leaves the refusals for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from ..clients.key_functions import fields_read
 from ..clock import Clock, monotonic_ms
 from ..current import App, Message, Receive, Scope, Send, current_request_or_none
+from ..drain import BODY_FIELDS, MOST, Upload, may_have_body
 from ..quotas import Decision, Hit
 from ..recent import Recent
 from ..responses.refusal import retry_after
@@ -29,8 +30,6 @@ REFUSED = "quart_ratelimit.refused"
 ROUTING = (b"host", b"access-control-request-method")
 #: Methods of requests that have no body as a rule; a body is not compared.
 WITHOUT_BODY = ("GET", "HEAD")
-#: Request fields that announce a body.
-BODY_FIELDS = (b"content-length", b"transfer-encoding")
 #: Requests of one client for one path that reach the app after a refusal within `LONGEST_MS`. A
 #: person thus sees the app's page, and a flood that varies its query or cookies stays cheap.
 PASSED = 10
@@ -41,10 +40,12 @@ PLAIN = b"Too Many Requests\n"
 LONGEST_MS = 1000
 #: Answers remembered at least; twice as many at most.
 REMEMBERED = 10_000
+#: Bytes of the answers and of the requests that are remembered, each; twice as many at most.
+MOST_BYTES = 8_000_000
 #: The longest path, query and fields of a request whose answer is remembered, in bytes together.
 LONGEST_KEY = 8192
-#: The longest body that is remembered, in bytes.
-LONGEST_BODY = 16_384
+#: The longest answer, fields and body, that is remembered, in bytes.
+LONGEST_ANSWER = 16_384
 
 #: What is compared of two requests: peer, method, scheme, root path, path, query, path as written,
 #: HTTP version, the server's host and port, and header lines.
@@ -84,22 +85,34 @@ class Shield:
     """Stands before an ASGI app; see the module."""
 
     def __init__(
-        self, app: App, known_refusal: KnownRefusal, *, now_ms: Clock = monotonic_ms
+        self,
+        app: App,
+        known_refusal: KnownRefusal,
+        *,
+        drain: Callable[[], int] = lambda: MOST,
+        now_ms: Clock = monotonic_ms,
     ) -> None:
         self._app = app
         self._known_refusal = known_refusal
+        self._drain = drain
         self._now_ms = now_ms
         #: The request fields that decide on the route and the client.
         self._fields: tuple[bytes, ...] = ROUTING
         self._answers: Recent[_Request, _Answer] = Recent(
-            REMEMBERED, longest=LONGEST_KEY, length=_length
+            REMEMBERED,
+            most=MOST_BYTES,
+            longest=LONGEST_KEY,
+            length=_length,
+            value_length=_answer_length,
         )
         #: By requests without the fields that decide on neither route nor client.
         self._refusals: Recent[_Request, _Refusal] = Recent(
-            REMEMBERED, longest=LONGEST_KEY, length=_length
+            REMEMBERED, most=MOST_BYTES, longest=LONGEST_KEY, length=_length
         )
         #: When all of these are outdated, in ms; 0: there are none.
         self._outdated_ms = 0
+        #: When those of before the last turn are outdated, in ms.
+        self._turn_ms = 0
         #: How many requests it answered.
         self.answered = 0
 
@@ -115,6 +128,8 @@ class Shield:
             await self._app(scope, receive, _Listener(self, scope, request, send))
             return
         self.answered += 1
+        if may_have_body(scope):
+            send = Upload(scope, receive, send, self._drain).send
         start, body = answer
         # Layers outside may change what they are sent, so each answer is a copy.
         await send({**start, "headers": list(start["headers"])})
@@ -144,6 +159,10 @@ class Shield:
             self._refusals.clear()
             self._outdated_ms = 0
             return None
+        if now >= self._turn_ms:  # a flood without end leaves nothing that is outdated
+            self._turn_ms = now + LONGEST_MS
+            self._answers.turn()
+            self._refusals.turn()
         answer = self._answers.get(request)
         if answer is not None:
             if now < answer.until_ms and self._known_refusal(answer.hits):
@@ -198,7 +217,7 @@ class _Listener:
         await self._send(message)
         if self._start is not None and kind == "http.response.body":
             self._body += message.get("body", b"")
-            if len(self._body) > LONGEST_BODY:
+            if _length_of_lines(self._start["headers"]) + len(self._body) > LONGEST_ANSWER:
                 self._start = None
             elif not message.get("more_body", False):
                 refused = self._scope[REFUSED]
@@ -224,9 +243,16 @@ def _request(scope: Scope) -> _Request:
 def _length(request: _Request) -> int:
     """Bytes of the texts in a request."""
     *texts, lines = request
-    return sum(len(str(text or "")) for text in texts) + sum(
-        len(name) + len(v) for name, v in lines
-    )
+    return sum(len(str(text or "")) for text in texts) + _length_of_lines(lines)
+
+
+def _answer_length(answer: _Answer) -> int:
+    """Bytes of an answer."""
+    return _length_of_lines(answer.start["headers"]) + len(answer.body)
+
+
+def _length_of_lines(lines: Iterable[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in lines)
 
 
 def _is_repeatable(request: _Request, start: Message) -> bool:

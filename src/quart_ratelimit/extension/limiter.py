@@ -15,6 +15,7 @@ from ..clients.networks import ClientIn
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
 from ..direct.blocks import place_in_code
+from ..drain import MOST
 from ..enforcement.context import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
@@ -28,7 +29,7 @@ from ..rules.views import Decorator, name_in_code, wrap_view
 from ..settings.reading import read_settings
 from ..signals import limit_decided, send_decided
 from ..stores import Store
-from .app_hooks import app_by_keyword, hook_into
+from .app_hooks import app_by_keyword, hook_into, most_drained
 from .binding import Binding, Bindings
 from .direct_limits import DirectLimits
 from .flask_limiter import Storage, Strategy
@@ -54,9 +55,10 @@ class Limiter(DirectLimits):
     to draft-10, a client's by keyed hash), ``problem_details`` (refusals as
     ``application/problem+json`` for clients that take it), ``key_secret``, by which keys bear
     pseudonyms instead of clients, ``doctor`` (False logs no findings at start), ``shadow``
-    (limits count and report, and refuse nothing), and ``retry_jitter`` (0 to 1: lengthens
-    ``Retry-After`` at random by up to so much of itself). Without a ``key_func`` it counts by
-    `client_address`, and believes no header.
+    (limits count and report, and refuse nothing), ``retry_jitter`` (0 to 1: lengthens
+    ``Retry-After`` at random by up to so much of itself), and ``drain_refused_bodies`` (how
+    many bytes of a refused request's body are read and dropped, so that its client can read the
+    refusal). Without a ``key_func`` it counts by `client_address`, and believes no header.
     """
 
     @app_by_keyword
@@ -103,6 +105,7 @@ class Limiter(DirectLimits):
         doctor: bool | None = None,
         shadow: bool | UserFunction[bool] | None = None,
         retry_jitter: float = 0,
+        drain_refused_bodies: int = MOST,
     ) -> None:
         own = ("self", "app", "store", "__class__")
         given = {name: value for name, value in locals().items() if name not in own}
@@ -176,7 +179,11 @@ class Limiter(DirectLimits):
                 "a shield needs the memory of refusals: leave out remember_refusals=0"
             )
         binding.hooks.refusal_notes.active = True
-        shield = Shield(app.asgi_app, functools.partial(self._known_refusal, app))
+        shield = Shield(
+            app.asgi_app,
+            functools.partial(self._known_refusal, app),
+            drain=functools.partial(most_drained, app, self._bindings.attribute),
+        )
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield
 

@@ -14,6 +14,7 @@ from ..callables import UserFunction
 from ..clients.key_spaces import space_of
 from ..clients.keys import Keys, key_parts
 from ..constants import ConfigVars, HeaderNames
+from ..drain import MOST
 from ..rules.kinds import (
     Kind,
     cost,
@@ -149,6 +150,8 @@ class Settings:
     doctor: Annotated[bool, Setting(ConfigVars.DOCTOR, switch, True)]
     #: How long a refusal is remembered, in ms; 0: not at all.
     remember_refusals: Annotated[int, Setting("", kinds.memory_ms, 1000)]
+    #: How much of a refused request's body is read and dropped, in bytes; 0: nothing.
+    drain_refused_bodies: Annotated[int, Setting("", kinds.number_of_bytes, MOST)]
 
     @property
     def x_ratelimit(self) -> bool:

@@ -138,6 +138,9 @@ class Breakers:
         except StoreOverloaded:
             raise  # the node was not called
         except StoreError as error:
+            if error.concerns_key:
+                self._succeeded(node, breaker)
+                raise
             breaker.failed(turn, error)
             error.wait_ms = breaker.wait_ms
             self._note(node, breaker, error)
@@ -145,10 +148,13 @@ class Breakers:
         finally:
             if is_trial:
                 breaker.is_tried = False
+        self._succeeded(node, breaker)
+        return result
+
+    def _succeeded(self, node: Hashable, breaker: Breaker) -> None:
         if breaker.failures:
             breaker.succeeded()
             self._note(node, breaker, None)
-        return result
 
     def _note(self, node: Hashable, breaker: Breaker, error: StoreError | None) -> None:
         before = bool(self._open)

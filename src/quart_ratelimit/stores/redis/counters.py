@@ -199,4 +199,6 @@ def _used(reply: object) -> int | Exception:
         return reply or 0
     if not isinstance(reply, (bytes, str)):
         raise ValueError(f"a reply is {type(reply).__name__} where a string belongs")
-    return int(reply) if reply.isdigit() else ValueError("a counter holds something else")
+    return (
+        int(reply) if reply.isdigit() else ResponseError("WRONGTYPE a counter holds something else")
+    )

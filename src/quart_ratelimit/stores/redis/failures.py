@@ -99,7 +99,9 @@ def store_error(error: BaseException, source: object, command: str) -> StoreErro
     mistake = _mistake(error, source)
     if mistake is not None:
         what, advice = mistake
-        return StoreMisconfigured(f"Redis {what} {where}: {advice}")
+        found = StoreMisconfigured(f"Redis {what} {where}: {advice}")
+        found.concerns_key = _concerns_key(error)
+        return found
     if isinstance(error, ResponseError):
         return StoreError(f"Redis answered with an error {where}")
     return StoreError(f"Redis could not be asked {where}")
@@ -126,9 +128,16 @@ def _answered_mistake(error: ResponseError) -> tuple[str, str] | None:
     if type(error) is ResponseError and _NO_COMMAND.search(str(error)):
         return "lacks a command that is needed", "allow it in the server or the proxy"
     # Before Redis 7.0 a script hides the code in its text.
-    if "WRONGTYPE" in str(error):
+    if _concerns_key(error):
         return "holds something else under a key of ours", "give the store a prefix of its own"
     return None
+
+
+def _concerns_key(error: BaseException) -> bool:
+    """Whether Redis works, and a key holds another type or something else than a count."""
+    if not isinstance(error, ResponseError):
+        return False
+    return "WRONGTYPE" in str(error) or "value is not an integer" in str(error)
 
 
 def _lacks_right(error: BaseException) -> bool:
