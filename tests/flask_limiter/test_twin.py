@@ -9,15 +9,15 @@ methods only. `test_migration_rows` shows these rows one by one.
 
 import random
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
-import flask
 import flask_limiter
 import pytest
-import quart
 
 import quart_ratelimit
 from quart_ratelimit.stores import MemoryStore
+
+from ..support.twins import OURS, THEIRS, Sort
 
 START = 1_800_000_000.123
 FIELDS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After")
@@ -26,22 +26,6 @@ EXEMPTIONS = (
     "DEFAULT", "APPLICATION", "DEFAULT|APPLICATION", "DEFAULT|APPLICATION|META",
     "ANCESTORS|DEFAULT", "DESCENDENTS|DEFAULT",
 )  # fmt: skip
-
-
-class Sort(NamedTuple):
-    """A framework with its limiter."""
-
-    framework: Any
-    limiter: Any
-    App: Any
-
-    @property
-    def is_ours(self) -> bool:
-        return self.framework is quart
-
-
-THEIRS = Sort(flask, flask_limiter, flask.Flask)
-OURS = Sort(quart, quart_ratelimit, quart.Quart)
 
 
 class Draw:
