@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from quart_ratelimit.drain import MOST
+from quart_ratelimit.responses.drain import MOST
 from tests.support.http2 import Http2
 from tests.support.servers import free_port
 from tests.support.serving import ROOT

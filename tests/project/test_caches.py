@@ -91,8 +91,7 @@ def test_a_new_cache_of_functools_is_found(source: str) -> None:
 COLLECTIONS = {
     "of one request, one call or one command": """
         callables.py:_answers cli/survey.py:application cli/survey.py:groups cli/survey.py:meta
-        stores/redis/cluster_link.py:connection_kwargs stores/redis/counters.py:keys
-        stores/redis/counters.py:known stores/redis/counters.py:looks
+        stores/redis/counters.py:keys stores/redis/counters.py:known stores/redis/counters.py:looks
         stores/redis/script.py:_spec_index stores/redis/script.py:keys
         stores/redis/script.py:known
     """,
@@ -100,7 +99,8 @@ COLLECTIONS = {
         direct/blocks.py:_held direct/ledger.py:_tasks direct/turns.py:_queues
         direct/turns.py:called direct/turns.py:turns stores/redis/batcher.py:_sent
         stores/redis/cluster_link.py:_tasks stores/redis/connections.py:_closing
-        stores/redis/connections.py:_openers stores/redis/connections.py:_opening
+        stores/redis/connections.py:_open stores/redis/connections.py:_openers
+        stores/redis/connections.py:_opening stores/redis/sentinels.py:_tasks
     """,
     "of the app's code: functions, routes, blueprints, limits, networks": """
         clients/key_functions.py:_FIELDS clients/key_functions.py:_logged
@@ -109,7 +109,13 @@ COLLECTIONS = {
         enforcement/routes.py:fixed_stages extension/snippet.py:_kinds
         rules/limits_file.py:_limits rules/limits_file.py:_texts rules/registry.py:_entries
         rules/registry.py:blueprints rules/registry.py:exempt_blueprints
-        rules/registry.py:limits stores/redis/uri.py:_NO_MAINTENANCE
+        rules/registry.py:limits stores/redis/uri.py:NO_MAINTENANCE
+    """,
+    "of one request: the counters that its functions charged": """
+        enforcement/paid.py:_by_function enforcement/paid.py:_shared enforcement/paid.py:_total
+    """,
+    "event loops of the process, and TLS settings of its stores": """
+        stores/redis/link.py:_links stores/redis/sockets.py:_contexts
     """,
     "of the nodes and slots of a Cluster": """
         stores/breaker.py:_open stores/redis/cluster_link.py:_batchers

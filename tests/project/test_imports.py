@@ -28,7 +28,7 @@ BELOW_ENFORCEMENT = {
     "rules",
 }
 BELOW_EXTENSION = BELOW_ENFORCEMENT | {
-    "direct", "drain", "enforcement", "findings", "settings", "signals", "stores",
+    "direct", "enforcement", "findings", "settings", "signals", "stores",
 }  # fmt: skip
 
 #: Every folder and every file at the top: its floor, and which others it may import. An import may
@@ -43,7 +43,6 @@ UNITS: dict[str, tuple[int, set[str]]] = {
     "recent": (1, set()),
     # what is allowed, and who is counted
     "callables": (2, {"errors"}),
-    "drain": (2, {"current"}),
     "clients": (2, EVERYWHERE | {"current", "findings"}),
     "quotas": (2, {"errors"}),  # pure arithmetic
     "signals": (2, {"errors"}),
@@ -59,10 +58,10 @@ UNITS: dict[str, tuple[int, set[str]]] = {
     # TEMPORARY: `responses`, until `Settings.draft` is a name
     "settings": (
         5,
-        EVERYWHERE | {"callables", "clients", "drain", "quotas", "responses", "rules", "stores"},
+        EVERYWHERE | {"callables", "clients", "quotas", "responses", "rules", "stores"},
     ),
     # the rules, applied to one request; independent of what code checks itself
-    "enforcement": (6, EVERYWHERE | BELOW_ENFORCEMENT | {"drain", "settings", "signals", "stores"}),
+    "enforcement": (6, EVERYWHERE | BELOW_ENFORCEMENT | {"settings", "signals", "stores"}),
     # the extension, and what stands on it
     "extension": (7, EVERYWHERE | BELOW_EXTENSION),
     "cli": (8, EVERYWHERE | BELOW_EXTENSION | {"extension"}),

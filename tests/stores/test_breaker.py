@@ -201,6 +201,7 @@ async def test_one_slow_exchange_with_redis_is_one_failure_whoever_shares_it(
 
 
 async def test_a_hung_node_of_a_cluster_stops_its_own_hits_alone(redis_cluster: Cluster) -> None:
+    redis_cluster.flush()
     clock = Clock()
     changes: list[str] = []
     store = ClusterStore(redis_cluster.url, deadline=0.05)

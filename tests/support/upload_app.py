@@ -10,7 +10,7 @@ import os
 from quart import Quart
 
 from quart_ratelimit import Limiter
-from quart_ratelimit.drain import MOST
+from quart_ratelimit.responses.drain import MOST
 
 #: Hypercorn leaves a traceback for each HTTP/2 connection that it drops.
 logging.getLogger("asyncio").disabled = True

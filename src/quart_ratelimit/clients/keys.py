@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import FunctionType, ModuleType
 
 from ..errors import ConfigurationError
 
@@ -65,10 +66,17 @@ def client_text(answer: object) -> str:
             "the key function answered with a function: call what makes it, as in "
             "key_func=client_address()"
         )
-    kind = type(answer)
-    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
-        return ""
-    return str(answer)
+    return str(answer) if has_text(answer) else ""
+
+
+def has_text(value: object) -> bool:
+    """Return whether its text tells what it is, and not where it lies in memory.
+
+    The text of any other object differs in each worker, often in each request.
+    """
+    kind = type(value)
+    own_text = kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
+    return own_text and not isinstance(value, (Awaitable, FunctionType, ModuleType, type))
 
 
 def slot_key(*parts: str) -> str:

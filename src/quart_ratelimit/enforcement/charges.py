@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..callables import Memo, UserFunction
 from ..clients.key_functions import client_named
+from ..clients.keys import has_text
 from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
 from ..rules.kinds import check_cost
@@ -71,6 +72,9 @@ class Charger:
             own = limit.scope
             if callable(own):
                 own = await memo.call(own, context.route.endpoint)
+                if own is not None and not has_text(own):
+                    _log.error("%s: its scope has no text; it counts without", limit.limit)
+                    own = None
             answer = await memo.call(limit.key_func)
             client, by = client_named(answer, limit.key_func, self._key_func)
             counted = limit

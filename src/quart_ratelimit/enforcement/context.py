@@ -9,6 +9,7 @@ from ..current import current_request_or_none
 from ..responses.request_limit import RequestLimit, limit_to_report, same_counter
 from ..responses.writer import MOST_REPORTED
 from .charges import Charge
+from .paid import Paid
 from .routes import Route
 from .stage import Stage
 
@@ -40,6 +41,7 @@ class RequestContext:
         #: No rule limits it: a static file, no route, or `filtered`.
         self.free = route.static or not identity
         self.limits: list[RequestLimit] = []
+        self.paid = Paid()
         #: Answers for this request and its view; a helper's functions are called at each call.
         self.memo = Memo()
 

@@ -23,6 +23,7 @@ from .breach import Breach
 from .context import RequestContext, context_of, known_context
 from .error_handlers import is_handling_error
 from .evaluator import Evaluator
+from .paid import Paid
 from .report import Report
 from .resolver import Resolver
 from .routes import BLUEPRINTS, DEFAULTS, Route, Routes, is_free_preflight
@@ -232,7 +233,8 @@ class RequestHooks:
         stage = self._resolver.known(context, limited)
         if stage is None:
             return self._find_and_check(context, limited, memo)
-        return None if stage.empty else self._evaluator.check(context, stage, memo)
+        by = limited.name if limited else ""
+        return None if stage.empty else self._evaluator.check(context, stage, memo, by)
 
     async def _find_and_check(
         self, context: RequestContext, limited: LimitedFunction | None, memo: Memo
@@ -244,10 +246,13 @@ class RequestHooks:
                 raise
             return
         if not stage.empty:
-            await self._evaluator.check(context, stage, memo)
+            by = limited.name if limited else ""
+            await self._evaluator.check(context, stage, memo, by)
 
     def _charge(self, context: RequestContext, stage: Stage) -> Awaitable[None]:
-        return self._evaluator.check_in(self._direct_store, context, stage, Memo())
+        return self._evaluator.check_in(
+            self._direct_store, context, stage, Memo(), f"stage {id(stage)}"
+        )
 
     async def _check_apart(self, context: RequestContext, limited: LimitedFunction) -> None:
         """Charge what limits an error handler, or a function that is called where no view runs.
@@ -258,6 +263,7 @@ class RequestHooks:
         route = Route(f"<{limited.name}>", context.route.method, limited=limited)
         own = RequestContext(route.endpoint, route)
         own.limits, own.any_breach_peeks = context.limits, context.any_breach_peeks
+        own.paid = context.paid
         own.applied = context.applied | BLUEPRINTS | DEFAULTS
         try:
             checking = self._check(own, limited, Memo())
@@ -270,6 +276,7 @@ class RequestHooks:
     def _forget_if_open_ended(self, context: RequestContext) -> None:
         if context.route.open_ended or known_response() is not None:
             context.limits.clear()
+            context.paid = Paid()
             context.meta_peeks = ()
 
     def _begin(self, request: Any) -> RequestContext | None:

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, cast
 from ..clients.key_functions import fields_read
 from ..clock import Clock, monotonic_ms
 from ..current import App, Message, Receive, Scope, Send, current_request_or_none
-from ..drain import BODY_FIELDS, MOST, Upload, may_have_body
 from ..quotas import Decision, Hit
 from ..recent import Recent
+from ..responses.drain import BODY_FIELDS, MOST, Upload, may_have_body
 from ..responses.refusal import retry_after
 from .stage import Stage
 

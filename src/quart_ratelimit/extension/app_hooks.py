@@ -13,9 +13,9 @@ from werkzeug.sansio.response import Response
 
 from ..current import AsgiCall, current_call
 from ..direct.websocket_connection import current_connection
-from ..drain import Drain
 from ..enforcement.error_handlers import answer_refusals_of_handlers
 from ..errors import ConfigurationError
+from ..responses.drain import Drain
 from .binding import Binding
 from .startup import startup_findings
 

@@ -15,13 +15,14 @@ from ..clients.networks import ClientIn
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
 from ..direct.blocks import place_in_code
-from ..drain import MOST
 from ..enforcement.context import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
 from ..quotas import Decision, Hit
+from ..responses.drain import MOST
 from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
+from ..rules.kinds import checked, switch
 from ..rules.limits import ApplicationLimit, BlockLimit, Limit, MetaLimit, Provider, RouteLimit
 from ..rules.registry import LimitedFunction, Registry, WeakTable, check_function, note_app
 from ..rules.validation import check_limit, check_provider, check_rule
@@ -110,7 +111,7 @@ class Limiter(DirectLimits):
         own = ("self", "app", "store", "__class__")
         given = {name: value for name, value in locals().items() if name not in own}
         super().__init__(Bindings(self, given, store))
-        self.enabled = enabled
+        self.enabled = checked(switch, "enabled", enabled)
         self.logger = logging.getLogger("quart_ratelimit")
         self._attribute = self._bindings.attribute
         self._warned = False
@@ -131,7 +132,8 @@ class Limiter(DirectLimits):
         app.extensions.setdefault(EXTENSION, self)
         bindings.known_apps.add(app)
         note_app(app)
-        if not app.config.setdefault(ConfigVars.ENABLED, self.enabled):
+        enabled = app.config.setdefault(ConfigVars.ENABLED, self.enabled)
+        if not checked(switch, ConfigVars.ENABLED, enabled):
             self.enabled = self.initialized  # another app may be limited
             return
         self.enabled = True
@@ -293,6 +295,9 @@ class Limiter(DirectLimits):
 
     def exempt(self, obj: object = None, *, flags: ExemptionScope = USUAL) -> object:
         """Exempt a view or a blueprint from limits; without one, the decorator for it."""
+        if not isinstance(flags, ExemptionScope):
+            form = "ExemptionScope.DEFAULT | ExemptionScope.APPLICATION"
+            raise ConfigurationError(f"flags={flags!r} is no ExemptionScope; write flags={form}")
         if obj is None:
             return functools.partial(self.exempt, flags=flags)
         if isinstance(obj, Blueprint):

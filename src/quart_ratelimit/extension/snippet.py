@@ -17,6 +17,7 @@ from ..enforcement.routes import handler_of
 from ..enforcement.stage import Stage
 from ..errors import ConfigurationError, RateLimitExceeded
 from ..quotas import Quota
+from ..rules.kinds import checked, text
 from ..rules.notation import one_per_counter, read_limit
 from ..rules.registry import OpenAPINote, WeakTable, chain
 from ..rules.resolved import RuntimeLimit
@@ -50,6 +51,9 @@ def rate_limit(
     scope "rate_limit", unless it is a `Quota` with a name.
     """
     check_called(limit, "rate_limit", 'rate_limit("10/minute")')
+    checked(text, "rate_limit(message=...)", message)
+    if scope is not None:
+        checked(text, "rate_limit(scope=...)", scope)
     if key is not None:
         check_user_function(key, "rate_limit(key=...)")
         space_of(key)  # as in `Limit`

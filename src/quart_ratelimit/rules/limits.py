@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
-from ..callables import UserFunction, bare
+from ..callables import UserFunction, bare, check_user_function
 from ..clients.key_spaces import space_of
 from ..errors import ConfigurationError
 from ..quotas import Quota
@@ -86,6 +86,8 @@ class Limit:
             if value is not None:
                 object.__setattr__(self, name, checked(kind, name, value))
         if self.key_function is not None:
+            if not callable(self.key_function):
+                check_user_function(self.key_function, "key_func")
             space_of(self.key_function)  # kept: within a request its values would not count
         if self.shadow:  # what is in force stays in force
             object.__setattr__(self, "override_defaults", False)

@@ -14,7 +14,7 @@ from ..callables import UserFunction
 from ..clients.key_spaces import space_of
 from ..clients.keys import Keys, key_parts
 from ..constants import ConfigVars, HeaderNames
-from ..drain import MOST
+from ..responses.drain import MOST
 from ..rules.kinds import (
     Kind,
     cost,

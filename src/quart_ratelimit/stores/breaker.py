@@ -35,7 +35,8 @@ class Breaker:
         self._now_ms = now_ms
         #: How many failures in a row there were; nearly always 0.
         self.failures = 0
-        #: How many failures were counted ever. A call reads it before and passes it to `failed`.
+        #: Changes with each failure that is counted. A call reads it before and passes it to
+        #: `failed`.
         self.turn = 0
         #: Whether the last failure was a call that took too long.
         self._hangs = False
@@ -79,6 +80,11 @@ class Breaker:
         self._hangs = False
         self._pause_ms = self._first_ms
 
+    def probe_now(self) -> None:
+        """Let the next call ask the store; what fails of earlier calls is no longer counted."""
+        self._probe_at_ms = self._now_ms()
+        self.turn += 1
+
     def failed(self, turn: int, error: StoreError) -> None:
         """The store could not decide a call that began when ``turn`` failures were counted."""
         if turn != self.turn:
@@ -120,6 +126,10 @@ class Breakers:
         breaker = self._nodes.get(node)
         if breaker is not None and breaker.wait_ms:
             raise StoreAway(breaker.wait_ms)
+
+    def probe_now(self, node: Hashable = None) -> None:
+        """Let the next call of this node ask it: it is connected again."""
+        self._nodes[node].probe_now()
 
     async def call(self, node: Hashable, function: Callable[[A], Awaitable[R]], argument: A) -> R:
         """What the function returns. Raises `StoreAway` instead while the node's breaker is open.

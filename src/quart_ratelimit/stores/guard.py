@@ -24,7 +24,7 @@ from ..signals import store_asked, store_recovered, store_unavailable
 from .breaker import Breaker, Breakers
 from .knowledge import Knowledge
 from .memory import MemoryStore
-from .store import Store, StoreOfNodes
+from .store import Store, StoreOfNodes, StoreThatConnects
 
 #: "open" admits, "closed" refuses with 503, "local" counts in this worker's memory, "raise" raises
 #: `StoreError`: the caller has an answer of its own.
@@ -66,6 +66,8 @@ class GuardedStore:
             store.breakers = self._breakers
         #: Where the policy "local" counts.
         self.local = MemoryStore() if local is None else local  # an empty store is false
+        if isinstance(store, StoreThatConnects):
+            store.connected = self._breakers.probe_now
         self._known = Knowledge(
             self.local,
             remember_ms=remember_ms,

@@ -8,8 +8,9 @@ import pytest
 from quart import Quart, Response
 from quart.typing import ResponseReturnValue
 
-from quart_ratelimit import ConfigurationError, Limiter, RateLimitExceeded, drain, rate_limit
-from quart_ratelimit.drain import Drain
+from quart_ratelimit import ConfigurationError, Limiter, RateLimitExceeded, rate_limit
+from quart_ratelimit.responses import drain
+from quart_ratelimit.responses.drain import Drain
 
 from ..support.connections import SCOPE
 

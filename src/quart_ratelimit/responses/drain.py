@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from .current import CALL, App, Call, Message, Receive, Scope, Send
+from ..current import CALL, App, Call, Message, Receive, Scope, Send
 
 #: The default of ``drain_refused_bodies``, in bytes.
 MOST = 1024 * 1024
