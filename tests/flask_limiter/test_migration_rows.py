@@ -395,7 +395,7 @@ async def _(sort: Sort) -> Any:
     return await side.ask("/", X_User="y")
 
 
-@row("The same limit twice in one check", [200, 429], [200, 200])
+@row("The same limit twice in one request", [200, 429], [200, 200])
 async def _(sort: Sort) -> Any:
     side = Side(sort)
     limit = side.limiter.limit
