@@ -105,12 +105,14 @@ class GuardedStore:
             raise
         except StoreError as error:
             _log.warning("the rate limit store does not answer yet: %s", error)
+        else:
+            if isinstance(self._store, CarryingStore):
+                await self._carry(self._store)
         if isinstance(self._store, CarryingStore):
-            await self._carry(self._store)
             self._settling = asyncio.get_running_loop().create_task(self._settle(self._store))
 
     async def aclose(self) -> None:
-        """Leave the fleet and close the store. What is still owed to it is lost."""
+        """Leave the fleet and close the store. What is still owed to it after a second is lost."""
         await self._payer.aclose()
         settling, self._settling = self._settling, None
         if settling is not None and settling.get_loop() is asyncio.get_running_loop():
