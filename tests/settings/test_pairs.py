@@ -92,6 +92,7 @@ SETTINGS: dict[str, list[Any]] = {
     "doctor": SWITCH,
     "remember_refusals": [0, 1.0],
     "workers": [1, 4],
+    "drain_refused_bodies": [0, 1_000],
 }
 #: Whether what has a variable is given by it.
 BY_VARIABLE = "by variable"
