@@ -1,0 +1,269 @@
+"""What is judged when a run has ended, from the records of the workers and of the servers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from quart_ratelimit import Decision, Hit
+from quart_ratelimit.quotas import Concurrency, FixedWindow, Quota
+
+from .bounds import admitted_by_redis
+from .oracle import Oracle
+from .records import Call
+from .redis_server import SimulatedRedis
+
+PREFIX = "rate_limit:"
+#: Seconds that a call may take beyond its deadline, and its share: ticks come late.
+SLACK, SHARE = 0.02, 1.25
+
+
+def check_all(oracle: Oracle, server: SimulatedRedis, poisoned: set[str]) -> None:
+    """Blame whatever must not have been."""
+    for what in (
+        *_late(oracle),
+        *_counted_more_than_once(oracle),
+        *_answers_of_others(oracle),
+        *_given_back_uncharged(oracle),
+        *_over_admitted(oracle),
+        *_not_calm(oracle, poisoned),
+        *_eternal_keys(server, poisoned),
+        *_held_places(oracle, server),
+    ):
+        oracle.blame(what)
+
+
+def _base(hit: Hit) -> str:
+    """A hit's key without the window that stands at its end."""
+    quota = hit.quota
+    if isinstance(quota, FixedWindow) and quota.aligned:
+        return f"{PREFIX}{hit.key}"
+    return f"{PREFIX}{quota.state_key(hit.key, 0)}"
+
+
+def _base_of(key: str, aligned: bool) -> str:
+    return key.rpartition(":")[0] if aligned else key
+
+
+def _late(oracle: Oracle) -> Iterator[str]:
+    """Every call ends within its deadline."""
+    for call in oracle.records.calls:
+        if call.ended is None:
+            continue
+        asked = 2 if call.hits[0].cost > 0 else 1  # one that was refused before looks first
+        latest = asked * (call.deadline * SHARE + SLACK)
+        if call.took > latest:
+            yield (
+                f"a call at {call.worker} took {call.took:.3f} s, with a deadline of "
+                f"{call.deadline:.3f} s"
+            )
+
+
+def _counted_more_than_once(oracle: Oracle) -> Iterator[str]:
+    """What the servers charged and gave back is no more than what workers called for."""
+    called: dict[tuple[str, bool], int] = defaultdict(int)
+    for call in oracle.records.calls:
+        for hit in call.hits:
+            if not isinstance(hit.quota, Concurrency):
+                called[_base(hit), hit.cost > 0] += abs(hit.cost)
+    done: dict[tuple[str, bool], int] = defaultdict(int)
+    for record in oracle.records.counted:
+        done[_base_of(record.key, True), True] += record.by
+    for charged in oracle.records.charged:
+        hit, spec = charged.charge.hit, charged.charge.spec
+        if spec[0] == "concurrency" or not charged.charge.decision.allowed:
+            continue
+        aligned = spec[0] == "fixed_window" and spec[3] == 1
+        done[_base_of(hit.key, aligned), hit.cost > 0] += abs(hit.cost)
+    for (base, charge), units in done.items():
+        if units > called[base, charge]:
+            what = "charged" if charge else "gave back"
+            yield f"Redis {what} {units} units of {base!r}, of {called[base, charge]} called for"
+
+
+def _given_back_uncharged(oracle: Oracle) -> Iterator[str]:
+    """For each moment of charging, no more is given back than was charged."""
+    balance: dict[tuple[str, int], int] = defaultdict(int)
+    for charged in oracle.records.charged:
+        hit, decision = charged.charge.hit, charged.charge.decision
+        if charged.charge.spec[0] == "concurrency" or not decision.allowed or not hit.cost:
+            continue
+        moment = decision.at_ms if hit.cost > 0 else hit.at_ms
+        if charged.charge.spec[0] == "fixed_window" and charged.charge.spec[3] == 1:
+            number, period = int(hit.key.rpartition(":")[2]), int(charged.charge.spec[2])
+            if hit.cost < 0 and hit.at_ms // period != number:
+                continue  # it was another window that was charged, and nothing is given back
+            moment = number
+        balance[hit.key, moment] += hit.cost
+        if balance[hit.key, moment] < 0:
+            yield f"{hit.key!r} got back {-balance[hit.key, moment]} units that it was not charged"
+
+
+@dataclass
+class _Points:
+    """Moments at which a server gave one answer, each to be matched once."""
+
+    times: list[float] = field(default_factory=list)
+    taken: set[int] = field(default_factory=set)
+
+    def take(self, call: Call) -> bool:
+        assert call.ended is not None
+        for index, moment in enumerate(self.times):
+            if index not in self.taken and call.began <= moment <= call.ended:
+                self.taken.add(index)
+                return True
+        return False
+
+    def any_within(self, call: Call) -> bool:
+        assert call.ended is not None
+        return any(call.began <= moment <= call.ended for moment in self.times)
+
+
+def _answers_of_others(oracle: Oracle) -> Iterator[str]:
+    """Each decision by the store is one that a server made for this very hit meanwhile."""
+    ranks: dict[tuple[str, object], _Points] = defaultdict(_Points)
+    for record in oracle.records.counted:
+        base = _base_of(record.key, True)
+        if not record.by:
+            ranks[base, ("look", record.total)].times.append(record.at)
+        for rank in range(record.total - record.by + 1, record.total + 1):
+            ranks[base, rank].times.append(record.at)
+    decided: dict[tuple[object, ...], _Points] = defaultdict(_Points)
+    for charged in oracle.records.charged:
+        charge = charged.charge
+        hit, aligned = charge.hit, charge.spec[0] == "fixed_window" and charge.spec[3] == 1
+        signature = (
+            _base_of(hit.key, aligned),
+            charge.spec,
+            hit.cost,
+            hit.lease,
+            _timeless(charge.decision, aligned),
+        )
+        decided[signature].times.append(charged.at)
+    answered = [call for call in oracle.records.calls if call.by == "store"]
+    for call in sorted(answered, key=lambda call: call.ended or 0.0):
+        for hit, decision in zip(call.hits, call.decisions or (), strict=True):
+            if not _is_matched(call, hit, decision, ranks, decided):
+                yield (
+                    f"{call.worker} got {tuple(decision)} for a hit of {hit.cost} on "
+                    f"{hit.key!r} by {hit.quota}, which no server answered meanwhile"
+                )
+
+
+def _timeless(decision: Decision, aligned: bool) -> Decision:
+    """Decisions on a window by the clock bear the worker's time, in the window of their key."""
+    return decision._replace(at_ms=0) if aligned else decision
+
+
+def _is_matched(
+    call: Call,
+    hit: Hit,
+    decision: Decision,
+    ranks: dict[tuple[str, object], _Points],
+    decided: dict[tuple[object, ...], _Points],
+) -> bool:
+    base, amount = _base(hit), hit.quota.amount
+    told = _timeless(decision, isinstance(hit.quota, FixedWindow) and hit.quota.aligned)
+    signature = (base, hit.quota.spec(), hit.cost, hit.lease, told)
+    if signature in decided and decided[signature].take(call):
+        return True
+    if call.hits[0].cost > 0 and hit.cost == 1 and not decision.allowed:
+        # A refusal that was remembered may have been asked for by a look.
+        look = (base, hit.quota.spec(), 0, "", told)
+        if look in decided and decided[look].any_within(call):
+            return True
+    if not (isinstance(hit.quota, FixedWindow) and hit.quota.aligned):
+        return False
+    if decision.allowed and hit.cost:
+        return (base, amount - decision.remaining) in ranks and ranks[
+            base, amount - decision.remaining
+        ].take(call)
+    for (other, what), points in ranks.items():
+        if other != base:
+            continue
+        used = what[1] if isinstance(what, tuple) else what
+        if isinstance(used, int) and max(0, amount - used) == decision.remaining:
+            if points.any_within(call):
+                return True
+    # Nothing was there to look at.
+    return not hit.cost and decision.remaining == amount
+
+
+def _over_admitted(oracle: Oracle) -> Iterator[str]:
+    """What Redis admitted of one limit to one key is within the algorithm's bound."""
+    admitted: dict[tuple[Quota, str], list[tuple[float, int]]] = defaultdict(list)
+    back: dict[str, int] = defaultdict(int)
+    for charged in oracle.records.charged:
+        if charged.charge.hit.cost < 0:
+            back[charged.charge.hit.key.rpartition(":")[0]] -= charged.charge.hit.cost
+            back[charged.charge.hit.key] -= charged.charge.hit.cost
+    for call in oracle.records.calls:
+        if not call.decisions or not all(call.decisions):
+            continue  # none was charged
+        for hit, decision in zip(call.hits, call.decisions, strict=True):
+            counts = decision.by == "store" and decision.allowed and not hit.forced
+            if counts and hit.cost > 0 and not isinstance(hit.quota, Concurrency):
+                admitted[hit.quota, hit.key].append((call.began, hit.cost))
+                admitted[hit.quota, hit.key].append((call.ended or call.began, 0))
+    losses = len(oracle.records.losses)
+    for (quota, key), units in admitted.items():
+        base = _base(Hit(quota, key))
+        start, end = min(at for at, _ in units), max(at for at, _ in units)
+        resets = sum(base == key or _base_of(key, True) == base for _, key in _forgotten(oracle))
+        bound = admitted_by_redis(quota, start, end) * (1 + losses + resets) + back[base]
+        total = sum(cost for _, cost in units)
+        if total > bound:
+            yield f"Redis admitted {total} units of {quota} to {key!r}, of {bound:g}"
+
+
+def _forgotten(oracle: Oracle) -> list[tuple[float, str]]:
+    return oracle.records.forgotten
+
+
+def _not_calm(oracle: Oracle, poisoned: set[str]) -> Iterator[str]:
+    """Once nothing is wrong any more, Redis decides."""
+    calm_at = max((fault.calm_at for fault in oracle.plan.faults), default=0.0)
+    starts = {worker.name: worker.starts + 2.0 for worker in oracle.plan.workers}
+    for call in oracle.records.calls:
+        if call.began < max(calm_at, starts[call.worker]) or call.decisions is None:
+            continue
+        if call.by not in ("store", "memory") and _poisoned(call, poisoned):
+            yield (
+                f"{call.worker} decided by {call.by!r} at {call.began:.3f} s, though nothing was "
+                f"wrong since {calm_at:.3f} s"
+            )
+            return
+
+
+def _poisoned(call: Call, poisoned: set[str]) -> bool:
+    return any(hit.key in key for hit in call.hits for key in poisoned)
+
+
+def _eternal_keys(server: SimulatedRedis, poisoned: set[str]) -> Iterator[str]:
+    for key in server.commands.keyspace.without_expiry(server.now_ms()):
+        if not any(name in key for name in poisoned):
+            yield f"the key {key!r} never expires"
+
+
+def _held_places(oracle: Oracle, server: SimulatedRedis) -> Iterator[str]:
+    """Nothing is held after its owner's end, but by workers that were killed."""
+    killed = {fault.worker for fault in oracle.plan.faults if fault.kind == "kill worker"}
+    now = server.now_ms()
+    released = {
+        charged.charge.hit.lease
+        for charged in oracle.records.charged
+        if charged.charge.hit.cost < 0
+    }
+    if any(loss.what in ("restart from a file", "failover") for loss in oracle.records.losses):
+        come_back = released  # the data of before has come back
+    else:
+        come_back = set()
+    for key in server.commands.keyspace.keys(now):
+        entry = server.commands.keyspace.entries[key]
+        if entry.kind != "zset" or not isinstance(entry.value, dict):
+            continue
+        for lease, until in entry.value.items():
+            owner = oracle.leases.get(lease, "nobody")
+            if until > now and owner not in killed and lease not in come_back:
+                yield f"{owner} still holds a place of {key!r}"

@@ -1,0 +1,340 @@
+"""Connections between workers and servers: what TCP may do to bytes, and nothing else.
+
+Bytes arrive in order, later than they were sent, in other pieces than they were sent in. A
+connection may be refused, cut with a part of the bytes delivered, closed at its end, or hang while
+the way is blocked; then its bytes come when the way is free, as TCP sends them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .world import World
+
+if TYPE_CHECKING:
+    from .loop import SimulatedLoop
+
+#: What a stream's end and a reset look like among the bytes of a connection.
+END, RESET = object(), object()
+
+
+class Server(Protocol):
+    """Who accepts connections at an address."""
+
+    name: str
+
+    def accepts(self) -> str:
+        """Whether a new connection is "accepted", "refused" or "ignored"."""
+
+    def opened(self, connection: Connection) -> None:
+        """A client has connected."""
+
+    def received(self, connection: Connection, data: bytes) -> None:
+        """Bytes have arrived."""
+
+    def closed(self, connection: Connection) -> None:
+        """The client has gone."""
+
+
+class Network:
+    """Which server stands at which address, how far away it is, and which ways are blocked."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.servers: dict[tuple[str, int], Server] = {}
+        #: Seconds from each worker to the servers, one way; and how much it varies.
+        self.latency: dict[str, float] = {}
+        self.jitter = 0.1
+        #: Until when the way from each worker is blocked.
+        self.blocked_until: dict[str, float] = {}
+        self.connections: list[Connection] = []
+        #: How often writes are halved.
+        self.halved = 0.1
+
+    def one_way(self, worker: str, stream: random.Random) -> float:
+        """Seconds that the next segment takes."""
+        latency = self.latency.get(worker, 0.0002)
+        return latency * (1 + stream.expovariate(1 / self.jitter)) if latency else 0.0
+
+    def until_free(self, worker: str) -> float:
+        """Seconds for which the way from this worker stays blocked."""
+        return max(0.0, self.blocked_until.get(worker, 0.0) - self.world.now)
+
+    async def connect(self, loop: SimulatedLoop, host: str, port: int) -> ClientTransport:
+        """Connect, as `socket.connect` does."""
+        stream = self.world.stream(f"connection {loop.name} {len(self.connections)}")
+        outcome: asyncio.Future[ClientTransport] = loop.create_future()
+
+        def arrive() -> None:
+            blocked = self.until_free(loop.name)
+            server = self.servers.get((host, port))
+            answer = "refused" if server is None else server.accepts()
+            if blocked or answer == "ignored":  # the system sends SYN again, after 1 s and then 2 s
+                self.world.after(max(blocked, 0.2) + stream.random(), arrive)
+                return
+            self.world.after(self.one_way(loop.name, stream), lambda: reply(server, answer))
+
+        def reply(server: Server | None, answer: str) -> None:
+            if loop.is_dead or outcome.done():
+                return
+            if answer == "refused" or server is None:
+                error = ConnectionRefusedError(111, "Connection refused")
+                loop.call_soon_threadsafe(_finish, outcome, None, error)
+                return
+            connection = Connection(self, loop, server, stream)
+            self.connections.append(connection)
+            server.opened(connection)
+            loop.call_soon_threadsafe(_finish, outcome, connection.transport, None)
+
+        self.world.after(self.one_way(loop.name, stream), arrive)
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            if outcome.done() and not outcome.cancelled() and not outcome.exception():
+                outcome.result().abort()
+            raise
+
+
+def _finish(
+    outcome: asyncio.Future[ClientTransport],
+    transport: ClientTransport | None,
+    error: Exception | None,
+) -> None:
+    if outcome.done():
+        if transport:
+            transport.abort()
+    elif error:
+        outcome.set_exception(error)
+    elif transport:
+        outcome.set_result(transport)
+
+
+class Direction:
+    """One way of a connection: bytes in order, each segment with the moment of its arrival."""
+
+    def __init__(self, connection: Connection, deliver: Callable[[object], None]) -> None:
+        self._connection = connection
+        self._deliver = deliver
+        self._segments: deque[object] = deque()
+        self._last = 0.0
+        self.is_cut = False
+
+    def send(self, what: object) -> None:
+        """Put bytes, an end or a reset on the way."""
+        network, stream = self._connection.network, self._connection.stream
+        world = network.world
+        if isinstance(what, bytes) and len(what) > 1 and stream.random() < network.halved:
+            place = stream.randrange(1, len(what))
+            pieces: list[object] = [what[:place], what[place:]]
+        else:
+            pieces = [what]
+        for piece in pieces:
+            moment = world.now + network.one_way(self._connection.worker, stream)
+            self._last = moment = max(self._last, moment)
+            self._segments.append(piece)
+            world.at(moment, self._arrive)
+
+    def _arrive(self) -> None:
+        if self.is_cut or not self._segments:
+            return
+        network = self._connection.network
+        blocked = network.until_free(self._connection.worker)
+        if blocked:  # TCP sends it again
+            moment = network.world.now + blocked + self._connection.stream.random() * 0.2
+            self._last = moment = max(self._last, moment)
+            network.world.at(moment, self._arrive)
+            return
+        self._deliver(self._segments.popleft())
+
+    def cut(self, *, keep: float = 0.0) -> None:
+        """Lose what is on its way, but for the first part of it."""
+        if self.is_cut:
+            return
+        on_way = b"".join(part for part in self._segments if isinstance(part, bytes))
+        self._segments.clear()
+        kept = on_way[: int(len(on_way) * keep)]
+        if kept:
+            self._deliver(kept)
+        self.is_cut = True
+
+
+class Connection:
+    """A TCP connection between a worker and a server."""
+
+    def __init__(
+        self, network: Network, loop: SimulatedLoop, server: Server, stream: random.Random
+    ) -> None:
+        self.network = network
+        self.loop = loop
+        self.worker = loop.name
+        self.server = server
+        self.stream = stream
+        self.to_server = Direction(self, self._at_server)
+        self.to_client = Direction(self, self._at_client)
+        self.transport = ClientTransport(self)
+        self.is_open_at_server = True
+        #: The server's own notes on this client.
+        self.session: Any = None
+
+    def _at_server(self, what: object) -> None:
+        if not self.is_open_at_server:
+            return
+        if isinstance(what, bytes):
+            self.server.received(self, what)
+        else:
+            self.is_open_at_server = False
+            self.server.closed(self)
+
+    def _at_client(self, what: object) -> None:
+        self.transport.arrived(what)
+
+    def reset(self, *, delivered: float) -> None:
+        """Something on the way resets both ends; a part of what was sent has arrived before."""
+        self.to_server.cut(keep=delivered)
+        self.to_client.cut(keep=delivered)
+        self._at_server(RESET)
+        self._at_client(RESET)
+
+    def client_died(self) -> None:
+        """The system closes a killed process' sockets: what it had sent arrives."""
+        self.to_server.send(END)
+        self.transport.is_gone = True
+
+    def server_closes(self) -> None:
+        """The server closes, after what it has sent."""
+        if self.is_open_at_server:
+            self.is_open_at_server = False
+            self.to_client.send(END)
+
+
+class ClientTransport(asyncio.Transport):
+    """The worker's end, which its event loop reads when it comes round to it."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.connection = connection
+        self._loop = connection.loop
+        self._protocol: Any = None
+        #: What the system has received and the event loop has not read.
+        self.received: deque[object] = deque()
+        self._closing = False
+        self._is_reading = True
+        self.is_gone = False
+        self._loop.transports.add(self)
+
+    def arrived(self, what: object) -> None:
+        """Bytes, an end or a reset has come."""
+        if self.is_gone:
+            return
+        if what is RESET and self.connection.stream.random() < 0.5:
+            self.received.clear()  # the system may throw away what was not read
+        self.received.append(what)
+        if self._is_reading:
+            self._loop.readable(self)
+
+    def read_ready(self) -> None:
+        """As `asyncio.selector_events`' transport reads."""
+        if self._closing or not self.received:
+            return
+        what = self.received.popleft()
+        if isinstance(what, bytes):
+            while self.received and isinstance(self.received[0], bytes):
+                what += self.received.popleft()
+            self._protocol.data_received(what)
+        elif what is END:
+            if not self._protocol.eof_received():
+                self.close()
+        else:
+            self._close(ConnectionResetError(104, "Connection reset by peer"))
+            return
+        if self.received:
+            self._loop.readable(self)
+
+    def write(self, data: Any) -> None:
+        if not self._closing and data:
+            self.connection.network.world.note(f"{self.connection.worker}>{len(data)};")
+            self.connection.to_server.send(bytes(data))
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.write(b"".join(list_of_data))
+
+    def close(self) -> None:
+        self._close(None)
+
+    def abort(self) -> None:
+        self._close(None)
+
+    def _close(self, error: Exception | None) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self._loop.transports.discard(self)
+        self.is_gone = True
+        self.connection.to_server.send(END)
+        self._loop.call_soon(self._protocol.connection_lost, error)
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def set_protocol(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    def get_protocol(self) -> Any:
+        return self._protocol
+
+    def pause_reading(self) -> None:
+        self._is_reading = False
+
+    def resume_reading(self) -> None:
+        self._is_reading = True
+        if self.received:
+            self._loop.readable(self)
+
+    def is_reading(self) -> bool:
+        return self._is_reading
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "peername":
+            return (self.connection.server.name, 6379)
+        if name == "socket":
+            return Socket(self)
+        return default
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return (0, 65_536)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def can_write_eof(self) -> bool:
+        return False
+
+
+class Socket:
+    """What redis-py sets options of, and `Poll` looks into."""
+
+    def __init__(self, transport: ClientTransport) -> None:
+        self.transport = transport
+
+    def setsockopt(self, *_: object) -> None:
+        pass
+
+
+class Poll:
+    """`select.poll` for one simulated socket."""
+
+    def __init__(self) -> None:
+        self._sockets: list[Socket] = []
+
+    def register(self, socket: Socket, _: int) -> None:
+        self._sockets.append(socket)
+
+    def poll(self, _: int) -> list[Socket]:
+        return [socket for socket in self._sockets if socket.transport.received]
