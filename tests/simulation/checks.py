@@ -17,6 +17,9 @@ from .redis_server import SimulatedRedis
 PREFIX = "rate_limit:"
 #: Seconds that a call may take beyond its deadline, and its share: ticks come late.
 SLACK, SHARE = 0.02, 1.25
+#: Seconds, one way, to a Redis that is connected to within a hit's deadline; and seconds by which
+#: one that is farther away counts again.
+NEAR, COUNTED_BY = 0.0005, 2.0
 
 
 def check_all(oracle: Oracle, server: SimulatedRedis, poisoned: set[str]) -> None:
@@ -27,6 +30,8 @@ def check_all(oracle: Oracle, server: SimulatedRedis, poisoned: set[str]) -> Non
         *_answers_of_others(oracle),
         *_given_back_uncharged(oracle),
         *_over_admitted(oracle),
+        *_in_past_windows(oracle),
+        *_refused_and_charged(oracle),
         *_not_calm(oracle, poisoned),
         *_eternal_keys(server, poisoned),
         *_held_places(oracle, server),
@@ -183,9 +188,9 @@ def _is_matched(
         if other != base:
             continue
         used = what[1] if isinstance(what, tuple) else what
-        if isinstance(used, int) and max(0, amount - used) == decision.remaining:
-            if points.any_within(call):
-                return True
+        is_it = isinstance(used, int) and max(0, amount - used) == decision.remaining
+        if is_it and points.any_within(call):
+            return True
     # Nothing was there to look at.
     return not hit.cost and decision.remaining == amount
 
@@ -221,17 +226,77 @@ def _forgotten(oracle: Oracle) -> list[tuple[float, str]]:
     return oracle.records.forgotten
 
 
-def _not_calm(oracle: Oracle, poisoned: set[str]) -> Iterator[str]:
-    """Once nothing is wrong any more, Redis decides."""
-    calm_at = max((fault.calm_at for fault in oracle.plan.faults), default=0.0)
-    starts = {worker.name: worker.starts + 2.0 for worker in oracle.plan.workers}
+def _in_past_windows(oracle: Oracle) -> Iterator[str]:
+    """No hit is counted in a window by the clock that was over when its caller called."""
+    if any(loss.what in ("clock jump", "failover") for loss in oracle.records.losses):
+        return  # workers may go by the time of before
+    counted = [(record, record.key) for record in oracle.records.counted if record.by]
+    by_script = [
+        (record, record.charge.hit.key)
+        for record in oracle.records.charged
+        if record.charge.spec[0] == "fixed_window"
+        and record.charge.spec[3] == 1
+        and record.charge.hit.cost > 0
+    ]
+    calls: dict[str, list[Call]] = defaultdict(list)
     for call in oracle.records.calls:
-        if call.began < max(calm_at, starts[call.worker]) or call.decisions is None:
+        for hit in call.hits:
+            if isinstance(hit.quota, FixedWindow) and hit.quota.aligned:
+                calls[_base(hit)].append(call)
+    for record, key in [*counted, *by_script]:
+        base, _, number = key.rpartition(":")
+        began = [
+            (call.began, hit.quota.period_ms)
+            for call in calls[base]
+            for hit in call.hits
+            if _base(hit) == base and call.began <= record.at
+            if call.ended is None or call.error is not None or record.at <= call.ended
+            if abs(record.clock_ms // hit.quota.period_ms - int(number)) < 1000
+        ]
+        if not began:
             continue
-        if call.by not in ("store", "memory") and _poisoned(call, poisoned):
+        first, period_ms = min(began)
+        earliest = record.clock_ms - (record.at - first) * 1000 - 2  # ms are rounded
+        if int(number) < earliest // period_ms:
             yield (
-                f"{call.worker} decided by {call.by!r} at {call.began:.3f} s, though nothing was "
-                f"wrong since {calm_at:.3f} s"
+                f"{base!r} was counted in window {number}, when {int(earliest // period_ms)} had "
+                "begun before the hit"
+            )
+
+
+def _refused_and_charged(oracle: Oracle) -> Iterator[str]:
+    """A hit that may be given back is in no counter that counts refused hits too."""
+    plain: dict[str, int] = defaultdict(int)
+    for call in oracle.records.calls:
+        if len(call.hits) == 1 and not call.hits[0].refundable and call.hits[0].cost == 1:
+            plain[_base(call.hits[0])] += 1
+    counted: dict[str, int] = defaultdict(int)
+    for record in oracle.records.counted:
+        counted[_base_of(record.key, True)] += record.by
+    for base, units in counted.items():
+        if units > plain[base]:
+            yield f"{units} hits of {base!r} were counted whether refused or not, of {plain[base]}"
+
+
+def _not_calm(oracle: Oracle, poisoned: set[str]) -> Iterator[str]:
+    """Once nothing is wrong any more, Redis decides: at once if it is near, else within 2 s."""
+    calm_at = max((fault.calm_at for fault in oracle.plan.faults), default=0.0)
+    for worker in oracle.plan.workers:
+        calm = max(calm_at, worker.starts + 2.0)
+        calls = [
+            call
+            for call in oracle.records.calls
+            if call.worker == worker.name and call.began >= calm and call.decisions
+            if call.by not in ("memory", "queue") and not _poisoned(call, poisoned)
+        ]
+        may_connect = worker.latency > NEAR
+        for call in calls:
+            may_connect = may_connect and call.by != "store"
+            if call.by == "store" or (may_connect and call.began < calls[0].began + COUNTED_BY):
+                continue
+            yield (
+                f"{call.worker} decided by {call.by!r} on {call.hits[0].key[:40]!r} at "
+                f"{call.began:.3f} s, though nothing was wrong since {calm:.3f} s"
             )
             return
 

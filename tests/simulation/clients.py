@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 #: Limits whose refusals end soon enough to wait for.
 SOON = ("turning", "fast bucket", "bucket")
 #: Views of the app, by the action's limit.
-VIEWS = ("plain", "script", "login", "place", "sync")
+VIEWS = ("plain", "script", "login", "place", "sync", "turning", "turning")
 
 
 class ViewFailed(Exception):
@@ -26,10 +27,8 @@ class ViewFailed(Exception):
 
 async def act(worker: Worker, action: Action) -> None:
     """Do what the action says, as a client that may see refusals and errors of the store."""
-    try:
+    with contextlib.suppress(RateLimitExceeded, LimiterUnavailable, StoreError, ViewFailed):
         await ACTIONS[action.kind](worker, action)
-    except (RateLimitExceeded, LimiterUnavailable, StoreError, ViewFailed):
-        pass
 
 
 async def _hit(worker: Worker, action: Action) -> None:

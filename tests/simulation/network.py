@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,7 +47,7 @@ class Network:
     def __init__(self, world: World) -> None:
         self.world = world
         self.servers: dict[tuple[str, int], Server] = {}
-        #: Seconds from each worker to the servers, one way; and how much it varies.
+        #: Seconds from each worker to the servers, one way; and by what share it varies at most.
         self.latency: dict[str, float] = {}
         self.jitter = 0.1
         #: Until when the way from each worker is blocked.
@@ -58,7 +59,7 @@ class Network:
     def one_way(self, worker: str, stream: random.Random) -> float:
         """Seconds that the next segment takes."""
         latency = self.latency.get(worker, 0.0002)
-        return latency * (1 + stream.expovariate(1 / self.jitter)) if latency else 0.0
+        return latency * (1 + min(self.jitter, stream.expovariate(2 / self.jitter)))
 
     def until_free(self, worker: str) -> float:
         """Seconds for which the way from this worker stays blocked."""
@@ -122,6 +123,8 @@ class Direction:
         self._segments: deque[object] = deque()
         self._last = 0.0
         self.is_cut = False
+        #: Whether something had to be sent again, as the way was blocked.
+        self._is_held = False
 
     def send(self, what: object) -> None:
         """Put bytes, an end or a reset on the way."""
@@ -143,6 +146,10 @@ class Direction:
             return
         network = self._connection.network
         blocked = network.until_free(self._connection.worker)
+        self._is_held = self._is_held or blocked > 0
+        if self._is_held and self._connection.discards:
+            self.cut()  # the system has nothing more to send
+            return
         if blocked:  # TCP sends it again
             moment = network.world.now + blocked + self._connection.stream.random() * 0.2
             self._last = moment = max(self._last, moment)
@@ -177,6 +184,8 @@ class Connection:
         self.to_client = Direction(self, self._at_client)
         self.transport = ClientTransport(self)
         self.is_open_at_server = True
+        #: Whether the client's end was closed so that the system sends nothing more.
+        self.discards = False
         #: The server's own notes on this client.
         self.session: Any = None
 
@@ -274,7 +283,7 @@ class ClientTransport(asyncio.Transport):
         self._closing = True
         self._loop.transports.discard(self)
         self.is_gone = True
-        self.connection.to_server.send(END)
+        self.connection.to_server.send(RESET if self.connection.discards else END)
         self._loop.call_soon(self._protocol.connection_lost, error)
 
     def is_closing(self) -> bool:
@@ -323,8 +332,9 @@ class Socket:
     def __init__(self, transport: ClientTransport) -> None:
         self.transport = transport
 
-    def setsockopt(self, *_: object) -> None:
-        pass
+    def setsockopt(self, level: int, option: int, value: object) -> None:
+        if option == socket.SO_LINGER:
+            self.transport.connection.discards = True
 
 
 class Poll:
@@ -333,8 +343,8 @@ class Poll:
     def __init__(self) -> None:
         self._sockets: list[Socket] = []
 
-    def register(self, socket: Socket, _: int) -> None:
-        self._sockets.append(socket)
+    def register(self, one: Socket, _: int) -> None:
+        self._sockets.append(one)
 
     def poll(self, _: int) -> list[Socket]:
-        return [socket for socket in self._sockets if socket.transport.received]
+        return [one for one in self._sockets if one.transport.received]

@@ -7,7 +7,7 @@ The rest is judged at the end, in `checks`.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from quart_ratelimit import Decision, Hit
 from quart_ratelimit.quotas import Concurrency
 
 from .bounds import admitted_by_a_worker_alone
-from .plan import Action, Plan
+from .plan import LONG, Action, Plan
 from .records import Call, Charged, Counted, Loss, Records
 from .world import World
 
@@ -30,6 +30,9 @@ class Word:
     """What a worker may know of one counter and key."""
 
     used: int | None = None
+    #: The most that it was told since the last reset: a word that says less replaces no other
+    #: while another limit of the same counter has nothing left.
+    most: int = 0
     at: float = 0.0
     #: When the worker first decided alone since then, and how many units it admitted.
     alone_since: float | None = None
@@ -70,10 +73,10 @@ class Oracle:
         now, commands = self.world.now, server.commands
         name = parts[0].upper()
         for charge in commands.charges:
-            self.records.charged.append(Charged(now, server.name, charge))
+            self.records.charged.append(Charged(now, commands.now_ms, charge))
             self.world.note(f"{charge.key}{charge.hit.cost}{charge.decision[:4]};")
         for key, by, total in commands.counts:
-            self.records.counted.append(Counted(now, server.name, key, by, total))
+            self.records.counted.append(Counted(now, commands.now_ms, key, by, total))
             self.world.note(f"{key}{by}{total};")
         if name == b"UNLINK":
             for key in parts[1:]:
@@ -103,6 +106,8 @@ class Oracle:
         by = decisions[0].by
         if by == "store":
             self._learn(call, decisions)
+        elif by == "local" and len(decisions) == 1 and not decisions[0].allowed:
+            self._refused_alone(call, call.hits[0])
         elif by == "local" and all(decisions):  # else none was charged
             for hit, decision in zip(call.hits, decisions, strict=True):
                 self._alone(call, hit, decision)
@@ -118,20 +123,31 @@ class Oracle:
         if any(hit.cost < 0 for hit in call.hits):
             self.invalidated(worker, call.hits)
 
+    def gave_back_alone(self, worker: Worker, hits: Sequence[Hit]) -> None:
+        """The worker gives back what it admitted itself."""
+        for hit in hits:
+            if hit.cost < 0:
+                word = self._word(worker.name, hit)
+                word.alone = max(0, word.alone + hit.cost)
+
     def invalidated(self, worker: Worker, hits: Sequence[Hit], *, forget: bool = False) -> None:
         """What the worker knew of these counters does not hold any more."""
         for hit in hits:
             word = self._word(worker.name, hit)
             word.invalidated = self.world.now
             if forget:
-                word.used, word.alone, word.alone_since = None, 0, None
+                self._forget(word)
+
+    @staticmethod
+    def _forget(word: Word) -> None:
+        word.used, word.most, word.alone, word.alone_since = None, 0, 0, None
 
     def cleared(self, worker: Worker) -> None:
         """The worker has forgotten everything."""
         for (name, _, _), word in self.words.items():
             if name == worker.name:
                 word.invalidated = self.world.now
-                word.used, word.alone, word.alone_since = None, 0, None
+                self._forget(word)
 
     @contextmanager
     def holding(self, worker: Worker, name: str, amount: int) -> Iterator[None]:
@@ -189,6 +205,7 @@ class Oracle:
             return
         for hit, decision, word in zip(call.hits, decisions, words, strict=True):
             word.used = hit.quota.capacity - decision.remaining
+            word.most = max(word.most, word.used)
             word.at, word.alone, word.alone_since = self.world.now, 0, None
             if not all(decisions) and not decision.allowed:
                 word.refusal_began = call.began
@@ -199,13 +216,13 @@ class Oracle:
         if isinstance(hit.quota, Concurrency):
             return
         word = self._word(call.worker, hit)
-        if hit.cost < 0:
-            word.alone += hit.cost
-        if hit.cost <= 0 or not decision.allowed or hit.forced:
+        if hit.cost <= 0 or not decision.allowed:
             return
         if word.alone_since is None:
             word.alone_since = self.world.now
         word.alone += hit.cost
+        if hit.forced:
+            return
         since = word.at if word.used is not None else word.alone_since
         allowed = admitted_by_a_worker_alone(
             hit.quota, word.used, self.world.now - since, len(self.plan.workers)
@@ -215,6 +232,27 @@ class Oracle:
                 f"{call.worker} alone admitted {word.alone} units of {hit.quota} to {hit.key!r}, "
                 f"of which Redis last said {word.used} were used: {allowed:g} at most"
             )
+
+    def _refused_alone(self, call: Call, hit: Hit) -> None:
+        """A worker refuses without Redis only for what it was told, or has admitted itself."""
+        word = self._word(call.worker, hit)
+        known = word.most + word.alone
+        if isinstance(hit.quota, Concurrency):
+            return
+        if known + max(1, hit.cost) <= hit.quota.capacity:
+            self.blame(
+                f"{call.worker} alone refused {hit.cost} units of {hit.quota} to {hit.key!r}, of "
+                f"which it knows {known} to be used"
+            )
+
+    def check_memory(self, workers: Iterable[Worker]) -> None:
+        """No table of a worker holds a client's long name any more than it may."""
+        for worker in workers:
+            known = worker.site.guard._known
+            for table in (known._words, known._refusals):
+                longest = max(map(len, [*table._young, *table._old]), default=0)
+                if longest >= LONG:
+                    self.blame(f"{worker.name} remembers a name of {longest:,} characters")
 
     def _repeated(self, call: Call) -> None:
         """A refusal came from memory: Redis must have given it, and nothing undone it."""

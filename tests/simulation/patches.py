@@ -17,7 +17,7 @@ from unittest import mock
 
 from quart_ratelimit import Decision, Hit
 from quart_ratelimit.direct import ledger
-from quart_ratelimit.stores import GuardedStore
+from quart_ratelimit.stores import GuardedStore, MemoryStore
 from quart_ratelimit.stores.redis import batcher, cluster_link, connections, wire
 
 from .loop import SimulatedLoop
@@ -110,5 +110,12 @@ def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str
         finally:
             oracle.cleared(current())
 
+    in_memory = MemoryStore.hit
+
+    def watched_in_memory(self: MemoryStore, hits: Sequence[Hit]) -> Any:
+        oracle.gave_back_alone(current(), hits)
+        return in_memory(self, hits)
+
+    stack.enter_context(mock.patch.object(MemoryStore, "hit", watched_in_memory))
     for name, watched in (("hit", watched_hit), ("reset", watched_reset), ("clear", watched_clear)):
         stack.enter_context(mock.patch.object(GuardedStore, name, watched))

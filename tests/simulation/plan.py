@@ -122,7 +122,8 @@ class Fault:
     @property
     def calm_at(self) -> float:
         """When nothing of it may show any more."""
-        return self.at + self.seconds + (BLIP_GRACE if self.kind == "blip" else GRACE)
+        grace = {"blip": BLIP_GRACE, "poison": 0.0, "script flush": 0.0}.get(self.kind, GRACE)
+        return self.at + self.seconds + grace
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,15 @@ class Plan:
     faults: tuple[Fault, ...]
     #: Seconds in which actions begin.
     length: float
-    #: Segments are this share longer on their way, on average.
+    #: Segments are up to this share longer on their way.
     jitter: float
     halved: float
+    #: Whether clients choose very long names, whose memory must be free again in the end.
+    long_names: bool = False
+
+
+#: Characters of a long name.
+LONG = 100_000
 
 
 def drawn(seed: int) -> Plan:
@@ -147,19 +154,25 @@ def drawn(seed: int) -> Plan:
     count = stream.choice([1, 1, 2, 2, 3, 4])
     latency = stream.choice([0.0002, 0.0002, 0.0005, 0.002, 0.008, 0.04])
     policy = stream.choice(["local"] * 6 + ["open", "closed", "raise"])
-    workers = tuple(_worker(stream, n, length, latency, policy) for n in range(count))
     size = stream.choice([6, 12, 20, 30])
     keys = [f"client{n}" for n in range(stream.choice([1, 2, 4]))]
+    long_names = seed % 40 == 7
+    if long_names:  # an outage would keep names, for as long as it takes
+        keys, policy = [str(n) * LONG for n in range(4)], "open"
+    workers = tuple(_worker(stream, n, length, latency, policy) for n in range(count))
     actions = tuple(_action(stream, number, workers, keys, length) for number in range(size))
     faults = tuple(_fault(stream, workers, length) for _ in range(stream.choice([0, 1, 1, 2, 3])))
+    if long_names:
+        faults = ()
     return Plan(
         seed,
         workers,
         tuple(sorted(actions, key=lambda action: action.at)),
         tuple(sorted(faults, key=lambda fault: fault.at)),
         length,
-        jitter=stream.choice([0.05, 0.3, 1.0]),
+        jitter=stream.choice([0.05, 0.3, 0.8]),
         halved=stream.choice([0.0, 0.05, 0.5]),
+        long_names=long_names,
     )
 
 

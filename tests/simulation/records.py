@@ -42,10 +42,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Charged:
-    """One hit that a server's script decided."""
+    """One hit that a server's script decided; ``clock_ms`` is the server's time."""
 
     at: float
-    server: str
+    clock_ms: int
     charge: Charge
 
 
@@ -54,7 +54,7 @@ class Counted:
     """One counter that a server raised, or read if ``by`` is 0."""
 
     at: float
-    server: str
+    clock_ms: int
     key: str
     by: int
     total: int

@@ -8,6 +8,7 @@ forgets its scripts, its data or the last commands, and its clock jumps.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -61,6 +62,8 @@ class SimulatedRedis:
         #: Milliseconds that its clock differs from the world's.
         self.clock_ms = 0
         self._busy_until = 0.0
+        #: Clients whose commands wait.
+        self._queue: deque[tuple[Connection, Session]] = deque()
         self.clients: dict[Connection, Session] = {}
         #: Copies of the data: what a replica, or a file, has of it.
         self.saved = Keyspace()
@@ -123,18 +126,26 @@ class SimulatedRedis:
         if session.is_due or not session.waiting:
             return
         session.is_due = True
-        # Of several clients whose commands wait, any may be read first.
-        moment = max(self._busy_until, self.stopped_until, self.world.now)
-        self.world.at(moment, lambda: self._serve(connection, session))
+        self._queue.append((connection, session))
+        if len(self._queue) == 1:
+            self._await_turn()
 
-    def _serve(self, connection: Connection, session: Session) -> None:
+    def _await_turn(self) -> None:
+        self.world.at(max(self._busy_until, self.stopped_until), self._serve)
+
+    def _serve(self) -> None:
+        """Serve the client whose commands came first: epoll tells of sockets in that order."""
+        if max(self._busy_until, self.stopped_until) > self.world.now:
+            self._await_turn()
+            return
+        connection, session = self._queue.popleft()
         session.is_due = False
-        if connection not in self.clients or not self.is_up:
-            return
-        moment = max(self._busy_until, self.stopped_until)
-        if moment > self.world.now:
-            self._take_turn(connection, session)
-            return
+        if connection in self.clients and self.is_up:
+            self._answer(connection, session)
+        if self._queue:
+            self._await_turn()
+
+    def _answer(self, connection: Connection, session: Session) -> None:
         waiting, session.waiting = session.waiting, []
         replies = b"".join(packed(self._reply(session, parts)) for parts in waiting)
         took = TOOK * len(waiting) * self._random.uniform(0.5, 2)

@@ -6,13 +6,14 @@ import gc
 import logging
 import random
 import sys
+import tracemalloc
 import warnings
 from dataclasses import dataclass, field
 
 from . import checks, faults, patches
 from .network import Network
 from .oracle import Oracle
-from .plan import Plan, drawn
+from .plan import LONG, Plan, drawn
 from .redis_server import SimulatedRedis
 from .site import ADDRESS, Site
 from .worker import Worker
@@ -111,6 +112,26 @@ class Run:
 
 def run_plan(plan: Plan) -> Outcome:
     """Carry out a plan, and judge it."""
+    if not plan.long_names:
+        return _judged(plan)
+    _sites.clear()
+    tracemalloc.start()
+    try:
+        outcome = _judged(plan)
+        _sites.clear()
+        gc.collect()
+        kept = [trace for trace in tracemalloc.take_snapshot().traces if trace.size >= LONG]
+        left = sum(trace.size for trace in kept)
+    finally:
+        tracemalloc.stop()
+    if left:
+        outcome.violations.append(
+            f"{left:,} bytes of clients' names are kept, made at {kept[0].traceback}"
+        )
+    return outcome
+
+
+def _judged(plan: Plan) -> Outcome:
     run = Run(plan)
     random.seed(plan.seed)
     with patches.applied(run.world, run.oracle, run.workers), warnings.catch_warnings():
@@ -120,6 +141,8 @@ def run_plan(plan: Plan) -> Outcome:
         except EndlessRun as error:
             run.oracle.blame(f"endless: {error}")
         else:
+            if plan.long_names:
+                run.oracle.check_memory(run.workers.values())
             checks.check_all(run.oracle, run.server, run.poisoned)
     by: dict[str, int] = {}
     for call in run.oracle.records.calls:

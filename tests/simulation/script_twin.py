@@ -46,7 +46,8 @@ class Charge:
 def quota_of(spec: tuple[str | int, ...]) -> Quota:
     """The quota that a spec describes."""
     name, amount, period_ms, *rest = spec
-    assert isinstance(amount, int) and isinstance(period_ms, int)
+    assert isinstance(amount, int)
+    assert isinstance(period_ms, int)
     numbers = [number for number in rest if isinstance(number, int)]
     period = period_ms // 1000
     if name == "gcra":
@@ -205,7 +206,8 @@ def _item(
     keys: Sequence[str], specs: Sequence[tuple[str | int, ...]], item: list[object]
 ) -> tuple[tuple[str | int, ...], Hit]:
     key_index, spec_index, *rest = item
-    assert isinstance(key_index, int) and isinstance(spec_index, int)
+    assert isinstance(key_index, int)
+    assert isinstance(spec_index, int)
     spec, key = specs[spec_index - 1], keys[key_index - 1]
     if not rest:
         return spec, Hit(quota_of(spec), key)

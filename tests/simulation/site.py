@@ -98,6 +98,11 @@ def _add_views(app: Quart, limiter: Limiter) -> None:
     async def plain() -> Any:
         return await _answer()
 
+    @app.get("/turning")
+    @limiter.limit("4/2 second")
+    async def turning() -> Any:
+        return await _answer()
+
     @app.get("/script")
     @limiter.limit(lambda: "4/minute burst 4", cost=lambda: 1)
     async def script() -> Any:

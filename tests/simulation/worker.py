@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from quart_ratelimit import StoreError
@@ -52,7 +53,7 @@ class Worker:
         leaves = "" if action.leaves is None else f", leaves after {action.leaves:.4g}"
         self.world.tell(
             self.name,
-            f"action {action.number}: {action.kind} {action.limit!r} of {action.key!r}, cost "
+            f"action {action.number}: {action.kind} {action.limit!r} of {action.key[:20]!r}, cost "
             f"{action.cost}, {action.how}, takes {action.takes:.4g} s{leaves}",
         )
         task = self.loop.create_task(act(self, action))
@@ -115,7 +116,5 @@ class Worker:
 
     async def settle(self) -> None:
         """Charge something, so that what was kept for Redis' return is given back."""
-        try:
+        with contextlib.suppress(StoreError):
             await self.limiter.hit("100000/hour", "settle")
-        except StoreError:
-            pass

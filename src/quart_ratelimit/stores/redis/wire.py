@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
+import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import redis.asyncio
@@ -15,6 +18,8 @@ from redis.exceptions import RedisError, ResponseError
 _CAN_READ = "can_read" if hasattr(redis.asyncio.Connection, "can_read") else "can_read_destructive"
 #: Whether that needs no turn of the event loop, and the system can be asked for a single socket.
 CAN_SAY_AT_ONCE = _CAN_READ == "can_read" and hasattr(select, "poll")
+#: ``struct linger``: closing throws away what was not sent, and resets the connection.
+_DISCARD = struct.pack("ii", 1, 0)
 #: How a connection reads a reply that does not look at it.
 _READ_RESPONSE = redis.asyncio.Connection.read_response
 #: What opens a connection, whoever asks: redis-py 6 has parted it from `connect`.
@@ -44,9 +49,18 @@ async def replies(connection: Connection, count: int, *, unsent: bytes = b"") ->
 
 
 def abort(connection: Connection) -> None:
-    """Close the socket now: a peer that is silent could hold up a close that says goodbye."""
+    """Close the socket now, and have the system send nothing more of what was written.
+
+    A peer that is silent could hold up a close that says goodbye. What the system still sent, once
+    the way to the peer is free again, would be carried out after what was sent later on another
+    connection: a place in flight would be taken after it was given back.
+    """
     writer = getattr(connection, "_writer", None)
     if isinstance(writer, asyncio.StreamWriter):
+        system_socket = writer.get_extra_info("socket")
+        if system_socket is not None:
+            with suppress(OSError):  # it is closed already
+                system_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         writer.transport.abort()
 
 
@@ -98,11 +112,11 @@ def free_writer(connection: Connection) -> asyncio.StreamWriter | None:
     else:  # it would have to wait
         look.close()
         return None
-    socket = writer.get_extra_info("socket")
-    if not fresh or socket is None:  # another event loop may have none
+    system_socket = writer.get_extra_info("socket")
+    if not fresh or system_socket is None:  # another event loop may have none
         return None
     poll = select.poll()
-    poll.register(socket, select.POLLIN)
+    poll.register(system_socket, select.POLLIN)
     return None if poll.poll(0) else writer
 
 
@@ -120,7 +134,13 @@ def _next_reply(connection: Connection) -> Callable[[], Awaitable[object]]:
 
 
 async def is_fresh(connection: Connection) -> bool:
-    """Whether there is nothing to read from it, not even its end."""
+    """Whether there is nothing to read from it, not even its end.
+
+    redis-py's own check sees an end, but not that the connection was reset while it was idle.
+    """
+    writer = getattr(connection, "_writer", None)
+    if isinstance(writer, asyncio.StreamWriter) and writer.is_closing():
+        return False
     try:
         return not await getattr(connection, _CAN_READ)()
     except (RedisError, OSError):
