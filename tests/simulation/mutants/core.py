@@ -1,0 +1,196 @@
+"""Seeded faults of what is held, known and given back. The first have been in the package."""
+
+from __future__ import annotations
+
+from .mutant import mutant
+
+MUTANTS = [
+    mutant(
+        "case in_flight_reset",
+        "a client that resets its connection leaves its place taken for good",
+        (
+            "current.py",
+            "            for release in call.end():\n                await release\n",
+            "            pass\n",
+        ),
+        (
+            "direct/in_flight.py",
+            "_renew(ledger, hit, weakref.ref(self))",
+            "_renew(ledger, hit, lambda: self)",
+        ),
+    ),
+    mutant(
+        "case a2_keys",
+        "names of any length are kept in caches",
+        ("recent.py", "call = kept if len(text) <= longest else function", "call = kept"),
+    ),
+    mutant(
+        "case c_second_outage",
+        "a second outage counts on from what the first one left",
+        (
+            "stores/knowledge.py",
+            "words[name] = pack(now, decision.reset_ms, used, False)",
+            "table = self._local._tables.get(quota.counter)\n"
+            "                    known = table is not None and table.get(hit.key) is not None\n"
+            "                    words[name] = pack(now, decision.reset_ms, used, known)",
+        ),
+    ),
+    mutant(
+        "case d_reset_recall",
+        "a reset leaves what the worker knew for the next outage",
+        (
+            "stores/knowledge.py",
+            "            self._words.pop(name)\n        await self._local.reset(hits)\n",
+            "            pass\n",
+        ),
+    ),
+    mutant(
+        "case e2_reset_race",
+        "a refusal that was under way is remembered after a reset",
+        (
+            "stores/knowledge.py",
+            "if sent != self.generation and self._is_outdated(hits, sent):",
+            "if False:",
+        ),
+    ),
+    mutant(
+        "case f_refund_aligned",
+        "a refund by one limit takes what others charged on the same counter",
+        (
+            "quotas/fixed_window.py",
+            "used = max(0, used + cost)",
+            "used = max(0, min(used, self.amount) + cost)",
+        ),
+    ),
+    mutant(
+        "unseen error",
+        "a cancelled take leaves an error that nobody retrieves",
+        (
+            "direct/ledger.py",
+            "failed = charging.cancelled() or charging.exception() is not None",
+            "failed = charging.cancelled()",
+        ),
+    ),
+    mutant(
+        "release is tried once",
+        "a place that cannot be given back while Redis is away is forgotten",
+        (
+            "direct/ledger.py",
+            "        if await self._confirmed(back):\n            await self._flush()\n"
+            "            return\n",
+            "        await self._confirmed(back)\n        return\n",
+        ),
+    ),
+    mutant(
+        "kept releases are not flushed",
+        "the first success after an outage gives nothing back",
+        (
+            "direct/ledger.py",
+            'if self._kept and decisions[0].by == "store":',
+            "if False:",
+        ),
+        (
+            "direct/ledger.py",
+            "            await self._flush()\n            return\n",
+            "            return\n",
+        ),
+    ),
+    mutant(
+        "release before the take",
+        "a cancelled take is given back before it is carried out",
+        (
+            "direct/ledger.py",
+            "        await asyncio.wait([charging])\n",
+            "        await asyncio.sleep(0)\n",
+        ),
+        (
+            "direct/ledger.py",
+            "elif not failed and all",
+            "elif charging.done() and not failed and all",
+        ),
+        (
+            "direct/ledger.py",
+            "failed = charging.cancelled() or charging.exception() is not None",
+            "failed = charging.cancelled() or not charging.done() or charging.exception() is not None",
+        ),
+    ),
+    mutant(
+        "cancelled take",
+        "a client that leaves while its place is taken keeps it",
+        (
+            "direct/in_flight.py",
+            "(decision,) = await ledger.take([hit])",
+            "(decision,) = await ledger.charge([hit])",
+        ),
+    ),
+    mutant(
+        "refusals are refunded",
+        "a refund of a refused decision gives a unit",
+        (
+            "direct/ledger.py",
+            "if one.allowed and one.by == by]",
+            "if one.by == by]",
+        ),
+        (
+            "quotas/quota.py",
+            'return self.allowed and self.by != "open"',
+            'return self.by != "open"',
+        ),
+    ),
+    mutant(
+        "local charges are refunded in Redis",
+        "what was counted here during an outage is given back there",
+        (
+            "direct/ledger.py",
+            '((self._store, "store"), (self._local, "local"))',
+            '((self._store, "store"), (self._store, "local"))',
+        ),
+    ),
+    mutant(
+        "settled twice",
+        "a reservation is settled at its end and again",
+        (
+            "direct/reservation.py",
+            "            self.decisions = await settling\n",
+            "            await settling\n"
+            "            self.decisions = await self._account.ledger.settle(corrections, self.decisions)\n",
+        ),
+    ),
+    mutant(
+        "refusal outlives its wait",
+        "a refusal is repeated for a second, though the wait was shorter",
+        (
+            "stores/refusals.py",
+            "Refusal(now_ms, now_ms + min(longest_ms, wait), now_ms + wait,",
+            "Refusal(now_ms, now_ms + longest_ms, now_ms + longest_ms,",
+        ),
+    ),
+    mutant(
+        "cheaper hits are refused",
+        "a costly hit that was refused refuses a cheaper one",
+        ("stores/refusals.py", "    return cost == least or (\n", "    return cost > 0 or (\n"),
+    ),
+    mutant(
+        "closed admits",
+        "the policy closed admits what it cannot count",
+        (
+            "stores/guard.py",
+            "return Decision(False, 0, 0, max(1000",
+            "return Decision(True, 0, 0, max(1000",
+        ),
+    ),
+    mutant(
+        "fresh budget in each outage",
+        "an outage begins with the whole amount, whatever Redis said",
+        ("stores/knowledge.py", "            self._count_on(hit)\n", "            pass\n"),
+    ),
+    mutant(
+        "places never renewed weakly",
+        "the renewal task ends with no place",
+        (
+            "direct/in_flight.py",
+            "        self._renewing.cancel()\n        return self._release()\n",
+            "        return self._release()\n",
+        ),
+    ),
+]
