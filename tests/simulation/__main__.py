@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return search(chosen.mutants, seconds=chosen.seconds or 60.0)
     if chosen.models:
-        from .models.explore import explore_all
+        from .models.all import explore_all
 
         return explore_all()
     if chosen.seed is not None and chosen.seconds is None:

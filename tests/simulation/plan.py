@@ -49,6 +49,17 @@ KINDS = {
     "costly": 2,
 }
 
+#: The same for runs that wear down one limit.
+FOCUSED = {
+    "hit": 60,
+    "burst": 6,
+    "refund": 10,
+    "reserve": 10,
+    "reset": 8,
+    "peek": 3,
+    "in_flight": 3,
+}
+
 #: Faults, and how often of 100.
 FAULTS = {
     "stop": 18,
@@ -160,8 +171,16 @@ def drawn(seed: int) -> Plan:
     if long_names:  # an outage would keep names, for as long as it takes
         keys, policy = [str(n) * LONG for n in range(4)], "open"
     workers = tuple(_worker(stream, n, length, latency, policy) for n in range(count))
-    actions = tuple(_action(stream, number, workers, keys, length) for number in range(size))
-    faults = tuple(_fault(stream, workers, length) for _ in range(stream.choice([0, 1, 1, 2, 3])))
+    # Half of the runs wear down one limit and one client, the others spread out.
+    limits, kinds = list(LIMITS), KINDS
+    if stream.random() < 0.5:
+        limits, keys, kinds = stream.choices(limits, k=2), keys[:1], FOCUSED
+    actions = tuple(
+        _action(stream, number, workers, keys, limits, kinds, length) for number in range(size)
+    )
+    faults = tuple(
+        _fault(stream, workers, length) for _ in range(stream.choice([0, 1, 1, 2, 3, 4]))
+    )
     if long_names:
         faults = ()
     return Plan(
@@ -197,9 +216,11 @@ def _action(
     number: int,
     workers: tuple[WorkerPlan, ...],
     keys: list[str],
+    limits: list[str],
+    kinds: dict[str, int],
     length: float,
 ) -> Action:
-    (kind,) = stream.choices(list(KINDS), list(KINDS.values()))
+    (kind,) = stream.choices(list(kinds), list(kinds.values()))
     worker = stream.choice(workers)
     own = kind == "patient" or stream.random() < 0.1
     leaves: int | float | None = None
@@ -210,7 +231,7 @@ def _action(
         number,
         worker.name,
         kind,
-        stream.choice(list(LIMITS)),
+        stream.choice(limits),
         f"own{number}" if own else stream.choice(keys),
         stream.choice([1, 1, 1, 1, 2, 3, 20]),
         stream.choice(["return", "return", "raise", "stream", "sync", "unentered", "401"]),

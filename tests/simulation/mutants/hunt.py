@@ -9,7 +9,7 @@ import time
 
 from .. import run
 from ..declared import mistakes
-from ..models.explore import MODELS
+from ..models.all import MODELS
 from ..shrink import kind_of
 
 _now = time.monotonic

@@ -1,0 +1,115 @@
+"""An outage: workers that heard of a key or did not, and admit without Redis; it comes and goes.
+
+Each worker is a `GuardedStore` of its own on one shared store, which the model takes away. The
+worst that is admitted in all is the bound that the documentation states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+from quart_ratelimit import Decision, FixedWindow, Hit, StoreError
+from quart_ratelimit.stores import Breaker, GuardedStore, MemoryStore
+
+from .explore import Explored, TinyLoop, explore
+
+AMOUNT, WORKERS = 3, 2
+HIT = Hit(FixedWindow(AMOUNT, 3600), "ann")
+#: Outages at most.
+OUTAGES = 2
+
+
+def bound(amount: int, workers: int, outages: int) -> int:
+    """The most units of one window: Redis' own, and all that a worker has left in each outage."""
+    return amount + outages * workers * amount
+
+
+class AwayStore(MemoryStore):
+    """A store that is there or not."""
+
+    def __init__(self) -> None:
+        super().__init__(now_ms=lambda: 1)
+        self.is_away = False
+
+    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+        if self.is_away:
+            raise StoreError("away")
+        return self.decide(hits, 1)
+
+
+class OutageMachine:
+    """One client, whose hits come to any worker."""
+
+    def __init__(self) -> None:
+        self.loop = TinyLoop()
+        self.redis = AwayStore()
+        self.outages = 0
+        self.workers = [
+            GuardedStore(
+                self.redis,
+                local=MemoryStore(now_ms=lambda: 1),
+                breaker=Breaker(failures=1_000_000, now_ms=lambda: 1),
+            )
+            for _ in range(WORKERS)
+        ]
+        #: Units admitted in all, and by each worker alone since Redis' last word to it.
+        self.worst = 0
+        self.by_redis = 0
+        self.alone = [0] * WORKERS
+        self.known = [0] * WORKERS
+
+    def choices(self) -> Iterable[str]:
+        for number in range(WORKERS):
+            yield f"hit {number}"
+        if self.redis.is_away:
+            yield "back"
+        elif self.outages < OUTAGES:
+            yield "away"
+
+    def do(self, choice: str) -> None:
+        if choice in ("away", "back"):
+            self.redis.is_away = choice == "away"
+            self.outages += choice == "away"
+            return
+        number = int(choice.rpartition(" ")[2])
+        (decision,) = self._hit(self.workers[number])
+        if decision.by == "store":
+            self.by_redis += decision.allowed
+            self.known[number], self.alone[number] = AMOUNT - decision.remaining, 0
+        else:
+            self.alone[number] += decision.allowed
+        self.worst += decision.allowed
+
+    def _hit(self, worker: GuardedStore) -> list[Decision]:
+        task: Any = self.loop.run(lambda: self.loop.create_task(worker.hit([HIT])))  # type: ignore[arg-type]
+        decisions: list[Decision] = task.result()
+        return decisions
+
+    def state(self) -> Hashable:
+        return (
+            self.redis.is_away,
+            self.outages,
+            self.worst,
+            self.by_redis,
+            tuple(self.alone),
+            tuple(self.known),
+        )
+
+    def wrong(self) -> str | None:
+        if self.by_redis > AMOUNT:
+            return f"Redis admitted {self.by_redis} of {AMOUNT}"
+        for alone, known in zip(self.alone, self.known, strict=True):
+            if alone > AMOUNT - known:
+                return f"a worker admitted {alone} alone, of which it knew {known} used"
+        if self.worst > bound(AMOUNT, WORKERS, self.outages):
+            return f"{self.worst} of {AMOUNT} were admitted in {self.outages} outages"
+        return None
+
+    def close(self) -> None:
+        self.loop.forget()
+
+
+def model() -> Explored:
+    """Explore it."""
+    return explore(OutageMachine, depth=18)
