@@ -25,6 +25,17 @@ def bound(amount: int, workers: int, outages: int) -> int:
     return amount + outages * workers * amount
 
 
+def worst_case(amount: int, workers: int) -> int:
+    """What the model reaches in two outages.
+
+    In the first one no worker has heard of the key, so each admits the whole amount. Before the
+    second one each worker must hear of it again, which is one unit that Redis admits, and counts
+    on from there: the first that heard has ``amount - 1`` left, the next ``amount - 2``, and so on.
+    """
+    again = sum(max(0, amount - heard) for heard in range(1, workers + 1))
+    return amount + workers * amount + again
+
+
 class AwayStore(MemoryStore):
     """A store that is there or not."""
 

@@ -22,7 +22,11 @@ MUTANTS = [
     mutant(
         "case a2_keys",
         "names of any length are kept in caches",
-        ("recent.py", "call = kept if len(text) <= longest else function", "call = kept"),
+        (
+            "clients/keys.py",
+            "return _short_part(part) if len(part) <= LONGEST_PART else _digest(_raw(part))",
+            "return _short_part(part)",
+        ),
     ),
     mutant(
         "case c_second_outage",

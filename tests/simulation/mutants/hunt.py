@@ -13,25 +13,38 @@ from ..models.all import MODELS
 from ..shrink import kind_of
 
 _now = time.monotonic
+#: Runs before the models are asked.
+FIRST = 120
 
 
 def main() -> None:
-    """Print who found what, as JSON."""
+    """Print who found what, as JSON: rules first, then some runs, then models, then more runs."""
     logging.disable(logging.CRITICAL)
     for what in mistakes():
         return _tell(f"declarations: {what}", 1)
+    began, limit = _now(), float(sys.argv[1])
+    run.prepare()
+    seed = 1
+    while _now() - began < limit / 3 or seed < FIRST:
+        if _is_found(seed):
+            return None
+        seed += 1
     for name, explore in MODELS.items():
         explored = explore()
         if explored.violations:
             return _tell(f"model {name}: {explored.violations[0][:70]}", explored.states)
-    began, seed, limit = _now(), 1, float(sys.argv[1])
-    run.prepare()
     while _now() - began < limit:
-        outcome = run.run_seed(seed)
-        if outcome.violations:
-            return _tell(f"simulator: {kind_of(outcome.violations[0])}", seed)
+        if _is_found(seed):
+            return None
         seed += 1
     return _tell("", seed)
+
+
+def _is_found(seed: int) -> bool:
+    outcome = run.run_seed(seed)
+    if outcome.violations:
+        _tell(f"simulator: {kind_of(outcome.violations[0])}", seed)
+    return bool(outcome.violations)
 
 
 def _tell(by: str, count: int) -> None:
