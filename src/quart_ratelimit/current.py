@@ -6,7 +6,8 @@ request reads the context variables behind the proxies instead.
 `AsgiCall` owns what a request holds, and releases it when the request's ASGI call ends. A view's
 own ``finally`` is not enough: a client that resets its connection ends the call between the view
 and the first byte of its response, where no code of the view runs any more. Nor is the end of the
-call enough for a sync view: its thread cannot be cancelled and runs on.
+call enough for a sync view: its thread cannot be cancelled and runs on. If the server cancels the
+call, Quart leaves the task running that serves the request, so that task is cancelled as well.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -22,6 +24,7 @@ from typing import Any, Protocol, TypeVar, cast
 from quart import Blueprint, Quart, Request, Websocket, globals
 from quart.ctx import AppContext
 from quart.globals import app_ctx
+from werkzeug.sansio.response import Response
 
 T = TypeVar("T")
 #: What ASGI calls an app with: a connection's scope, and the messages from and to its client.
@@ -30,6 +33,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[..., Awaitable[None]]
+
+#: Where a request keeps what it is answered with.
+_RESPONSE = "_quart_ratelimit_response"
 
 #: Where the layer keeps the call, in the connection's scope.
 CALL = "quart_ratelimit.call"
@@ -75,6 +81,21 @@ def current_websocket_or_none() -> Websocket | None:
     return websocket
 
 
+def note_response(request: Request | Websocket | None, response: Response) -> None:
+    """Note what the request is answered with, for as long as Quart keeps it to send its body."""
+    setattr(request, _RESPONSE, weakref.ref(response))
+
+
+def known_response() -> Response | None:
+    """The current request's response once it is known: its body may still be made.
+
+    A websocket that was accepted has one of status 101. None: not known yet, or not any more.
+    """
+    reference = getattr(current_request_or_none(), _RESPONSE, None)
+    response: Response | None = None if reference is None else reference()
+    return response
+
+
 def blueprint_path(app: Quart, name: str | None) -> list[Blueprint]:
     """The blueprints of a dotted name, outermost first; none if it names no blueprint."""
     if name is None or name not in app.blueprints:
@@ -100,14 +121,22 @@ class Held(Protocol):
 
 
 class Call:
-    """One call of the app, what it holds, and how many threads work for it."""
+    """One call of the app, what it holds, and who works for it."""
 
     def __init__(self) -> None:
         self._held: list[Held] = []
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._threads = 0
+        #: Threads, and the task that serves the request once it was cancelled.
+        self._working = 0
         self._ended = False
+        self._task: asyncio.Task[Any] | None = None
+        #: Whether a limit refused the request, whatever the app made of the refusal.
+        self.refused = False
+
+    def served_by_this_task(self) -> None:
+        """Note the task that Quart started for the request."""
+        self._task = asyncio.current_task()
 
     def hold(self, held: Held) -> bool:
         """Release this at the end of the call; False, and nothing, if the call has ended."""
@@ -116,10 +145,31 @@ class Call:
         return not self._ended
 
     def end(self) -> list[Awaitable[None]]:
+        """End the call, and start all releases as `release` does."""
+        with self._lock:
+            self._ended = True
+        self._task = None
+        return self.release()
+
+    def release(self) -> list[Awaitable[None]]:
         """Start all releases, or leave them to the last thread that still works."""
         with self._lock:
-            self._ended, busy = True, self._threads > 0
+            busy = self._working > 0
         return [] if busy else self._release()
+
+    async def cancel(self) -> None:
+        """Cancel the task that serves the request, and wait for its end.
+
+        What the call holds is held as long, also if nobody waits.
+        """
+        task = self._task
+        if task is None or task.done() or task is asyncio.current_task():
+            return
+        with self._lock:
+            self._working += 1
+        task.add_done_callback(lambda _: self._leave())
+        task.cancel()
+        await asyncio.wait([task])
 
     def is_in_event_loop(self) -> bool:
         """Return whether the caller runs in an event loop, and not in a thread for a sync view."""
@@ -170,13 +220,13 @@ class Call:
 
     def _enter(self) -> bool:
         with self._lock:
-            self._threads += not self._ended
+            self._working += not self._ended
             return not self._ended
 
     def _leave(self) -> None:
         with self._lock:
-            self._threads -= 1
-            last = self._ended and not self._threads
+            self._working -= 1
+            last = self._ended and not self._working
         if last:
             with suppress(RuntimeError):  # the event loop is closed, and its worker at its end
                 self._loop.call_soon_threadsafe(self._release)
@@ -200,6 +250,9 @@ class AsgiCall:
         scope[CALL] = call = Call()
         try:
             await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            await call.cancel()
+            raise
         finally:
             # All releases begin before the first is awaited: a second cancellation skips none.
             for release in call.end():
@@ -210,3 +263,10 @@ def current_call() -> Call | None:
     """The call that serves the current request; None if no layer watches it."""
     scope: Scope | None = getattr(current_request_or_none(), "scope", None)
     return None if scope is None else scope.get(CALL)
+
+
+def note_refusal() -> None:
+    """Note on the current call that its request is refused."""
+    call = current_call()
+    if call is not None:
+        call.refused = True

@@ -49,6 +49,8 @@ class StoreError(RateLimitError):
 
     #: For how long the circuit breaker stops further calls, in ms; 0 if it is closed.
     wait_ms: int = 0
+    #: Whether the store works, and one key holds what cannot be counted.
+    concerns_key: bool = False
 
 
 class StoreTimeout(StoreError):

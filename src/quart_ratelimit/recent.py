@@ -12,20 +12,42 @@ K = TypeVar("K", bound=Sized)
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
-    """Keeps at least the newest ``size`` entries and at most twice as many.
+#: Characters or bytes of a `Recent`'s newer half, if it is not said otherwise.
+MOST = 4_000_000
 
+
+def _nothing(_: object) -> int:
+    return 0
+
+
+class Recent(Generic[K, V]):
+    """Keeps the newest entries: at most twice ``size``, and twice ``most`` in length.
+
+    ``most``: the length of the keys and values at which the older entries are forgotten (default:
+    `MOST`).
     ``longest``: the length of the longest key that is kept. ``length``: measures a key (default:
-    `len`).
+    `len`). ``value_length``: measures a value (default: 0, for values of a fixed size).
     """
 
-    def __init__(self, size: int, *, longest: int, length: Callable[[K], int] = len) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        most: int = MOST,
+        longest: int,
+        length: Callable[[K], int] = len,
+        value_length: Callable[[V], int] = _nothing,
+    ) -> None:
         self._size = size
+        self._most = most
         self._longest = longest
         self._length = length
+        self._value_length = value_length
         # Two generations, so that the older half is forgotten at no cost.
         self._young: dict[K, V] = {}
         self._old: dict[K, V] = {}
+        #: The length of the young entries, or more: an entry that is taken out still counts.
+        self._total = 0
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -43,9 +65,17 @@ class Recent(Generic[K, V]):
         """Keep some entries at once, but those whose keys are too long."""
         if entries and max(map(self._length, entries)) > self._longest:
             entries = {k: v for k, v in entries.items() if self._length(k) <= self._longest}
+        for key, value in entries.items():
+            known = self._young.get(key)
+            self._total += self._value_length(value)
+            self._total += self._length(key) if known is None else -self._value_length(known)
         self._young.update(entries)
-        if len(self._young) > self._size:
-            self._old, self._young = self._young, {}
+        if len(self._young) > self._size or self._total > self._most:
+            self.turn()
+
+    def turn(self) -> None:
+        """Forget the older entries; the others are the older ones from now on."""
+        self._old, self._young, self._total = self._young, {}, 0
 
     def pop(self, key: K) -> V | None:
         """Forget the entry under this key, and return it."""
@@ -54,7 +84,7 @@ class Recent(Generic[K, V]):
 
     def clear(self) -> None:
         """Forget every entry."""
-        self._young, self._old = {}, {}
+        self._young, self._old, self._total = {}, {}, 0
 
 
 def kept_for_short_texts(

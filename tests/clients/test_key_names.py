@@ -9,6 +9,7 @@ from quart import Quart
 
 from quart_ratelimit import Limiter
 from quart_ratelimit.clients.keys import key_parts
+from quart_ratelimit.enforcement.stage import rule_keys
 from quart_ratelimit.extension.binding import binding_of
 from quart_ratelimit.quotas import FixedWindow
 from quart_ratelimit.rules.limits import ApplicationLimit, Limit, MetaLimit
@@ -19,7 +20,8 @@ from quart_ratelimit.settings.table import Settings
 NAMES = [
     "index", "global", "meta", "app", "shared", "shared:", "method", "GET", "POST", "a", "b", "a:b",
     "a:b:GET", "index:GET", "index:a", ":", "a:", ":a", "a%3Ab", "a%253Ab", "|", "{a}", "view",
-    "hit", "203.0.113.9", "shop.key", "app:", "7", "", "x" * 70,
+    "hit", "203.0.113.9", "shop.key", "app:", "7", "", "x" * 70, "shadow", "block", "shop.a:1:2",
+    "shared-of-view", "a:meta", "meta-of-block",
 ]  # fmt: skip
 RULES = {
     "view": Limit("1/minute"),
@@ -27,6 +29,8 @@ RULES = {
     "app": ApplicationLimit("1/minute"),
     "meta": MetaLimit("1/minute"),
 }
+#: Where blocks stand: two of one function, and two of functions of one name.
+PLACES = ["shop.a:1:2", "shop.a:2:2", "shop.b.a:1:2", "shop.index:0:0"]
 QUOTA = FixedWindow(1, 60)
 
 
@@ -51,19 +55,21 @@ def settings_by_prefix() -> dict[str, Settings]:
 
 
 def of_rule(random: Random, settings: dict[str, Settings]) -> Named:
-    prefix, view, client = random.choices(NAMES, k=3)
-    own = random.choice(NAMES)
+    prefix, view, client, own = random.choices(NAMES, k=4)
     kind, method = random.choice(list(RULES)), random.choice(["", "GET", "POST"])
-    function = random.randrange(len(FUNCTIONS))
-    rule, view = RULES[kind], view if kind == "view" else ""
-    if kind != "view":
-        own = own or "own"
+    function, is_shadow = random.randrange(len(FUNCTIONS)), random.random() < 0.2
+    rule, place = RULES[kind], random.choice([*PLACES, *[""] * 4])
+    shares = rule.shared and bool(own)
+    if shares or kind == "app":
+        place = ""
     limit = RuntimeLimit(
-        QUOTA, FUNCTIONS[function], own, bool(method), shared=rule.shared, rule=rule
-    )
+        QUOTA, FUNCTIONS[function], own, bool(method), shared=shares, rule=rule, shadow=is_shadow,
+        place=place,
+    )  # fmt: skip
     scope = limit.full_scope(own, view, method)
-    key = settings[prefix].keys.slot(*settings[prefix].key_parts(limit, client, scope))
-    return (prefix, kind, view, own, method, client, function), key
+    _, key = rule_keys(settings[prefix])(limit, client, scope)
+    where = "" if shares else place or f"view {view}"
+    return (prefix, kind, where, own, method, client, function, is_shadow), key
 
 
 def of_code(random: Random, settings: dict[str, Settings]) -> Named:

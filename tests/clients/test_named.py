@@ -25,7 +25,7 @@ def unlogged() -> Iterator[None]:
     key_functions._logged.clear()
 
 
-@pytest.mark.parametrize("answer", ["", None])
+@pytest.mark.parametrize("answer", ["", None, b"", object()])
 @pytest.mark.parametrize(
     "own", [client_address(), client_address(1), get_remote_address, by_account]
 )
@@ -53,7 +53,9 @@ async def test_nobody_is_replaced_by_the_address(
     assert "by_account" in named[0].getMessage()
 
 
-@pytest.mark.parametrize(("answer", "who"), [("ann", "ann"), (5, "5"), (0, "0"), (False, "False")])
+@pytest.mark.parametrize(
+    ("answer", "who"), [("ann", "ann"), (5, "5"), (0, "0"), (False, "False"), ([], "[]")]
+)
 def test_somebody_is_known_by_the_function_that_named_him(answer: Any, who: str) -> None:
     assert client_named(answer, by_account, client_address()) == (who, by_account)
 

@@ -318,3 +318,16 @@ async def test_two_apps_of_one_process_share_a_meter_and_no_decision_counts_twic
     (point,) = points(reader)
     provider.shutdown()
     assert point.value == 1
+
+
+def test_a_registry_that_was_emptied_counts_again() -> None:
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry()
+    prometheus.PrometheusMetrics(registry).close()
+    for collector in list(registry._collector_to_names):
+        registry.unregister(collector)
+    for metrics in [prometheus.PrometheusMetrics(registry) for _ in range(2)]:
+        metrics.close()
+    text = prometheus.exposition(registry)[0].decode()
+    assert text.count("# TYPE ratelimit_decisions_total counter") == 1

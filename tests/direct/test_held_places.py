@@ -16,6 +16,7 @@ from quart_ratelimit import ConfigurationError, Decision, Limiter, RateLimitExce
 from quart_ratelimit.stores import MemoryStore
 
 from ..support.connections import Connection
+from ..support.stores import Outside
 
 
 def streaming_app(app: Quart) -> Limiter:
@@ -300,27 +301,18 @@ class Away(MemoryStore):
         super().__init__()
         self.answers = True
         self.hears = True
+        self.error: Exception = StoreError("no answer")
 
     async def hit(self, hits: Any) -> list[Decision]:
         decisions = await super().hit(hits) if self.hears else []
         if not self.answers:
-            raise StoreError("no answer")
+            raise self.error
         return decisions
-
-
-class Proxy:
-    """Any store, not taken for one in memory."""
-
-    def __init__(self, store: Away) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
 
 def away_site() -> tuple[Limiter, Away]:
     store = Away()
-    return Limiter(store=Proxy(store)), store  # type: ignore[arg-type]
+    return Limiter(store=Outside(store)), store  # type: ignore[arg-type]
 
 
 async def test_a_release_that_fails_is_kept_and_made_up_for_with_the_next_success() -> None:
@@ -367,12 +359,15 @@ async def test_a_place_whose_taking_was_not_answered_is_given_back(hears: bool) 
     assert len(store) == 0
 
 
-async def test_a_give_back_that_fails_spoils_no_response() -> None:
+@pytest.mark.parametrize("error", [StoreError("away"), RuntimeError("a bug"), OSError("reset")])
+async def test_a_give_back_that_fails_spoils_no_response(error: Exception) -> None:
     app = Quart(__name__)
     store = Away()
-    limiter = Limiter(app=app, store=Proxy(store))  # type: ignore[arg-type]
+    store.error = error
+    limiter = Limiter(app=app, store=Outside(store))  # type: ignore[arg-type]
 
     @app.get("/stream")
+    @limiter.limit("9/hour", deduct_when=lambda _: False)
     @limiter.in_flight(1)
     async def view() -> str:
         async with limiter.in_flight(1, "job"), limiter.reserve("9/hour", "ann", cost=5) as one:

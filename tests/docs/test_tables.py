@@ -62,7 +62,7 @@ def test_the_defaults_are_those_of_a_limiter_that_was_told_nothing() -> None:
     assert binding is not None
     defaults = {argument: default for argument, _, default, _ in SETTINGS}
     for name in ("key_prefix", "strategy", "headers_enabled", "swallow_errors", "on_store_error",
-                 "fail_on_first_breach", "limit_unmatched",
+                 "fail_on_first_breach", "limit_unmatched", "limit_preflights",
                  "retry_jitter"):  # fmt: skip
         assert ast.literal_eval(defaults[name]) == getattr(binding.settings, name), name
     variables = {variable: default for _, variable, default, _ in SETTINGS}

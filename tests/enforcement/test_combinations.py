@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from quart import Quart
+from quart import Blueprint, Quart, request
 
 from quart_ratelimit import FixedWindow, Limiter, Penalty
 from quart_ratelimit.stores import Store
@@ -91,3 +91,129 @@ async def test_who_is_denied_is_denied_while_limiting_is_paused_or_off(make: Mak
     limiter.enabled = False
     assert await ask(app, "/", 1) == [403]
     assert await ask(app, "/nowhere", 1) == [403]
+
+
+def wrapped(function: Any) -> Any:
+    async def outer(*args: Any) -> Any:  # without functools.wraps, so a limit above it is another
+        return await function(*args)
+
+    return outer
+
+
+@pytest.mark.parametrize("strategy", ["fixed-window", "moving-window", "gcra"])
+@pytest.mark.parametrize(
+    "where",
+    ["helper", "block", "shared helper", "below another decorator", "blueprint and helper",
+     "default and helper", "default and block", "application and default"],
+)  # fmt: skip
+async def test_the_same_quota_in_several_checks_is_one_charge(
+    make: Make, where: str, strategy: str
+) -> None:
+    general: dict[str, Any] = {}
+    if where.startswith("default"):
+        general = {"default_limits": ["4/minute"]}
+    if where.startswith("application"):
+        general = {"default_limits": ["4/minute"], "application_limits": ["4/minute"]}
+    app, limiter = make(strategy=strategy, **general)
+    limit = limiter.limit("4/minute", override_defaults="blueprint" not in where)
+    if "shared" in where:
+        limit = limiter.shared_limit("4/minute", "shared")
+
+    @limit
+    async def helper() -> str:
+        return "helped"
+
+    async def index() -> str:
+        if "helper" in where:
+            return await helper()
+        if "block" in where:
+            async with limiter.limit("4/minute"):
+                return "entered"
+        return ""
+
+    limited: Any = index
+    if where == "below another decorator":
+        limited = limit(wrapped(limit(index)))
+    elif not general and "blueprint" not in where:
+        limited = limit(index)
+    if "blueprint" in where:
+        blueprint = Blueprint("shop", __name__)
+        blueprint.add_url_rule("/", "index", limited)
+        limit(blueprint)
+        app.register_blueprint(blueprint)
+    else:
+        app.add_url_rule("/", "index", limited)
+    assert await ask(app, "/", 6) == [200] * 4 + [429] * 2
+
+
+async def test_a_helper_that_is_called_again_charges_again(make: Make) -> None:
+    app, limiter = make()
+
+    @limiter.limit("6/minute")
+    async def helper() -> None:
+        """Does what is limited."""
+
+    @app.get("/")
+    @limiter.limit("6/minute")
+    async def index() -> str:
+        for _ in range(3):
+            await helper()
+        return ""
+
+    @app.get("/block")
+    async def block() -> str:
+        for _ in range(3):
+            async with limiter.limit("6/minute"):
+                pass
+        return ""
+
+    assert await ask(app, "/", 3) == [200, 200, 429]
+    assert await ask(app, "/block", 3) == [200, 200, 429]
+
+
+async def test_a_default_that_a_helper_shares_stays_charged_and_others_are_given_back(
+    make: Make,
+) -> None:
+    app, limiter = make(default_limits=["4/minute", "5/hour"])
+
+    @limiter.limit("4/minute")
+    async def helper() -> None:
+        """Does what is limited."""
+
+    @app.route("/", methods=["GET", "POST"])
+    async def index() -> str:
+        if request.method == "GET":
+            await helper()
+        return ""
+
+    assert await ask(app, "/", 4) == [200] * 4
+    assert await ask(app, "/", 1, method="POST") == [429]
+
+
+async def test_a_charge_that_the_response_decides_on_is_its_own(make: Make) -> None:
+    app, limiter = make()
+
+    @limiter.limit("2/minute", deduct_when=lambda response: True)
+    async def helper() -> str:
+        return ""
+
+    @app.get("/")
+    @limiter.limit("2/minute", deduct_when=lambda response: False)
+    async def index() -> str:
+        return await helper()
+
+    assert await ask(app, "/", 3) == [200, 429, 429]
+
+
+async def test_who_has_another_key_is_charged_apart(make: Make) -> None:
+    app, limiter = make()
+    limit = limiter.limit("2/minute", key_func=lambda: request.headers["User"])
+
+    @app.get("/")
+    @limit
+    async def index() -> str:
+        async with limiter.limit("2/minute", key_func=lambda: "all"):
+            return ""
+
+    assert await ask(app, "/", 2, User="ann") == [200, 200]
+    assert await ask(app, "/", 1, User="bob") == [429]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from quart import Blueprint, request
 
-from quart_ratelimit import Limit, client_address
+from quart_ratelimit import ConfigurationError, Limit, client_address
 from quart_ratelimit.clients import key_functions
 
 from ..support.apps import Make, ask, clock, make, view
@@ -32,6 +32,8 @@ def by_empty_header() -> str:
     return request.headers.get("X-Key", "")
 
 
+#: Of answers that name nobody.
+KINDS = ["None", "text", "bytes", "object"]
 KEY_FUNCTIONS = [by_header, by_header_later, by_empty_header]
 
 
@@ -121,3 +123,46 @@ async def test_an_answer_of_nothing_is_no_limit(make: Make, answer: Any) -> None
     app, limiter = make()
     view(app, "/free", limiter.limit(lambda: answer))
     assert await ask(app, "/free", 3) == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    "answer", [None, "", b"", object()], ids=["None", "text", "bytes", "object"]
+)
+@pytest.mark.parametrize("by", ["hit", "wait", "reserve", "in_flight", "in_flight's own"])
+async def test_a_check_in_code_without_a_key_counts_for_the_address(
+    make: Make, by: str, answer: Any
+) -> None:
+    app, limiter = make(key_func=lambda: answer if "X-Key" not in request.headers else "ann")
+    held = []
+
+    @app.get("/")
+    async def index() -> Any:
+        if by == "hit":
+            return "", 200 if await limiter.hit("1/minute") else 429
+        if by == "wait":
+            return "", 200 if await limiter.wait("1/minute", seconds=0) else 429
+        if by == "reserve":
+            async with limiter.reserve("1/minute", cost=1):
+                return ""
+        own = {"key_func": lambda: answer} if "own" in by else {}
+        held.append(await limiter.in_flight(1, scope="s", **own).__aenter__())  # type: ignore[arg-type]
+        return ""
+
+    assert await ask(app, "/", 2, who="192.0.2.1") == [200, 429]
+    assert await ask(app, "/", 2, who="192.0.2.2") == [200, 429]
+
+
+@pytest.mark.parametrize("key", [5, b"ann", 1.5, ("a", 1)])
+async def test_a_key_is_written_as_text(make: Make, key: Any) -> None:
+    app, limiter = make()
+    async with app.app_context():
+        assert [bool(await limiter.hit("1/minute", key)) for _ in range(2)] == [True, False]
+        assert not await limiter.hit("1/minute", str(key))
+        assert await limiter.reset("1/minute", key) == 1
+
+
+async def test_a_key_without_a_text_is_named(make: Make) -> None:
+    app, limiter = make()
+    async with app.app_context():
+        with pytest.raises(ConfigurationError, match="key=<object"):
+            await limiter.hit("1/minute", object())  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from quart import Quart, Response, session
+from quart import Quart, Response, request, session
 
 from quart_ratelimit import ConfigurationError, Limiter, client_in, rate_limit
 from quart_ratelimit.clients.key_functions import client_address
@@ -241,3 +241,32 @@ def test_a_shield_needs_the_memory_of_refusals() -> None:
     limiter = Limiter(app=app, storage_uri="redis://localhost", remember_refusals=0)
     with pytest.raises(ConfigurationError, match="remember_refusals"):
         limiter.shield(app)
+
+
+async def test_answers_of_any_length_are_bounded_in_bytes_and_forgotten_by_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("quart_ratelimit.enforcement.shield.MOST_BYTES", 100_000)
+    site = ShieldedSite()
+
+    @site.app.errorhandler(429)
+    async def long(_: Exception) -> Response:
+        own = {"X-Fill": "x" * (20_000 if "much" in request.query_string.decode() else 5)}
+        return Response("x" * 16_000, 429, own)
+
+    def kept() -> int:
+        answers = site.shield._answers
+        entries = [*answers._young.values(), *answers._old.values()]
+        return sum(len(one.body) + sum(map(len, sum(one.start["headers"], ()))) for one in entries)
+
+    await site.get()
+    await site.get()
+    for number in range(50):
+        await site.get(scope={"query_string": f"{number}".encode()})
+        await site.get(scope={"query_string": f"much{number}".encode()})
+        assert kept() <= 2 * (100_000 + 17_000)
+    assert kept() > 50_000
+    for _ in range(20):  # a flood without end
+        site.now += 200
+        await site.get("/", client="192.0.2.2")
+    assert kept() < 3 * 17_000

@@ -20,7 +20,7 @@ from ..support.sites import ShieldedSite
 class Asked:
     """One request; the limit counts by its client and ``x-account``."""
 
-    client: str = "192.0.2.1"
+    client: str | None = "192.0.2.1"
     method: str = "GET"
     scheme: str = "http"
     host: str = "one.example"
@@ -33,6 +33,15 @@ class Asked:
     origin: str | None = None
     varying: str | None = None
     account: str | None = None
+    language: str | None = None
+    encoding: str | None = None
+    range: str | None = None
+    etag: str | None = None
+    raw_path: str = ""
+    http_version: str = "1.1"
+    server: tuple[str, int | None] = ("127.0.0.1", 80)
+    #: The names of fields in the answer's ``Vary``, in as many lines.
+    vary: tuple[str, ...] = ("x-varying",)
 
     @property
     def scope(self) -> dict[str, Any]:
@@ -44,8 +53,16 @@ class Asked:
             "origin": self.origin,
             "x-varying": self.varying,
             "x-account": self.account,
+            "accept-language": self.language,
+            "accept-encoding": self.encoding,
+            "range": self.range,
+            "if-none-match": self.etag,
         }
         return {
+            "client": None if self.client is None else (self.client, 50_000),
+            "raw_path": (self.raw_path or self.path).encode(),
+            "http_version": self.http_version,
+            "server": self.server,
             "scheme": self.scheme,
             "root_path": self.root_path,
             "query_string": self.query.encode(),
@@ -56,15 +73,31 @@ class Asked:
 values = st.text("ab=; ,*/", max_size=4)
 requests = st.builds(
     Asked,
-    client=st.sampled_from(["192.0.2.1", "192.0.2.2"]),
-    method=st.sampled_from(["GET", "HEAD", "POST"]),
+    client=st.sampled_from(["192.0.2.1", "192.0.2.2", "::1", "", None]),
+    method=st.sampled_from(["GET", "HEAD", "POST", "get"]),
     scheme=st.sampled_from(["http", "https"]),
     host=values,
     root_path=values,
     path=values.map("/".__add__),
     query=values,
+    raw_path=st.sampled_from(["", "/", "/%2F", "/%61", "/a", "/a%2fb", "/a%2Fb"]),
+    http_version=st.sampled_from(["1.0", "1.1", "2", "3"]),
+    server=st.sampled_from([("127.0.0.1", 80), ("127.0.0.1", 81), ("::1", 80), ("/run/s", None)]),
+    vary=st.lists(st.sampled_from(["x-varying", "cookie", "*", "accept, *", "Origin"])).map(tuple),
     **dict.fromkeys(
-        ["cookie", "authorization", "accept", "origin", "varying", "account"], st.none() | values
+        [
+            "cookie",
+            "authorization",
+            "accept",
+            "origin",
+            "varying",
+            "account",
+            "language",
+            "encoding",
+            "range",
+            "etag",
+        ],
+        st.none() | values,
     ),
 )
 
@@ -84,12 +117,12 @@ class PageApp:
     async def get(self, asked: Asked) -> Answer:
         self._asked = asked
         scope = asked.scope
-        return await ask(self.shield, asked.path, asked.client, asked.method, scope=scope)
+        return await ask(self.shield, asked.path, "", asked.method, scope=scope)
 
     async def _refuse(self, scope: Any, receive: Any, send: Any) -> None:
         self.reached += 1
         scope[REFUSED] = Refused([], (b"x-account",))
-        headers = [(b"vary", b"x-varying")]
+        headers = [(b"vary", name.encode()) for name in self._asked.vary]
         await send({"type": "http.response.start", "status": 429, "headers": headers})
         await send({"type": "http.response.body", "body": page_of(self._asked)})
 
@@ -103,10 +136,37 @@ async def test_no_answer_is_repeated_across_a_difference_in_one_thing(
 ) -> None:
     name = data.draw(st.sampled_from(sorted(vars(first))))
     second = replace(first, **{name: getattr(other, name)})
+    # What the answer varies by is the app's own, and a unix socket has two names.
+    pages = (page_of(second), PLAIN, b"")
+    if name == "vary" or (name == "client" and not (first.client or second.client)):
+        pages = (*pages, page_of(first))
     site = PageApp()
     for _ in range(data.draw(st.integers(1, PASSED + 2))):
         assert (await site.get(first)).body in (page_of(first), PLAIN, b"")
-    assert (await site.get(second)).body in (page_of(second), PLAIN, b"")
+    assert (await site.get(second)).body in pages
+
+
+DIFFERENCES: dict[str, dict[str, Any]] = {
+    "a percent-encoding": {"path": "/a/b", "raw_path": "/a%2Fb"},
+    "a port of the server": {"server": ("127.0.0.1", 81)},
+    "a unix socket of the server": {"server": ("/run/s", None)},
+    "an HTTP version": {"http_version": "2"},
+    "a range": {"range": "bytes=0-1"},
+    "an etag": {"etag": '"a"'},
+    "an encoding": {"encoding": "gzip"},
+    "no address": {"client": None},
+    "a root path": {"root_path": "/shop"},
+    "a port of the host": {"host": "one.example:81"},
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+async def test_a_page_is_not_repeated_across(name: str) -> None:
+    one = replace(Asked(), path=DIFFERENCES[name].get("path", "/"))
+    other, site = replace(one, **DIFFERENCES[name]), PageApp()
+    for _ in range(3):
+        assert (await site.get(one)).body == page_of(one)
+    assert (await site.get(other)).body == page_of(other)
 
 
 async def test_equal_requests_share_one_answer() -> None:

@@ -171,3 +171,22 @@ async def test_a_limit_tells_the_parts_of_its_key() -> None:
     answer = await app.test_client().get("/")
     assert await answer.get_json() == ["LIMITER/127.0.0.1/rate_limit/5/1/minute"]
     assert len(set(store.keys)) == 1
+
+
+async def test_methods_of_a_class_based_view_have_counts_of_their_own() -> None:
+    app, _, _ = site()
+
+    class Things(MethodView):
+        @rate_limit("9/minute")
+        async def get(self) -> str:
+            return ""
+
+        @rate_limit("2/minute")
+        async def post(self) -> str:
+            return ""
+
+    app.add_url_rule("/", view_func=Things.as_view("things"))
+    client = app.test_client()
+    assert [(await client.get("/")).status_code for _ in range(4)] == [200] * 4
+    assert [(await client.head("/")).status_code for _ in range(6)] == [200] * 5 + [429]
+    assert [(await client.post("/")).status_code for _ in range(3)] == [200, 200, 429]

@@ -2,21 +2,22 @@
 
 Both count in memory by one clock. What differs by design (docs/howto/migrating.md) is left out: an
 app is compared until its first refusal, as a refused request charges other limits there, unless
-each of its requests has one limit of cost 1; and helpers, which charge a blueprint's limits again
-there.
+each of its requests has one limit of cost 1; helpers, which charge a blueprint's limits again
+there; HEAD requests in apps that tell methods apart; and limits that replace others for some
+methods only. `test_migration_rows` shows these rows one by one.
 """
 
 import random
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
-import flask
 import flask_limiter
 import pytest
-import quart
 
 import quart_ratelimit
 from quart_ratelimit.stores import MemoryStore
+
+from ..support.twins import OURS, THEIRS, Sort
 
 START = 1_800_000_000.123
 FIELDS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After")
@@ -27,22 +28,6 @@ EXEMPTIONS = (
 )  # fmt: skip
 
 
-class Sort(NamedTuple):
-    """A framework with its limiter."""
-
-    framework: Any
-    limiter: Any
-    App: Any
-
-    @property
-    def is_ours(self) -> bool:
-        return self.framework is quart
-
-
-THEIRS = Sort(flask, flask_limiter, flask.Flask)
-OURS = Sort(quart, quart_ratelimit, quart.Quart)
-
-
 class Draw:
     """One app and what it is asked, drawn at random, and no framework's."""
 
@@ -51,25 +36,20 @@ class Draw:
         self.limits = 0
         #: Each request has one limit at most, of cost 1.
         self.simple = self.perhaps(0.3)
+        #: HEAD is asked for, and no limit tells methods apart.
+        self.heads = self.perhaps(0.4)
         self.defaults = self.texts(0.6, "day")
         self.application = self.texts(0.25, "month")
-        self.per_method = self.perhaps(0.2)
+        self.per_method = self.perhaps(0.2) and not self.heads
         self.blueprints = [  # whose limits theirs takes out of a set: of equal ones in any order
             (
-                [self.limit(UNITS[number])] if self.perhaps(0.6) else [],
+                adding([self.limit(UNITS[number])]) if self.perhaps(0.6) else [],
                 self.exemption(0.6),
                 self.parent(number),
             )
             for number in range(0 if self.simple else self.random.randrange(3))
         ]
-        self.routes = [
-            (
-                self.random.choice([None, *range(len(self.blueprints))]),
-                [self.limit() for _ in range(1 if self.simple else self.random.choice([0, 1, 2]))],
-                None if self.simple else self.exemption(0.3),
-            )
-            for _ in range(self.random.randint(1, 4))
-        ]
+        self.routes = [self.route() for _ in range(self.random.randint(1, 4))]
         self.requests = [self.request() for _ in range(self.random.randint(10, 40))]
 
     def perhaps(self, chance: float) -> bool:
@@ -85,6 +65,14 @@ class Draw:
     def parent(self, number: int) -> int | None:
         return number - 1 if number and self.perhaps(0.5) else None
 
+    def route(self) -> tuple[int | None, list[dict[str, Any]], str | None]:
+        """A view's blueprint, limits and exemption."""
+        place = self.random.choice([None, *range(len(self.blueprints))])
+        limits = [self.limit() for _ in range(1 if self.simple else self.random.choice([0, 1, 2]))]
+        if place is not None or len(limits) > 1:
+            limits = adding(limits)
+        return place, limits, None if self.simple else self.exemption(0.3)
+
     def limit(self, unit: str = "") -> dict[str, Any]:
         self.limits += 1  # no two of a view have one counter: they would charge it twice
         unit = unit or self.random.choice(UNITS)
@@ -95,12 +83,14 @@ class Draw:
             ("override_defaults", 0.3), ("cost", 0.2), ("deduct_when", 0.2),
         ):  # fmt: skip
             drawn[option] = self.perhaps(chance)
+        if self.heads:
+            drawn["methods"] = drawn["per_method"] = False
         if self.simple:
             drawn["cost"] = drawn["deduct_when"] = False
         return drawn
 
     def request(self) -> dict[str, Any]:
-        methods = ["GET", "GET", "GET", "POST", "OPTIONS", "DELETE"]  # HEAD counts as GET here
+        methods = ["GET", "GET", "GET", "POST", "OPTIONS", "DELETE", *["HEAD"] * 2 * self.heads]
         return {
             "route": self.random.randrange(len(self.routes)),
             "method": self.random.choice(methods),
@@ -111,6 +101,13 @@ class Draw:
             f"&more={self.random.choice('008')}",
             "seconds": self.random.choice([0, 0, 0, 0.3, 1, 7, 61]),
         }
+
+
+def adding(limits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """These limits; what limits some methods replaces no others."""
+    for limit in limits:
+        limit["override_defaults"] = limit["override_defaults"] or limit["methods"]
+    return limits
 
 
 class Twin:

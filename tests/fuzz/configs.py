@@ -104,6 +104,7 @@ FITTING: dict[str, list[Any]] = {
     "header_fields": ["draft-10", ["x-ratelimit", "draft-10"], ["draft-9"], "x-ratelimit,draft-10"],
     "on_store_error": ["local", "open", "closed", "raise", "fail"],
     "remember_refusals": [0, 1, 0.5, 60, 60.5],
+    "drain_refused_bodies": [0, 1, 1_048_576, -1],
     "retry_jitter": [0, 1, 0.1, 1.1],
     "key_secret": [PASSWORD, PASSWORD * 3, b"0123456789abcdef"],
     "partition_secret": [PASSWORD, PASSWORD * 3, b"0123456789abcdef"],

@@ -14,8 +14,10 @@ import quart_ratelimit
 from quart_ratelimit import FixedWindow, Limiter
 from quart_ratelimit.clients.address import canonical
 from quart_ratelimit.clients.keys import join_key, slot_key
+from quart_ratelimit.enforcement.shadow import ShadowLog
 from quart_ratelimit.responses import drafts
 from quart_ratelimit.responses.problems import wants_problem
+from quart_ratelimit.rules.answers import LimitAnswers
 from quart_ratelimit.rules.naming import derived_name
 from quart_ratelimit.rules.notation import quotas_of
 
@@ -30,7 +32,7 @@ CACHES = {
     "clients/keys.py:_short_part": "longer parts than LONGEST_PART are not passed to it",
     "contrib/dashboard/panel.py:_html": "no argument",
     "contrib/opentelemetry.py:_default_meter": "one entry: the app's provider",
-    "direct/blocks.py:_place": "places in the app's code",
+    "direct/blocks.py:_position": "places in the app's code",
     "enforcement/evaluator.py:__init__": "stages of many requests, clients up to LONGEST_KEPT",
     "enforcement/loading.py:__init__": "rules loaded twice, texts and scopes up to LONGEST_KEPT",
     "rules/notation.py:_made": "numbers of the app's code",
@@ -41,27 +43,153 @@ CACHES = {
 }
 
 
-def caches(path: Path) -> set[str]:
+def caches(source: str, file: str) -> set[str]:
     """Where a cache of functools is made or decorates, by file and function."""
     found: set[str] = set()
+    tree = ast.parse(source)
+    #: What the caches are called here, also under another name.
+    names = {"lru_cache", "cache", "cached_property"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "functools":
+            names |= {one.asname for one in node.names if one.name in names and one.asname}
 
     def walk(node: ast.AST, function: str) -> None:
         inside = node.name if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else ""
         for child in ast.iter_child_nodes(node):
             walk(child, function if inside == "" or function else inside)
         name = getattr(node, "id", getattr(node, "attr", None))
-        if name in ("lru_cache", "cache") and isinstance(node, (ast.Name, ast.Attribute)):
-            found.add(f"{path.relative_to(SOURCE).as_posix()}:{function}")
+        if name in names and isinstance(node, (ast.Name, ast.Attribute)):
+            found.add(f"{file}:{function}")
 
-    for top in ast.parse(path.read_text("utf-8")).body:
+    for top in tree.body:
         for node in top.body if isinstance(top, ast.ClassDef) else [top]:
             walk(node, getattr(node, "name", ""))
     return found
 
 
 def test_every_cache_is_listed_with_what_bounds_its_keys() -> None:
-    found = set().union(*map(caches, SOURCE.rglob("*.py")))
+    found: set[str] = set()
+    for path in SOURCE.rglob("*.py"):
+        found |= caches(path.read_text("utf-8"), path.relative_to(SOURCE).as_posix())
     assert found == set(CACHES)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from functools import lru_cache\n@lru_cache(64)\ndef new(name): ...",
+        "from functools import lru_cache as kept\n@kept\ndef new(name): ...",
+        "import functools as f\ndef new(name):\n    return f.cache(str)(name)",
+        "import functools\nclass A:\n    @functools.lru_cache\n    def new(self, name): ...",
+    ],
+)
+def test_a_new_cache_of_functools_is_found(source: str) -> None:
+    assert caches(source, "a.py") == {"a.py:new"}
+
+
+#: Collections that start empty and outlive a call, and what bounds them.
+COLLECTIONS = {
+    "of one request, one call or one command": """
+        callables.py:_answers cli/survey.py:application cli/survey.py:groups cli/survey.py:meta
+        stores/redis/counters.py:keys stores/redis/counters.py:known stores/redis/counters.py:looks
+        stores/redis/script.py:_spec_index stores/redis/script.py:keys
+        stores/redis/script.py:known
+    """,
+    "of what is under way: callers that wait, blocks, tasks, batches": """
+        direct/blocks.py:_held direct/ledger.py:_tasks direct/turns.py:_queues
+        direct/turns.py:called direct/turns.py:turns stores/redis/batcher.py:_sent
+        stores/redis/cluster_link.py:_tasks stores/redis/connections.py:_closing
+        stores/redis/connections.py:_open stores/redis/connections.py:_openers
+        stores/redis/connections.py:_opening stores/redis/sentinels.py:_tasks
+    """,
+    "of the app's code: functions, routes, blueprints, limits, networks": """
+        clients/key_functions.py:_FIELDS clients/key_functions.py:_logged
+        clients/key_spaces.py:_known clients/networks.py:_sizes contrib/opentelemetry.py:_feeds
+        contrib/prometheus.py:_feeds enforcement/routes.py:_known
+        enforcement/routes.py:fixed_stages extension/snippet.py:_kinds
+        rules/limits_file.py:_limits rules/limits_file.py:_texts rules/registry.py:_entries
+        rules/registry.py:blueprints rules/registry.py:exempt_blueprints
+        rules/registry.py:limits stores/redis/uri.py:NO_MAINTENANCE
+    """,
+    "of one request: the counters that its functions charged": """
+        enforcement/paid.py:_by_function enforcement/paid.py:_shared enforcement/paid.py:_total
+    """,
+    "event loops of the process, and TLS settings of its stores": """
+        stores/redis/link.py:_links stores/redis/sockets.py:_contexts
+    """,
+    "of the nodes and slots of a Cluster": """
+        stores/breaker.py:_open stores/redis/cluster_link.py:_batchers
+        stores/redis/cluster_link.py:_moved stores/redis/cluster_link.py:_nodes
+    """,
+    "metrics, whose limits are `_names`, as many as were asked for": """
+        contrib/_metrics.py:_names contrib/prometheus.py:_decisions
+        contrib/prometheus.py:_fallback contrib/prometheus.py:_near
+    """,
+    "rows and keys of a dashboard: ROWS, LONGEST_SCOPE, KEYS, and keys of our size": """
+        contrib/dashboard/space_saving.py:_counts contrib/dashboard/tally.py:_rows
+        contrib/dashboard/tally.py:hits contrib/dashboard/tally.py:recent
+        contrib/dashboard/tally.py:refusals
+    """,
+    "`Recent`, in number and in length": "recent.py:_old recent.py:_young",
+    "MOST_KEPT leases": "direct/ledger.py:_kept",
+    "KEPT stages of limits": "enforcement/routes.py:stages",
+    "REMEMBERED texts of LONGEST characters": "rules/answers.py:_logged",
+    "MOST_REPORTS mistakes": "stores/guard.py:_reported",
+    "INVALIDATED names up to LONGEST_NAME": "stores/knowledge.py:_invalidated",
+    "counters of the app's limits, with keys up to ``max_keys``": "stores/memory.py:_tables",
+}
+
+
+def collections(source: str, file: str) -> set[str]:
+    """Modules' and objects' own dictionaries and sets that start empty, by file and name."""
+    found: set[str] = set()
+    makers = ("dict", "set", "defaultdict", "OrderedDict", "Counter", "WeakKeyDictionary")
+
+    def is_empty(value: ast.AST | None) -> bool:
+        if isinstance(value, ast.Call):
+            name = getattr(value.func, "id", getattr(value.func, "attr", ""))
+            return name in makers or (name == "field" and "default_factory" in ast.unparse(value))
+        return isinstance(value, ast.Dict) and not value.keys
+
+    def names(body: list[ast.stmt], *, inside: bool) -> None:
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                names(node.body, inside=True)
+            elif isinstance(node, ast.FunctionDef) and inside and node.name == "__init__":
+                for one in ast.walk(node):
+                    note(one)
+            else:
+                note(node)
+
+    def note(node: ast.AST) -> None:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and is_empty(node.value):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found.update(f"{file}:{ast.unparse(one).removeprefix('self.')}" for one in targets)
+
+    names(ast.parse(source).body, inside=False)
+    return found
+
+
+def test_every_collection_is_listed_with_what_bounds_it() -> None:
+    found: set[str] = set()
+    for path in SOURCE.rglob("*.py"):
+        found |= collections(path.read_text("utf-8"), path.relative_to(SOURCE).as_posix())
+    assert found == set(" ".join(COLLECTIONS.values()).split())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "_seen = {}",
+        "_seen: dict[str, int] = {}",
+        "_seen = defaultdict(list)",
+        "class A:\n    _seen = set()",
+        "class A:\n    def __init__(self):\n        self._seen: dict[str, str] = {}",
+        "@dataclass\nclass A:\n    _seen: dict[str, str] = field(default_factory=dict)",
+    ],
+)
+def test_a_new_collection_is_found(source: str) -> None:
+    assert collections(source, "a.py") == {"a.py:_seen"}
 
 
 def kept(make: Callable[[int], object], times: int = 20) -> int:
@@ -82,11 +210,13 @@ def long(number: int) -> str:
 
 
 QUOTA = FixedWindow(5, 60)
+SHADOW_LOG = ShadowLog()
 KINDS: dict[str, Callable[[int], object]] = {
     "a scope in a derived name": lambda n: derived_name(long(n), QUOTA),
     "a limit as text": lambda n: quotas_of(f"{n + 2}/minute" + " " * MEGABYTE),
     "a limit's policy": lambda n: drafts._policy_of(long(n), QUOTA),
     "a part of a key": lambda n: (join_key(long(n)), slot_key(long(n), long(n))),
+    "a scope of a limit in shadow": lambda n: SHADOW_LOG.note(QUOTA, long(n), "store"),
     "an address": lambda n: canonical(long(n)),
 }
 
@@ -94,6 +224,13 @@ KINDS: dict[str, Callable[[int], object]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_twenty_texts_of_a_megabyte_leave_nothing_behind(kind: str) -> None:
     assert kept(KINDS[kind]) < 2 * MEGABYTE
+
+
+def test_an_answer_that_is_no_limit_is_remembered_by_its_start() -> None:
+    answers = LimitAnswers("fixed-window")
+    for number in range(20):
+        answers.usable(kept, f"{number}" + "x" * MEGABYTE, "view")
+    assert max(map(len, answers._logged)) < 1_000
 
 
 async def test_limits_made_inside_requests_are_gone_with_their_requests() -> None:

@@ -50,7 +50,7 @@ UNITS: dict[str, tuple[int, set[str]]] = {
     "rules": (3, EVERYWHERE | {"callables", "clients", "clock", "current", "quotas"}),
     "util": (3, {"clients"}),
     # where it is counted, and what the client is told
-    "responses": (4, EVERYWHERE | {"clients", "clock", "quotas", "rules"}),
+    "responses": (4, EVERYWHERE | {"clients", "clock", "current", "quotas", "rules"}),
     "stores": (4, EVERYWHERE | {"clock", "findings", "quotas", "signals"}),
     # what the app configured, and limits that code checks itself
     "direct": (5, EVERYWHERE | BELOW_ENFORCEMENT | {"signals", "stores"}),
@@ -82,6 +82,8 @@ MAY_IMPORT_QUART = {
     "current.py",
     "direct/in_flight.py",
     "direct/websocket_connection.py",
+    "enforcement/breach.py",
+    "enforcement/error_handlers.py",
     "enforcement/hooks.py",
     "enforcement/routes.py",
     "extension/app_hooks.py",

@@ -72,9 +72,18 @@ def test_the_wheels_page_links_to_the_project(wheel: Path) -> None:
         assert f"Project-URL: {label}, https://" in metadata
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_the_wheels_page_has_no_link_that_needs_the_repository_around_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as held:
+        name = next(name for name in held.namelist() if name.endswith("/METADATA"))
+        page = held.read(name).decode()
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
 def test_every_link_to_a_file_leads_to_one(page: str) -> None:
-    links = re.findall(r"\]\(([^):#]+)", (ROOT / page).read_text("utf-8"))
+    links = re.findall(r"\]\((?!https:)([^)#]+)", (ROOT / page).read_text("utf-8"))
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
 

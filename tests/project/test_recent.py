@@ -39,3 +39,33 @@ def test_what_is_taken_out_is_gone_and_the_newer_value_counts() -> None:
     assert recent.get("b") == 2
     recent.clear()
     assert not recent
+
+
+def length_kept(recent: Recent[str, str]) -> int:
+    entries = [*recent._young.items(), *recent._old.items()]
+    return sum(len(key) + len(value) for key, value in entries)
+
+
+def test_keys_and_values_are_bounded_in_length() -> None:
+    recent: Recent[str, str] = Recent(1000, most=100, longest=9, value_length=len)
+    for number in range(500):
+        recent.put(f"key-{number % 7}", "x" * (number % 30))
+        assert length_kept(recent) <= 2 * (100 + 36)
+        assert recent.get(f"key-{number % 7}") == "x" * (number % 30)
+
+
+def test_an_entry_that_is_written_again_and_again_pushes_no_other_out() -> None:
+    recent: Recent[str, str] = Recent(1000, most=100, longest=9, value_length=len)
+    recent.put("cold", "x")
+    for _ in range(500):
+        recent.put("hot", "x" * 30)
+    assert recent.get("cold") == "x"
+
+
+def test_what_is_not_written_for_two_turns_is_forgotten() -> None:
+    recent: Recent[str, int] = Recent(10, longest=9)
+    recent.put("a", 1)
+    recent.turn()
+    assert recent.get("a") == 1
+    recent.turn()
+    assert recent.get("a") is None

@@ -165,8 +165,8 @@ async def test_each_form_of_a_view_is_limited_by_its_own_limit_alone(form: str) 
     limiter = Limiter(app=app, store=MemoryStore(), default_limits=["9/minute"])
     app.add_url_rule("/", "page", FORMS[form](limiter))
     await app.startup()
-    async with app.test_request_context("/"):
-        await app.dispatch_request()
+    async with app.test_request_context("/") as context:
+        await app.dispatch_request(context)
         assert [str(each.limit) for each in limiter.current_limits] == ["1 per 1 minute"]
     assert await ask(app, "/", 1) == [429]
 

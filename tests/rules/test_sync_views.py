@@ -1,9 +1,11 @@
 """Sync code that moves over: sync views under the app's own sync decorators, and sync helpers."""
 
+import contextvars
 import functools
 import inspect
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from quart.views import MethodView
 from quart_ratelimit import Limiter
 from quart_ratelimit.stores import MemoryStore
 
-from ..support.apps import ask
+from ..support.apps import ask, body
 
 View = Callable[..., Any]
 
@@ -207,3 +209,60 @@ async def test_a_place_in_flight_is_free_when_the_view_has_ended() -> None:
         return "page"
 
     assert await ask(app, "/", 5) == [200] * 5
+
+
+@pytest.mark.parametrize("order", ["above", "below", "between"])
+@pytest.mark.parametrize("kind", ["view", "generator", "method"])
+async def test_the_limit_may_stand_anywhere_among_sync_decorators(order: str, kind: str) -> None:
+    app, limiter = new()
+    limit = limiter.limit("2/minute")
+    decorators = {"above": [limit, passing, passing], "below": [passing, passing, limit]}
+    chosen = decorators.get(order, [passing, limit, passing])
+
+    def page(*_: Any) -> Any:
+        return (each for each in ("a", "b")) if kind == "generator" else "ab"
+
+    view: View = page
+    for decorator in reversed(chosen):
+        view = decorator(view)
+    if kind == "method":
+        view = type("Items", (MethodView,), {"get": view}).as_view("items")  # type: ignore[attr-defined]
+    app.add_url_rule("/", view_func=view)
+    assert await body(app, "/") == "ab"
+    assert await ask(app, "/", 2) == [200, 429]
+
+
+async def test_a_limited_sync_helper_works_in_a_thread_with_the_views_context() -> None:
+    app, limiter = new()
+
+    @limiter.limit("2/minute")
+    def helper() -> str:
+        return "helped"
+
+    @app.get("/")
+    def page() -> Any:
+        context = contextvars.copy_context()
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(context.run, helper).result()
+
+    assert await ask(app, "/", 3) == [200, 200, 429]
+
+
+async def test_sync_helpers_that_call_each_other_are_each_limited() -> None:
+    app, limiter = new()
+
+    @passing
+    @limiter.limit("2/minute")
+    def inner() -> str:
+        return "inner"
+
+    @limiter.limit("9/minute")
+    def outer() -> Any:
+        return inner()
+
+    @app.get("/")
+    @passing
+    def page() -> Any:
+        return outer()
+
+    assert await ask(app, "/", 3) == [200, 200, 429]

@@ -130,6 +130,10 @@ UNKNOWN = {
     "RATELIMIT_META_LIMITS": "did you mean RATELIMIT_META?",
     "RATELIMIT_ON_STORE_ERROR": r"write Limiter\(on_store_error=...\)",
     "RATELIMIT_XYZ": "its variables are listed in docs/reference/settings.md",
+    "ratelimit_default": "did you mean RATELIMIT_DEFAULT?",
+    "RATELIMIT_Storage_Url": "did you mean RATELIMIT_STORAGE_URI?",
+    "RATELIMIT__DEFAULT": "did you mean RATELIMIT_DEFAULT?",
+    "RATELIMIT_ENABLE": "did you mean RATELIMIT_ENABLED?",
     "QUART_RATELIMIT_DEFAULT": "did you mean RATELIMIT_DEFAULT?",
     "QUART_RATELIMIT_STORAGE_URL": "did you mean RATELIMIT_STORAGE_URI?",
 }

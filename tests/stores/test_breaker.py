@@ -5,15 +5,17 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from quart_ratelimit import Decision, FixedWindow, Hit, StoreError
-from quart_ratelimit.errors import StoreAway, StoreTimeout
+from quart_ratelimit import Decision, FixedWindow, Hit, Quota, StoreError
+from quart_ratelimit.clock import wall_ms
+from quart_ratelimit.errors import StoreAway, StoreMisconfigured, StoreTimeout
 from quart_ratelimit.signals import store_recovered, store_unavailable
 from quart_ratelimit.stores import Breaker, ClusterStore, GuardedStore, MemoryStore, RedisStore
 from quart_ratelimit.stores.breaker import Breakers
 
+from ..support.algorithms import ALL, name
 from ..support.cluster import Cluster, until
 from ..support.servers import RedisServer
-from ..support.stores import Clock
+from ..support.stores import Clock, hit, who
 
 QUOTA = FixedWindow(1_000_000, 3_600)
 
@@ -199,6 +201,7 @@ async def test_one_slow_exchange_with_redis_is_one_failure_whoever_shares_it(
 
 
 async def test_a_hung_node_of_a_cluster_stops_its_own_hits_alone(redis_cluster: Cluster) -> None:
+    redis_cluster.flush()
     clock = Clock()
     changes: list[str] = []
     store = ClusterStore(redis_cluster.url, deadline=0.05)
@@ -249,3 +252,43 @@ async def test_a_hung_node_of_a_cluster_stops_its_own_hits_alone(redis_cluster: 
         assert await by(keys) == {"store"}
         assert changes == ["away", "back"]
     await guard.aclose()
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
+@pytest.mark.parametrize("cost", [1, 2, 0, -1])
+@pytest.mark.parametrize("value", ["hash", "text"])
+async def test_hits_on_a_key_that_holds_something_else_leave_the_breaker_closed(
+    redis_server: RedisServer, quota: Quota, cost: int, value: str
+) -> None:
+    breaker = Breaker()
+    guard = GuardedStore(RedisStore(redis_server.url, deadline=5), breaker=breaker)
+    key = who()
+    with redis_server.client() as client:
+        place = f"rate_limit:{quota.state_key(key, wall_ms())}"
+        if value == "hash":
+            client.hset(place, "field", "value")
+        else:
+            client.set(place, "text")
+    for _ in range(100):
+        await guard.hit([hit(quota, key, cost)])
+        assert not breaker.failures
+    assert (await guard.hit([hit(quota, who())]))[0].by == "store"
+    await guard.aclose()
+
+
+async def test_a_probe_that_meets_such_a_key_closes_the_breaker() -> None:
+    clock, error = Clock(), StoreMisconfigured("a hash")
+    error.concerns_key = True
+    breakers = Breakers(breaker := Breaker(now_ms=clock))
+
+    async def call(error: StoreError) -> None:
+        raise error
+
+    for _ in range(5):
+        with pytest.raises(StoreError):
+            await breakers.call(None, call, StoreError("away"))
+    clock.now = breaker.wait_ms
+    assert breaker.is_open
+    with pytest.raises(StoreMisconfigured):
+        await breakers.call(None, call, error)
+    assert not breaker.is_open

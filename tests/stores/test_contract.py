@@ -315,6 +315,7 @@ async def test_every_redis_key_expires_once_it_is_as_good_as_never_hit(
     decisions = [(await store.hit([hit(quota, "ann", cost)]))[0] for cost in (1, 1, 20, -1, 0)]
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         (key,) = await client.keys()
-        late_ms = 1000 * KEPT_LONGER if getattr(quota, "aligned", False) else 0
+        # PEXPIRE counts from Redis' cached time, which can be 1 ms behind that of the script.
+        late_ms = 1000 * KEPT_LONGER if getattr(quota, "aligned", False) else 1
         assert 0 < await client.pttl(key) <= max(60_000, decisions[-1].reset_ms) + late_ms
     await store.aclose()

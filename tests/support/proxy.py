@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 #: What becomes of a reply: itself, other bytes, or None to reset the client's connection.
 Fault = Callable[[bytes], "bytes | None"]
@@ -59,7 +59,7 @@ class Proxy:
         self.fault: Fault = deliver
         self.match = b""
         self.times = 1_000_000
-        #: Seconds before each reply.
+        #: Seconds before each reply, and before the first byte of a connection is forwarded.
         self.delay = 0.0
         #: Forward nothing, answer nothing.
         self.silent = False
@@ -98,6 +98,7 @@ class Proxy:
         self._tasks.add(task)
         self._writers.add(writer)
         try:
+            await asyncio.sleep(self.delay)
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.upstream)
             armed: list[Fault] = []
             self._writers.add(up_writer)
@@ -143,9 +144,7 @@ class Proxy:
     async def _down(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, armed: list[Fault]
     ) -> None:
-        while data := await reader.read(65_536):
-            if self.delay:
-                await asyncio.sleep(self.delay)
+        async for data in self._late(reader):
             fault = armed.pop(0) if armed else deliver
             reply = fault(data)
             if reply is None:
@@ -155,6 +154,31 @@ class Proxy:
             if isinstance(reply, Broken):
                 break
         writer.close()
+
+    async def _late(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+        """What is read, each part as late as it would be without the others."""
+        loop = asyncio.get_running_loop()
+        parts: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def read() -> None:
+            data = b"..."
+            while data:
+                data = b""
+                with contextlib.suppress(OSError):
+                    data = await reader.read(65_536)
+                parts.put_nowait((loop.time() + self.delay, data))
+
+        reading = loop.create_task(read())
+        try:
+            while True:
+                due, data = await parts.get()
+                if due > loop.time():
+                    await asyncio.sleep(due - loop.time())
+                if not data:
+                    return
+                yield data
+        finally:
+            reading.cancel()
 
     async def _deliver(self, writer: asyncio.StreamWriter, reply: bytes) -> None:
         pieces = [reply[n : n + 1] for n in range(len(reply))] if self.trickle else [reply]

@@ -1,4 +1,4 @@
-"""Real servers and real clients: Hypercorn in a process of its own, and raw HTTP/1.1 load."""
+"""Real servers and real clients: a server in a process of its own, and raw HTTP/1.1 load."""
 
 import asyncio
 import os
@@ -18,11 +18,21 @@ ROOT = Path(__file__).parent.parent.parent
 def hypercorn(
     *args: str, env: dict[str, str], app: str = "serve:app", log: list[str] | None = None
 ) -> Iterator[int]:
-    """Serve an app and yield its port; what was started is stopped by pid. Fills ``log`` then."""
+    """Serve an app by Hypercorn; see `serving`."""
+    with serving("hypercorn", "-b", "127.0.0.1:{port}", *args, app, env=env, log=log) as port:
+        yield port
+
+
+@contextmanager
+def serving(*words: str, env: dict[str, str], log: list[str] | None = None) -> Iterator[int]:
+    """Serve an app by ``python -m`` these words and yield its port.
+
+    What was started is stopped by pid. Fills ``log`` then.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "hypercorn", "-b", f"127.0.0.1:{port}", *args, app]
+    command = [sys.executable, "-m", *(word.format(port=port) for word in words)]
     process = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True
     )
@@ -52,7 +62,7 @@ def _wait_for(port: int, process: "subprocess.Popen[str]") -> None:
             time.sleep(0.02)
         else:
             return
-    raise RuntimeError("hypercorn did not listen within 30 s")
+    raise RuntimeError("the server did not listen within 30 s")
 
 
 async def load(port: int, path: str, requests: int, connections: int, client: str) -> Counter[int]:

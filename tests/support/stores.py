@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,16 @@ class Moody(MemoryStore):
         if self.error:
             raise self.error
         return await super().hit(hits)
+
+
+class Outside:
+    """Any store, not taken for one in memory."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
 
 def guarded(policy: str = "local") -> tuple[GuardedStore, Moody, Clock]:

@@ -167,6 +167,7 @@ async def direct() -> None:
     assert_type(decision.allowed, bool)
     assert_type(decision.remaining, int)
     assert_type(decision.retry_ms, int | None)
+    assert_type(decision.retry_after, int | None)
     assert_type(await limiter.peek(FixedWindow(10, 60), "ann"), Decision)
     assert_type(await limiter.refund("10/minute", "ann", charged=decision), Decision)
     assert_type(await limiter.wait("10/minute", "ann", seconds=1.5), Decision)

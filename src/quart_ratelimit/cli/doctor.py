@@ -15,7 +15,7 @@ from ..extension.startup import startup_findings
 from ..findings import SEVERITIES, Finding
 from ..quotas import GCRA, FixedWindow, Hit, MovingWindow, Quota, SlidingWindow, StrictWindow
 from ..rules.varying import Varying
-from ..stores import RedisStore
+from ..stores import ClusterStore, RedisStore
 from .survey import Line, Surveyor
 
 #: Clients that a key function is tried with: addresses kept for documentation by RFC 5737.
@@ -44,7 +44,7 @@ async def examine(app: Quart, limiter: Limiter) -> list[Finding]:
 async def _of_server(binding: Binding) -> list[Finding]:
     store, found = binding.backend, list[Finding]()
     fix = "Start it, or correct storage_uri."
-    if isinstance(store, RedisStore):
+    if isinstance(store, (RedisStore, ClusterStore)):
         try:
             found += await store.server_findings()
             fix = "Correct what the server names as the reason."

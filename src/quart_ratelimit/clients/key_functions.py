@@ -212,10 +212,10 @@ def client_named(
 ) -> tuple[str, Callable[..., object]]:
     """Return the client that a key function named, and the function by which it is known.
 
-    Nobody (None or "") is replaced by the client's address, found as the limiter's ``own`` function
-    finds it: a client that omits a header would else be limited by nothing. Logged once.
+    Nobody (see `client_text`) is replaced by the client's address, found as the limiter's ``own``
+    function finds it: a client that omits a header would else be limited by nothing. Logged once.
     """
-    who = "" if answer is None else client_text(answer)
+    who = client_text(answer)
     if who:
         return who, key_func
     name = space_of(key_func)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import sys
 import weakref
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
 from types import CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
@@ -20,6 +22,9 @@ from ..current import current_request_or_none
 
 #: Bytes of a space's digest, written in hex.
 DIGEST = 6
+
+#: What Python calls the module that it was started with, also in processes that this one started.
+MAIN = ("__main__", "__mp_main__")
 
 #: How deep values are described that hold others.
 DEPTH = 8
@@ -70,9 +75,21 @@ def _space(key_func: Callable[..., object], with_values: bool) -> str:
     return f"{_name(function)}#{digest}".replace(":", ".")
 
 
+def module_name(name: str) -> str:
+    """A module's name, also of the one that Python was started with.
+
+    That one is ``__main__`` there and has its own name in a server's workers.
+    """
+    main = sys.modules.get(name) if name in MAIN else None
+    if main is None:
+        return name
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    return spec.name if spec else Path(file).stem if file else name
+
+
 def _name(thing: object) -> str:
     named = thing if hasattr(thing, "__qualname__") else type(thing)
-    return f"{named.__module__}.{named.__qualname__}"
+    return f"{module_name(named.__module__)}.{named.__qualname__}"
 
 
 class _Description(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import FunctionType, ModuleType
 
 from ..errors import ConfigurationError
 
@@ -34,11 +35,12 @@ def join_key(*parts: str) -> str:
 def key_parts(
     prefix: str, space: str, who: str, scope: str, *, kind: str = "", place: str = ""
 ) -> list[str]:
-    """The parts of the key of every charge: of a rule, or of a ``kind`` of check in code.
+    """The parts of the key of every charge: of a view's rule, or of a ``kind`` of other charge.
 
-    A rule has prefix and space, each if there is one, client, scope. A key with a space always has
-    a prefix, if only an empty one: no prefix is taken for a space. A check in code has prefix,
-    space, kind, place, client and scope: six parts, where a rule has four at most.
+    A view's rule has prefix and space, each if there is one, client, scope. A key with a space
+    always has a prefix, if only an empty one: no prefix is taken for a space. A block or a check
+    in code has prefix, space, kind, place, client and scope: six parts, where the other has four
+    at most.
     """
     if kind:
         return [prefix, space, kind, place, who, scope]
@@ -48,18 +50,33 @@ def key_parts(
 
 def key_starts(prefix: str) -> tuple[str, ...]:
     """How all keys with this prefix begin, and no others; none without a prefix: all keys do."""
-    start = f"{_part(prefix)}|"
-    return (start, f"shadow|{start}") if prefix else ()
+    return (f"{_part(prefix)}|",) if prefix else ()
 
 
 def client_text(answer: object) -> str:
-    """What a key function answered, as text. Raises `ConfigurationError` for a function."""
+    """What a key function answered, as text; "" if it names nobody.
+
+    None, empty text and empty bytes name nobody. Nor does an object without a text of its own: it
+    would be another client in each request. Raises `ConfigurationError` for a function.
+    """
+    if answer is None or (isinstance(answer, bytes) and not answer):
+        return ""
     if callable(answer):  # another one in each request: nobody would be limited
         raise ConfigurationError(
             "the key function answered with a function: call what makes it, as in "
             "key_func=client_address()"
         )
-    return str(answer)
+    return str(answer) if has_text(answer) else ""
+
+
+def has_text(value: object) -> bool:
+    """Return whether its text tells what it is, and not where it lies in memory.
+
+    The text of any other object differs in each worker, often in each request.
+    """
+    kind = type(value)
+    own_text = kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
+    return own_text and not isinstance(value, (Awaitable, FunctionType, ModuleType, type))
 
 
 def slot_key(*parts: str) -> str:

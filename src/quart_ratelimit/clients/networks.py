@@ -20,7 +20,11 @@ class Networks:
     def __init__(self, texts: str | Iterable[str]) -> None:
         #: Version and host bits -> the networks of that size, without their host bits.
         self._sizes: dict[tuple[int, int], set[int]] = {}
+        if not isinstance(texts, Iterable):
+            raise ConfigurationError(f"networks={texts!r}: write ['203.0.113.0/24']")
         for text in [texts] if isinstance(texts, str) else texts:
+            if isinstance(text, (int, bytes)):  # `ip_network` takes them for bits
+                raise ConfigurationError(f"{text!r} is no network; write '203.0.113.0/24'")
             try:
                 network = unwrapped(ip_network(text))
             except ValueError as error:

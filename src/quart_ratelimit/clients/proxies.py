@@ -47,7 +47,7 @@ class TrustedProxies:
         header: str = "X-Forwarded-For",
         ipv6_prefix: int = 64,
     ) -> None:
-        if not re.fullmatch(TOKEN, header):
+        if not isinstance(header, str) or not re.fullmatch(TOKEN, header):
             raise ConfigurationError(f"{header!r} is no header's name; write 'X-Forwarded-For'")
         if type(ipv6_prefix) is not int or not 32 <= ipv6_prefix <= 128:
             raise ConfigurationError(f"ipv6_prefix={ipv6_prefix!r} is not 32 to 128; write 64")
@@ -98,6 +98,8 @@ def _checked_count(count: int) -> int:
 def _texts(trusted: int | str | Iterable[str] | None) -> list[str]:
     if trusted is None or isinstance(trusted, int):
         return []
+    if not isinstance(trusted, Iterable):
+        raise ConfigurationError(f"trusted_proxies={trusted!r} names no networks; {FORM}")
     texts = [trusted] if isinstance(trusted, str) else list(trusted)
     for text in texts:
         if not isinstance(text, str):

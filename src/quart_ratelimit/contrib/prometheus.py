@@ -31,7 +31,9 @@ from ..signals import Decided
 from ._metrics import POLICIES, SECONDS, SIZES, Feed, Subscription
 
 #: The feed of each registry; it stays when all are closed, as a registry takes a name but once.
-_feeds: weakref.WeakKeyDictionary[CollectorRegistry, Feed] = weakref.WeakKeyDictionary()
+_feeds: weakref.WeakKeyDictionary[CollectorRegistry, tuple[Feed, _Collectors]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class PrometheusMetrics:
@@ -45,9 +47,12 @@ class PrometheusMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY, *, most_limits: int = 100) -> None:
-        feed = _feeds.get(registry)
-        if feed is None:
-            feed = _feeds[registry] = Feed(_Collectors(registry))
+        known = _feeds.get(registry)
+        if known is None:
+            collectors = _Collectors(registry)
+            known = _feeds[registry] = (Feed(collectors), collectors)
+        feed, collectors = known
+        collectors.register_where_missing(registry)
         self._subscription = Subscription(feed, most_limits)
 
     def close(self) -> None:
@@ -93,6 +98,12 @@ class _Collectors:
             multiprocess_mode="livesum",
             registry=registry,
         )
+
+    def register_where_missing(self, registry: CollectorRegistry) -> None:
+        """Add the metrics that someone has removed from their registry, as tests do."""
+        for collector in vars(self).values():
+            with suppress(ValueError):  # it is there
+                registry.register(collector)
 
     def count_decision(self, limit: str, event: Decided) -> None:
         """Count a decision, a near miss, and what a policy decided."""

@@ -12,9 +12,13 @@ from itertools import islice
 from types import CodeType, FrameType
 from typing import Generic, TypeVar
 
+from ..clients.key_spaces import module_name
 from ..errors import ConfigurationError
 
 T = TypeVar("T")
+
+#: What stands behind an instruction for Python's own use.
+CACHE = 0
 
 #: Blocks of an ``AsyncExitStack``: its frames at entry and at exit differ.
 _STACKED = 0
@@ -30,19 +34,33 @@ def block_of(depth: int = 2) -> int:
 
 
 @functools.lru_cache(512)
-def _place(code: CodeType, instruction: int) -> str:
-    line, _, column, _ = next(islice(code.co_positions(), instruction // 2, None))
+def _position(code: CodeType, instruction: int) -> str:
+    """Lines below the function's start, the column, and which of several that stand there.
+
+    Two blocks of one ``async with`` stand in one place, and Python may be told to keep no columns.
+    """
+    operations, place = code.co_code[::2], instruction // 2
+    while operations[place] == CACHE:
+        place -= 1
+    before = list(islice(code.co_positions(), place + 1))
+    line, _, column, _ = here = before.pop()
+    same = [index for index, one in enumerate(before) if one == here]
+    number = sum(operations[index] == operations[place] for index in same)
     below = (line or code.co_firstlineno) - code.co_firstlineno
-    return f"{code.co_qualname}:{below}:{column or 0}"
+    return f"{below}:{column or 0}" + (f":{number}" if number else "")
 
 
 def place_in_code(depth: int = 2) -> str:
     """Where the caller was called: module, function, lines below its start, column.
 
-    It changes with that function only, and not with the code around it.
+    It changes with that function only, and not with the code around it. What enters a block for
+    its caller (`AsyncExitStack`) is passed over.
     """
-    frame = sys._getframe(depth)
-    return f"{frame.f_globals.get('__name__', '')}.{_place(frame.f_code, frame.f_lasti)}"
+    frame: FrameType = sys._getframe(depth)
+    while frame.f_globals.get("__name__") == "contextlib" and frame.f_back is not None:
+        frame = frame.f_back
+    code, module = frame.f_code, module_name(frame.f_globals.get("__name__", ""))
+    return f"{module}.{code.co_qualname}:{_position(code, frame.f_lasti)}"
 
 
 class Blocks(Generic[T]):

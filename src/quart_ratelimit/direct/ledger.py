@@ -129,7 +129,7 @@ class Ledger:
             if hits[0].cost > 0:
                 return await self.charge(hits)
             return await self.give_back(hits, charged)
-        except StoreError as error:
+        except Exception as error:  # the work is done: no error of a store may replace its result
             _log.warning("a charge could not be settled: %s", error)
             return list(charged)
 
@@ -146,7 +146,9 @@ class Ledger:
     async def _confirmed(self, back: Hit) -> bool:
         try:
             (decision,) = await self._store.hit([back])
-        except StoreError:
+        except Exception as error:
+            if not isinstance(error, StoreError):
+                _log.warning("a place could not be given back: %s", error)
             return False
         return decision.by == "store"
 

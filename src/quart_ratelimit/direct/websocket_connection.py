@@ -12,8 +12,9 @@ from collections import deque
 from typing import Any, NoReturn, Protocol
 
 from quart import Websocket
+from werkzeug.sansio.response import Response
 
-from ..current import current_websocket_or_none
+from ..current import current_websocket_or_none, note_response
 
 #: What was asked breaks a rule.
 POLICY_VIOLATION = 1008
@@ -48,7 +49,8 @@ class Connection:
 
     def __init__(self, websocket: Websocket) -> None:
         self.websocket = websocket
-        self.accepted = False
+        #: What the handshake was answered with; None: it was not accepted yet.
+        self.response: Response | None = None
         self.closed = False
         #: The limits on its messages, in the order in which each message passes them.
         self.inboxes: list[Inbox] = []
@@ -61,9 +63,16 @@ class Connection:
         self._task = asyncio.current_task()
         vars(websocket).update(accept=self.accept, close=self.close, receive=self.receive)
 
+    @property
+    def accepted(self) -> bool:
+        """Whether the handshake was accepted."""
+        return self.response is not None
+
     async def accept(self, *args: Any, **kwargs: Any) -> None:
         """As the websocket's."""
-        self.accepted = True
+        if self.response is None:
+            self.response = Response(status=101)
+            note_response(self.websocket, self.response)
         await self._accept(*args, **kwargs)
 
     async def close(self, code: int, reason: str = "") -> None:

@@ -8,14 +8,16 @@ import random
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from quart import current_app
+from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
 from ..callables import UserFunction, call
-from ..current import current_request_or_none
+from ..current import current_request_or_none, note_refusal
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Hit
 from ..responses.problems import describe, wants_problem
-from ..responses.refusal import retry_after
+from ..responses.refusal import Error, note, retry_after
 from ..responses.request_limit import RequestLimit
 from ..rules.kinds import check_cost
 from ..settings.table import Settings
@@ -30,8 +32,6 @@ _log = logging.getLogger("quart_ratelimit")
 #: What a log says instead of the client.
 SOMEBODY = "client"
 
-Error = RateLimitExceeded | LimiterUnavailable
-
 
 class Breach:
     """Refuses requests of one app."""
@@ -45,6 +45,7 @@ class Breach:
         for charge in charges:
             if charge.decision.by == "closed":
                 error = LimiterUnavailable(retry_after=retry_after(charge.decision))
+                note(error)
                 self.describe(error, context.limits)
                 raise error
 
@@ -85,9 +86,14 @@ class Breach:
         limits: Sequence[RequestLimit],
         after_refusal: Sequence[RequestLimit] = (),
     ) -> None:
-        """Add the limits to an error, and the JSON body if the settings say so."""
+        """Add the limits to an error, and as the settings say its jitter and its JSON body.
+
+        Every refusal but a denial comes here, so the request is noted as refused.
+        """
+        note_refusal()
         if isinstance(error, RateLimitExceeded):
             error.limits = tuple(limits)
+            self._lengthen(error)
         request = current_request_or_none()
         if not self._settings.problem_details or request is None:
             return
@@ -123,18 +129,22 @@ class Breach:
         wait: int | None,
     ) -> NoReturn:
         limit = charge.limit
-        jitter = self._settings.retry_jitter
-        if jitter and wait is not None:  # so that a crowd does not come back at the same moment
-            wait += round(random.uniform(0, jitter * limit.limit.period))  # noqa: S311
         text = await self._message(limit.error_message)
         error = RateLimitExceeded(
             limit, response, description=text or str(limit.limit), retry_after=wait
         )
+        note(error)
+        self.describe(error, context.limits, context.after_refusal)
         if response is None and stage.body is not None:
             error.response = stage.body(error)
-        context.refusal = error
-        self.describe(error, context.limits, context.after_refusal)
         raise error
+
+    def _lengthen(self, error: RateLimitExceeded) -> None:
+        """Lengthen the wait by up to its share, so that a crowd comes back at several moments."""
+        wait, share = error.retry_after, self._settings.retry_jitter
+        if share and wait is not None:
+            longest = min(share * wait, error.limit.limit.period)
+            error.retry_after = wait + round(random.uniform(0, longest))  # noqa: S311
 
     async def _message(self, message: str | UserFunction[str] | None) -> str | None:
         if not callable(message):
@@ -152,13 +162,31 @@ class Breach:
         self, callback: UserFunction[Any], status: RequestLimit, name: str
     ) -> Response | None:
         try:
-            response = await call(callback, status)
+            return await _response(await call(callback, status))
         except Exception as error:
             if not self._settings.swallow_errors:
                 raise
             _log.exception("%s callback failed with error %s", name, error)
             return None
-        return response if isinstance(response, Response) else None
+
+
+async def _response(answer: Any) -> Response | None:
+    """Make a response of what a callback answers, as of what a view does; None: the usual one.
+
+    An answer that names no status has 429. What no view may answer, such as a number, is ignored.
+    """
+    if answer is None or isinstance(answer, Response):
+        return answer
+    try:
+        response: Response = await current_app.make_response(answer)
+    except TypeError:
+        return None
+    parts = answer[1:] if isinstance(answer, tuple) else ()
+    if not isinstance(answer, HTTPException) and not any(
+        isinstance(part, (int, str)) for part in parts
+    ):
+        response.status_code = 429
+    return response
 
 
 def _log_refusal(charge: Charge) -> None:

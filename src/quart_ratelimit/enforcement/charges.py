@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..callables import Memo, UserFunction
 from ..clients.key_functions import client_named
+from ..clients.keys import has_text
 from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
 from ..rules.kinds import check_cost
@@ -71,18 +72,24 @@ class Charger:
             own = limit.scope
             if callable(own):
                 own = await memo.call(own, context.route.endpoint)
-            scope = limit.full_scope(own, context.identity, context.route.method)
+                if own is not None and not has_text(own):
+                    _log.error("%s: its scope has no text; it counts without", limit.limit)
+                    own = None
             answer = await memo.call(limit.key_func)
             client, by = client_named(answer, limit.key_func, self._key_func)
+            counted = limit
             if by is not limit.key_func:  # addresses have a space of their own in keys
-                limit = replace(limit, key_func=by)  # noqa: PLW2901
+                counted = replace(counted, key_func=by)
+            if limit.shared and own in (None, ""):  # it counts by itself, not without a limit
+                counted = replace(counted, shared=False)
+            scope = counted.full_scope(own, context.identity, context.route.method)
             cost: Any = 0 if peek else limit.cost
             if callable(cost):
                 cost = check_cost(await memo.call(cost))
             if not scope:
                 _log.error("Skipping limit: %s. Empty value found in parameters.", limit.limit)
                 continue
-            args, key = key_form(limit, client, scope)
+            args, key = key_form(counted, client, scope)
             hit = Hit(limit.limit, key, cost, refundable=bool(limit.deduct_when))
             charges.append(Charge(limit, hit, args, store))
         return once(charges) if len(charges) > 1 else charges

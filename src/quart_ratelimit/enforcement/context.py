@@ -6,15 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from ..callables import Memo
 from ..current import current_request_or_none
-from ..errors import RateLimitExceeded
-from ..quotas import Concurrency
-from ..responses.request_limit import RequestLimit
+from ..responses.request_limit import RequestLimit, limit_to_report, same_counter
+from ..responses.writer import MOST_REPORTED
 from .charges import Charge
+from .paid import Paid
 from .routes import Route
 from .stage import Stage
-
-#: Limits that a response has room for: servers and proxies bound its fields, often to 8 kB.
-MOST_REPORTED = 16
 
 
 class RequestContext:
@@ -28,46 +25,33 @@ class RequestContext:
     any_breach_peeks: Sequence[Charge] = ()
     meta_peeks: Sequence[Charge] = ()
     #: Charges that the response decides on.
-    reserved: Sequence[Charge] = ()
+    reserved: list[Charge] | tuple[()] = ()
     #: What the defaults charged: given back if a limit replaces them.
     defaults: Sequence[Charge] = ()
-    refusal: RateLimitExceeded | None = None
     #: Which groups of limits applied already, see `routes.BLUEPRINTS`.
     applied: int = 0
     with_fallback: bool = False
-    #: A request filter said that nothing is limited.
+    #: Nothing is limited: a request filter said so, or it is a preflight.
     filtered: bool = False
 
     def __init__(self, identity: str, route: Route) -> None:
         #: What the endpoint is called in keys: the endpoint, or what ``request_identifier`` says.
         self.identity = identity
         self.route = route
-        #: No rule limits it: a static file, no route, or a request filter said so.
+        #: No rule limits it: a static file, no route, or `filtered`.
         self.free = route.static or not identity
         self.limits: list[RequestLimit] = []
+        self.paid = Paid()
         #: Answers for this request and its view; a helper's functions are called at each call.
         self.memo = Memo()
 
     @property
     def current_limit(self) -> RequestLimit | None:
-        """The limit to report if only one can be.
-
-        The last one breached, else the shortest that is not shared, else the shortest; places in
-        flight, which have no period, come last.
-        """
+        """The limit to report if only one can be; see `limit_to_report`."""
         limits = self.limits
         if len(limits) < 2:
             return limits[0] if limits else None
-        tightest, last, place = None, None, None
-        for status in limits:
-            if status.breached:
-                last = status
-            own = (status.shared, isinstance(status.limit, Concurrency), status.limit.period)
-            if place is None or own < place:
-                tightest, place = status, own
-            elif own == place and _same(status, tightest):
-                tightest = status  # charged twice: what remains is what the last charge left
-        return last or tightest
+        return limit_to_report(limits)
 
     @property
     def reported(self) -> Sequence[RequestLimit]:
@@ -88,7 +72,7 @@ class RequestContext:
         Of more than `MOST_REPORTED` only a refusal is added, in the place of the last.
         """
         for place, known in enumerate(self.limits):
-            if _same(known, status):
+            if same_counter(known, status):
                 self.limits[place] = status
                 return
         if len(self.limits) < MOST_REPORTED:
@@ -102,7 +86,8 @@ class RequestContext:
             if not charge.decision.was_charged or not charge.hit.cost:
                 continue
             if charge.limit.deduct_when:
-                self.reserved = [*self.reserved, charge]
+                self.reserved = self.reserved or []
+                self.reserved.append(charge)
             if charge.limit.rule in stage.defaults:
                 self.defaults = [*self.defaults, charge]
 
@@ -116,10 +101,3 @@ def context_of(request: object, attribute: str) -> RequestContext | None:
     """What a limiter knows of a request; None if it knows nothing yet, or there is none."""
     known: RequestContext | None = getattr(request, attribute, None)
     return known
-
-
-def _same(one: RequestLimit, other: RequestLimit | None) -> bool:
-    """Whether both are states of one counter."""
-    if other is None:
-        return False
-    return one is other or (one.limit == other.limit and one.request_args == other.request_args)

@@ -66,27 +66,26 @@ class Evaluator:
         self._charger = Charger(extension, local_store, settings.key_func)
         self._trials = Trials(self._charger, by_rule=settings.fail_on_first_breach)
 
-    def check(self, context: RequestContext, stage: Stage, memo: Memo) -> Awaitable[None]:
-        """Charge all limits of a stage, or refuse.
+    def check(self, context: RequestContext, stage: Stage, memo: Memo, by: str) -> Awaitable[None]:
+        """Charge all limits of a stage, or refuse; ``by`` names the limited function, if any.
 
         Raises `RateLimitExceeded`, `LimiterUnavailable` under the policy "closed", and what the
         app's functions or the store raise, unless the settings swallow errors.
         """
         if context.defaults and stage.overrides:
-            return self._check_instead(context, stage, memo)
-        if stage.key_func is None:
-            return self._check_each(self._store, context, stage, memo)
-        return self._check_client(self._store, context, stage, memo)
+            return self.check_instead(context, stage, memo, by)
+        return self.check_in(self._store, context, stage, memo, by)
 
-    def _check_in(
-        self, store: Store, context: RequestContext, stage: Stage, memo: Memo
+    def check_in(
+        self, store: Store, context: RequestContext, stage: Stage, memo: Memo, by: str
     ) -> Awaitable[None]:
+        """As `check`, in another store than that of the rules."""
         if stage.key_func is None:
-            return self._check_each(store, context, stage, memo)
-        return self._check_client(store, context, stage, memo)
+            return self._check_each(store, context, stage, memo, by)
+        return self._check_client(store, context, stage, memo, by)
 
     async def _check_client(
-        self, store: Store, context: RequestContext, stage: Stage, memo: Memo
+        self, store: Store, context: RequestContext, stage: Stage, memo: Memo, by: str
     ) -> None:
         """Charge limits for which nothing but the client must be found out.
 
@@ -94,15 +93,18 @@ class Evaluator:
         for the store, the garbage collector looks at every one again and again.
         """
         try:
-            client = memo.answer(stage.key_func)  # type: ignore[arg-type]  # see `_check_in`
+            client = memo.answer(stage.key_func)  # type: ignore[arg-type]  # see `check_in`
             if type(client) is not str:
                 client = await client if inspect.isawaitable(client) else client
-                client = "" if client is None else client_text(client)
+                client = client_text(client)
             if not client:
-                await self._check_each(store, context, stage, memo)
+                await self._check_each(store, context, stage, memo, by)
                 return
             known = self._hits if stage.kept and len(client) <= LONGEST_KEPT else Stage.hits
             hits, args = known(stage, client)
+            if any(context.paid.covers(by, hit) for hit in hits):
+                await self._check_each(store, context, stage, memo, by)
+                return
         except Exception as error:
             if not self.swallows(error):
                 raise
@@ -133,11 +135,13 @@ class Evaluator:
             await self._conclude(context, stage, (), charges, hits)
             return
         context.limits += statuses
+        context.paid.add(by, hits)
         if stage.settles:
             context.keep(stage, self._charged(store, stage, hits, statuses))
+            await self._settlement.settle_if_known(context)
 
     async def _check_each(
-        self, store: Store, context: RequestContext, stage: Stage, memo: Memo
+        self, store: Store, context: RequestContext, stage: Stage, memo: Memo, by: str
     ) -> None:
         """Charge limits whose functions must be called one by one."""
         try:
@@ -155,6 +159,8 @@ class Evaluator:
                 )
                 own = await charges(context, stage.metas, memo, key_form, store, peek=True)
             hitting = await charges(context, in_force, memo, key_form, store)
+            covered = [one.hit for one in hitting if context.paid.covers(by, one.hit)]
+            hitting = [one for one in hitting if one.hit not in covered]
         except Exception as error:
             if not self.swallows(error):
                 raise
@@ -167,28 +173,45 @@ class Evaluator:
             return
         context.any_breach_peeks = [*context.any_breach_peeks, *any_breach]
         context.meta_peeks = [*context.meta_peeks, *own]
-        await self._conclude(context, stage, peeks, hitting, [charge.hit for charge in hitting])
+        hits = [charge.hit for charge in hitting]
+        await self._conclude(context, stage, peeks, hitting, hits)
+        context.paid.add(by, hits)
+        context.paid.share(by, covered)
         if shadows:
             await self._trials.run(context, stage, shadows, memo, store)
+            await self._settlement.settle_if_known(context)
 
-    async def _check_instead(self, context: RequestContext, stage: Stage, memo: Memo) -> None:
+    async def check_instead(
+        self, context: RequestContext, stage: Stage, memo: Memo, by: str
+    ) -> None:
         """Check a stage that replaces the defaults, then give back what those charged."""
         replaced, context.defaults = context.defaults, ()
         statuses = [charge.status for charge in replaced]
         before, reserved = context.limits, context.reserved
         context.limits = kept = [one for one in before if one not in statuses]
         context.reserved = [charge for charge in reserved if charge not in replaced]
-        count = len(kept)
+        count, held = len(kept), len(context.reserved)
         try:
-            await self._check_in(self._store, context, stage, memo)
+            await self.check_in(self._store, context, stage, memo, by)
         except (RateLimitExceeded, LimiterUnavailable):
-            await self._settlement.give_back(replaced)
+            await self._give_back(context, replaced)
             raise
-        if len(kept) > count:
-            await self._settlement.give_back(replaced)
+        stay = [charge for charge in replaced if context.paid.is_shared(charge.hit)]
+        replacing = [limit.limit for limit in stage.limits if limit.override_defaults]
+        evaluated = [*kept[count:], *(charge.status for charge in stay)]
+        if any(one.limit == quota for one in evaluated for quota in replacing):
+            context.limits = [*(charge.status for charge in stay), *kept]
+            context.reserved = [*(one for one in stay if one in reserved), *context.reserved]
+            await self._give_back(context, [one for one in replaced if one not in stay])
             return
-        # No limit was evaluated after all, so the defaults stay charged.
-        context.limits, context.reserved, context.defaults = before, reserved, replaced
+        # No limit that replaces the defaults was evaluated after all, so they stay charged.
+        context.limits = [*before, *kept[count:]]
+        context.reserved = [*reserved, *context.reserved[held:]]
+        context.defaults = replaced
+
+    async def _give_back(self, context: RequestContext, charges: Sequence[Charge]) -> None:
+        context.paid.forget([charge.hit for charge in charges])
+        await self._settlement.give_back(charges)
 
     async def _check_without_store(self, context: RequestContext, error: Exception) -> None:
         """Charge what replaces all limits while the store is away, once per request."""
@@ -205,7 +228,7 @@ class Evaluator:
             if not self.swallows(failure):
                 raise
             return
-        await self._check_in(self._local_store, context, stage, context.memo)
+        await self.check_in(self._local_store, context, stage, context.memo, "")
 
     async def _decide(self, peeks: Sequence[Charge], charges: list[Charge]) -> list[Charge]:
         """Call the store once for all, all-or-nothing; what was charged.
@@ -244,6 +267,7 @@ class Evaluator:
             charges, refused = charges[:end], refused[:1]
         elif stage.settles:
             context.keep(stage, charges)
+            await self._settlement.settle_if_known(context)
         context.limits += [charge.status for charge in charges]
         if refused:
             await self._breach.refuse(context, stage, refused, wait, hits)

@@ -10,20 +10,23 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
-from ..current import current_request_or_none
+from ..current import current_request_or_none, known_response, note_refusal, note_response
+from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
-from ..rules.registry import LimitedFunction, Registry
+from ..rules.registry import LimitedFunction, Registry, functions_of
 from ..rules.validation import check_views
 from ..settings.table import Settings
 from ..stores import Store
 from .breach import Breach
 from .context import RequestContext, context_of, known_context
+from .error_handlers import is_handling_error
 from .evaluator import Evaluator
+from .paid import Paid
 from .report import Report
 from .resolver import Resolver
-from .routes import Route, Routes
+from .routes import BLUEPRINTS, DEFAULTS, Route, Routes, is_free_preflight
 from .settlement import Settlement
 from .shield import RefusalNotes
 from .stage import Stage
@@ -47,6 +50,7 @@ class RequestHooks:
         registry: Registry,
         resolver: Resolver,
         store: Store,
+        direct_store: Store,
         local_store: Store,
         filters: Sequence[UserFunction[bool]],
         denials: Sequence[UserFunction[bool]],
@@ -54,6 +58,7 @@ class RequestHooks:
         self._extension = extension
         self._settings = settings
         self._attribute = attribute
+        self._direct_store = direct_store
         self._registry = registry
         self._routes = Routes(extension, registry)
         self._resolver = resolver
@@ -80,7 +85,6 @@ class RequestHooks:
             draft=None if settings.draft is None else DRAFTS[settings.draft],
             pseudonym=settings.pseudonym,
             retry_after=settings.retry_after,
-            retry_jitter=bool(settings.retry_jitter),
         )
         self._views_checked = False
         #: The registry's version as of which nothing applies before any view.
@@ -120,8 +124,10 @@ class RequestHooks:
         context = getattr(request, self._attribute, None) or self._begin(request)
         if context is None:
             return self._begin_and(lambda: self.call(limited))
-        if context.free:
+        if context.filtered:
             return None
+        if context.free or is_handling_error(request):
+            return self._check_apart(context, limited)
         if limited is context.route.limited:
             return self._check(context, limited, context.memo)
         # It may be called several times, for different things, so its functions are called anew.
@@ -132,7 +138,7 @@ class RequestHooks:
         """Charge a stage that belongs to no rule of the app; as `call`."""
         request = current_request_or_none()
         if request is None:
-            return self._evaluator.check(RequestContext("", Route("", "")), stage, Memo())
+            return self._charge(RequestContext("", Route("", "")), stage)
         context: RequestContext | None
         context = getattr(request, self._attribute, None) or self._begin(request)
         if context is None:
@@ -140,18 +146,17 @@ class RequestHooks:
         if context.filtered:
             return None
         self._forget_if_open_ended(context)
-        return self._evaluator.check(context, stage, Memo())
+        return self._charge(context, stage)
 
     def after_request(self, response: Response) -> Awaitable[None] | None:
         """Settle what the response decides on, then write the fields.
 
         None: it is done, and there is nothing to await.
         """
-        context: RequestContext | None
-        context = getattr(current_request_or_none(), self._attribute, None)
-        if context is None:
-            return None
-        if context.reserved:
+        request = current_request_or_none()
+        note_response(request, response)
+        context: RequestContext | None = getattr(request, self._attribute, None)
+        if context is not None and context.reserved:
             return self._settle(context, response)
         self._writer.write(response, context)
         return None
@@ -186,7 +191,12 @@ class RequestHooks:
     def check_views(self) -> None:
         """Once, at start or at the first request: see `validation.check_views`."""
         if not self._views_checked:
-            views = current_app.view_functions.values()
+            if UNMATCHED in current_app.view_functions and self._settings.limit_unmatched:
+                raise ConfigurationError(
+                    f"an endpoint must not be called {UNMATCHED!r}, as requests without a route "
+                    "are under limit_unmatched; write endpoint='unmatched'"
+                )
+            views = functions_of(current_app)
             check_views(views, self._extension, self._registry, self._settings.strategy)
             self._views_checked = True
 
@@ -204,6 +214,7 @@ class RequestHooks:
     ) -> None:
         for function in self._denials:
             if await call(function):
+                note_refusal()
                 raise Forbidden
         if then is not None:
             await then(request, route)
@@ -222,7 +233,8 @@ class RequestHooks:
         stage = self._resolver.known(context, limited)
         if stage is None:
             return self._find_and_check(context, limited, memo)
-        return None if stage.empty else self._evaluator.check(context, stage, memo)
+        by = limited.name if limited else ""
+        return None if stage.empty else self._evaluator.check(context, stage, memo, by)
 
     async def _find_and_check(
         self, context: RequestContext, limited: LimitedFunction | None, memo: Memo
@@ -234,11 +246,37 @@ class RequestHooks:
                 raise
             return
         if not stage.empty:
-            await self._evaluator.check(context, stage, memo)
+            by = limited.name if limited else ""
+            await self._evaluator.check(context, stage, memo, by)
+
+    def _charge(self, context: RequestContext, stage: Stage) -> Awaitable[None]:
+        return self._evaluator.check_in(
+            self._direct_store, context, stage, Memo(), f"stage {id(stage)}"
+        )
+
+    async def _check_apart(self, context: RequestContext, limited: LimitedFunction) -> None:
+        """Charge what limits an error handler, or a function that is called where no view runs.
+
+        It is as a route of its own: it has one counter for all requests that come to it, and what
+        the view was charged stands.
+        """
+        route = Route(f"<{limited.name}>", context.route.method, limited=limited)
+        own = RequestContext(route.endpoint, route)
+        own.limits, own.any_breach_peeks = context.limits, context.any_breach_peeks
+        own.paid = context.paid
+        own.applied = context.applied | BLUEPRINTS | DEFAULTS
+        try:
+            checking = self._check(own, limited, Memo())
+            if checking is not None:
+                await checking
+        finally:
+            context.reserved = [*context.reserved, *own.reserved]
+            context.after_refusal = own.after_refusal or context.after_refusal
 
     def _forget_if_open_ended(self, context: RequestContext) -> None:
-        if context.route.open_ended:
+        if context.route.open_ended or known_response() is not None:
             context.limits.clear()
+            context.paid = Paid()
             context.meta_peeks = ()
 
     def _begin(self, request: Any) -> RequestContext | None:
@@ -249,8 +287,13 @@ class RequestHooks:
         if not route.endpoint:
             return None
         context = RequestContext(route.endpoint, route)
+        self._spare_preflight(context, request)
         setattr(request, self._attribute, context)
         return context
+
+    def _spare_preflight(self, context: RequestContext, request: Any) -> None:
+        if not self._settings.limit_preflights and is_free_preflight(request, context.route):
+            context.filtered = context.free = True
 
     async def _begin_and(self, then: Callable[[], Awaitable[None] | None]) -> None:
         await self.context()
@@ -267,14 +310,16 @@ class RequestHooks:
         for function in self._filters:
             context.filtered = context.filtered or bool(await call(function))
         context.free = context.free or context.filtered
+        self._spare_preflight(context, request)
         return context
 
     async def _identity(self, endpoint: str | None) -> str:
         identifier = self._identifier
-        identity = str(await call(identifier) or "") if identifier else endpoint or ""
+        given = await call(identifier) if identifier else None
+        identity = "" if given is None else str(given)
         if not identity and endpoint is None and self._settings.limit_unmatched:
             return UNMATCHED
-        return identity
+        return identity or endpoint or ""  # nothing named is no reason to limit nothing
 
     async def _settle(self, context: RequestContext, response: Response) -> None:
         await self._settlement.settle(context, response)

@@ -17,7 +17,7 @@ from weakref import WeakSet
 from ..callables import Memo, UserFunction
 from ..quotas import Penalty, Quota
 from ..rules.answers import LimitAnswers
-from ..rules.limits import Limit, MetaLimit, Provider
+from ..rules.limits import BlockLimit, Limit, MetaLimit, Provider
 from ..rules.limits_file import FileLimit
 from ..rules.naming import derived_name
 from ..rules.notation import quotas_of
@@ -156,9 +156,10 @@ class Loader:
                 limit.deduct_when,
                 limit.on_breach,
                 1 if limit.cost is None else limit.cost,
-                limit.shared,
+                _shares(limit),
                 metas,
                 self._settings.shadow if limit.shadow is None else limit.shadow,
+                _place(limit),
                 limit,
             )
             for quota in _named(quotas, limit)
@@ -188,9 +189,19 @@ def _of_its_rule(meta: RuntimeLimit, limit: Limit) -> RuntimeLimit:
     """A meta limit of a rule; a penalty blocks only what the rule limits."""
     if not isinstance(meta.limit, Penalty) or meta.scope != META_SCOPE:
         return meta
-    if not limit.shared:
-        return replace(meta, shared=False)
-    return replace(meta, scope=limit.scope) if isinstance(limit.scope, str) else meta
+    if not _shares(limit):
+        return replace(meta, shared=False, place=_place(limit))
+    return replace(meta, scope=limit.scope)
+
+
+def _shares(limit: Limit) -> bool:
+    """Whether a rule has one counter for all that it limits; without a scope it has not."""
+    return limit.shared and limit.scope not in (None, "")
+
+
+def _place(limit: Limit) -> str:
+    """See `BlockLimit.place`; a shared limit counts by its scope alone."""
+    return limit.place if isinstance(limit, BlockLimit) and not _shares(limit) else ""
 
 
 def _metas(limit: Limit) -> list[MetaLimit]:

@@ -10,14 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import LimiterUnavailable, RateLimitExceeded
+from ..errors import LimiterUnavailable
 from ..quotas import Decision, Hit
 from ..quotas.quota import refused_longest
-from ..responses.refusal import refusal
+from ..responses.refusal import Error, refusal
 from ..responses.request_limit import RequestLimit
 from .context import RequestContext
-
-Error = RateLimitExceeded | LimiterUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +47,6 @@ class Report:
             for status in limits:
                 self.context.report(status)
             limits = self.context.limits
-            if isinstance(error, RateLimitExceeded):
-                self.context.refusal = error
         if error is not None and self.describe is not None:
             self.describe(error, limits)
         return error

@@ -19,7 +19,7 @@ from ..settings.table import Settings
 from . import routes
 from .context import RequestContext
 from .loading import Loader, Steps, finish, run
-from .routes import BLUEPRINTS, DEFAULTS, OVERRIDDEN
+from .routes import BLUEPRINTS, DEFAULTS, METAS, OVERRIDDEN
 from .stage import Stage, compiled, rule_keys
 
 if TYPE_CHECKING:
@@ -97,12 +97,14 @@ class Resolver:
         return routes.exemption(self._registry, view, path)
 
     def _steps(self, context: RequestContext, limited: LimitedFunction | None) -> Steps[_Found]:
-        if limited is not None:
-            return (yield from self._of_function(context, limited)), []
-        limits = yield from self._before_view(context)
-        if context.route.exemption & ExemptionScope.META:
+        find = (
+            self._before_view(context) if limited is None else self._of_function(context, limited)
+        )
+        limits, metas = (yield from find), self._settings.meta_limits
+        if not metas or context.applied & METAS or context.route.exemption & ExemptionScope.META:
             return limits, []
-        return limits, (yield from self._loader.load_all(self._settings.meta_limits, "meta limits"))
+        context.applied |= METAS
+        return limits, (yield from self._loader.load_all(metas, "meta limits"))
 
     def _before_view(self, context: RequestContext) -> Steps[list[RuntimeLimit]]:
         settings, route = self._settings, context.route
@@ -121,24 +123,29 @@ class Resolver:
         if not self._registry.exemption(limited.function):
             where = f"function {limited.name}"
             explicit = yield from self._loader.load_all(limited.limits, where)
-        if not any(limit.override_defaults for limit in explicit):
+        if not _replaces(explicit, context.route.method):
             explicit += yield from self._of_blueprints(context)
         return (yield from self._with_defaults(context, explicit))
 
     def _of_blueprints(self, context: RequestContext) -> Steps[list[RuntimeLimit]]:
-        registry = self._registry
-        if context.applied & BLUEPRINTS or not registry.blueprints:
+        """The limits of the view's blueprints, unless a limit that replaces them applied."""
+        registry, path = self._registry, context.route.path
+        if context.applied & (BLUEPRINTS | OVERRIDDEN) or not registry.blueprints or not path:
             return []
         context.applied |= BLUEPRINTS
-        overrides = {
-            blueprint: all(limit.override_defaults for limit in limits)
-            for blueprint, limits in registry.blueprints.items()
-        }
+        innermost = yield from self._of_blueprint(path[-1])
+        in_force = [limit for limit in innermost if not limit.exempts(context.route.method)]
+        overrides = bool(in_force) and all(limit.override_defaults for limit in in_force)
         found: list[RuntimeLimit] = []
-        for blueprint in limiting(context.route.path, registry.exempt_blueprints, overrides):
-            where = f"blueprint {blueprint.name}"
-            found += yield from self._loader.load_all(registry.blueprints[blueprint], where)
+        for blueprint in limiting(path, registry.exempt_blueprints, overrides=overrides):
+            found += (
+                innermost if blueprint is path[-1] else (yield from self._of_blueprint(blueprint))
+            )
         return found
+
+    def _of_blueprint(self, blueprint: Blueprint) -> Steps[list[RuntimeLimit]]:
+        limits = self._registry.blueprints.get(blueprint, ())
+        return (yield from self._loader.load_all(limits, f"blueprint {blueprint.name}"))
 
     def _with_defaults(
         self, context: RequestContext, explicit: list[RuntimeLimit]
@@ -149,7 +156,7 @@ class Resolver:
             context.applied & (DEFAULTS | OVERRIDDEN)
             or not self._settings.default_limits
             or context.route.exemption & ExemptionScope.DEFAULT
-            or any(one.override_defaults and not one.exempts(method) for one in explicit)
+            or _replaces(explicit, method)
         ):
             return explicit
         context.applied |= DEFAULTS
@@ -194,3 +201,8 @@ class Resolver:
             stage.kept = True
             stages[name] = ([*limits, *any_breach], stage)
         return stage
+
+
+def _replaces(limits: Iterable[RuntimeLimit], method: str) -> bool:
+    """Whether one of these limits replaces what stands around it, for this HTTP method."""
+    return any(one.override_defaults and not one.exempts(method) for one in limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Quart, Websocket, current_app
@@ -12,7 +13,7 @@ from quart.views import MethodView, View
 from ..constants import ExemptionScope
 from ..current import blueprint_path
 from ..rules.exemptions import inherited
-from ..rules.registry import HasRegistry, LimitedFunction, Registry, limited_by
+from ..rules.registry import HasRegistry, LimitedFunction, Registry, chain, limited_by
 from ..rules.resolved import RuntimeLimit
 
 if TYPE_CHECKING:
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 BLUEPRINTS, DEFAULTS = 1, 2
 #: A limit that replaces the defaults applied.
 OVERRIDDEN = 4
+#: The limits on any breach were looked at.
+METAS = 8
+
+#: HTTP methods that count apart where no route says which there are. Clients invent others.
+METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+)
+
+#: The module whose decorator answers preflights without calling the view.
+CORS = "quart_cors"
 
 #: A limited function, or None before the view, and what had been applied before it.
 StageName = tuple[LimitedFunction | None, int]
@@ -47,6 +58,8 @@ class Route:
     open_ended: bool = False
     #: It serves static files.
     static: bool = field(init=False)
+    #: quart-cors answers its preflights.
+    has_cors: bool = field(init=False)
     #: It is known that nothing applies before the view.
     free_before: bool = False
     #: The stages in which no function says what applies, with what was applied after them.
@@ -58,6 +71,7 @@ class Route:
 
     def __post_init__(self) -> None:
         self.static = serves_static_files(self.view)
+        self.has_cors = answers_preflights(self.view)
 
 
 class Routes:
@@ -82,7 +96,7 @@ class Routes:
         path = blueprint_path(current_app, request.blueprint)
         route = Route(
             endpoint or "",
-            method,
+            method if view is not None or method in METHODS else "OTHER",
             view,
             path,
             exemption(self._registry, view, path),
@@ -107,6 +121,28 @@ def serves_static_files(view: Callable[..., Any] | None) -> bool:
     return isinstance(app_or_blueprint, (Blueprint, Quart)) and (
         getattr(view, "__name__", "") == "send_static_file"
     )
+
+
+def is_free_preflight(request: Any, route: Route) -> bool:
+    """Return whether a request asks for CORS, and is answered without its view.
+
+    A view that handles OPTIONS itself is charged: who sends the field would else call it for free.
+    """
+    if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+        return False
+    rule = request.url_rule
+    return rule is not None and bool(rule.provide_automatic_options or route.has_cors)
+
+
+def answers_preflights(view: object) -> bool:
+    """Return whether quart-cors' ``route_cors`` answers OPTIONS in the place of this view."""
+    for function in chain(view):
+        if isinstance(function, FunctionType) and function.__globals__.get("__name__") == CORS:
+            names = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+            cell = dict(names).get("provide_automatic_options")
+            if cell is not None and cell.cell_contents is True:
+                return True
+    return False
 
 
 def limited_view(

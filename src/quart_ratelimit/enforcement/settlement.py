@@ -1,18 +1,28 @@
-"""What the response decides on: charges that are kept or given back."""
+"""What the response decides on: charges that are kept or given back.
+
+A stream and a websocket go on after their response is known. What they charge then is settled at
+once, so that nothing is collected without end.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
 from werkzeug.sansio.response import Response
 
 from ..callables import call
-from ..errors import StoreError
+from ..current import known_response
+from ..responses.refusal import noted
 from ..settings.table import Settings
 from ..stores import Store
 from .charges import Charge
 from .context import RequestContext
+
+#: Charges that are given back at once: Redis gives back thousands in one script, and serves nobody
+#: else meanwhile.
+PIECE = 100
 
 _log = logging.getLogger("quart_ratelimit")
 
@@ -29,15 +39,24 @@ class Settlement:
         A request that ends without a response, as when its client goes away, stays charged.
         """
         reserved, context.reserved = context.reserved, ()
-        refusal = context.refusal
+        refusal = noted()
         refused = refusal is not None and (
-            response.status_code == 429 or response is refusal.response
+            response.status_code == refusal.code or response is refusal.response
         )
-        back = []
-        for charge in reserved:
-            if refused or not await self._deducts(charge, response):
-                back.append(charge)
-        await self.give_back(back)
+        for start in range(0, len(reserved), PIECE):
+            back = []
+            for charge in reserved[start : start + PIECE]:
+                if refused or not await self._deducts(charge, response):
+                    back.append(charge)
+            await self.give_back(back)
+            await asyncio.sleep(0)  # so that others are served between the pieces
+
+    async def settle_if_known(self, context: RequestContext) -> None:
+        """As `settle`, if the response is known already."""
+        if context.reserved:
+            response = known_response()
+            if response is not None:
+                await self.settle(context, response)
 
     async def give_back(self, charges: Sequence[Charge]) -> None:
         """Give these charges back, each where it was charged; a failure is logged."""
@@ -54,7 +73,7 @@ class Settlement:
         ]
         try:
             decisions = await store.hit(hits)
-        except StoreError as error:
+        except Exception as error:  # the response is made: no error of a store may replace it
             _log.warning("%d reserved charges could not be given back: %s", len(hits), error)
             return
         for charge, decision in zip(charges, decisions, strict=True):

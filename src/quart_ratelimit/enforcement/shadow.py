@@ -16,6 +16,7 @@ from ..callables import Memo, UserFunction
 from ..clock import Clock, monotonic_ms
 from ..errors import StoreError
 from ..quotas import Quota
+from ..recent import Recent
 from ..rules.resolved import RuntimeLimit
 from ..signals import limit_name
 from ..stores import Store
@@ -25,8 +26,10 @@ from .stage import Stage
 
 #: Milliseconds between two lines on one limit in one scope.
 PAUSE_MS = 1000
-#: Limits whose last line is remembered.
+#: Limits whose last line is remembered at most.
 REMEMBERED = 1024
+#: Characters of the longest limit and scope of which it is: a client may choose the scope.
+LONGEST_NAME = 1024
 
 _log = logging.getLogger("quart_ratelimit")
 
@@ -110,19 +113,19 @@ class ShadowLog:
     def __init__(self, *, now_ms: Clock = monotonic_ms) -> None:
         self._now_ms = now_ms
         #: (limit, scope) -> when its last line was written, and what it would have refused since.
-        self._last: dict[tuple[str, str], tuple[int, int]] = {}
+        self._last: Recent[tuple[str, str], tuple[int, int]] = Recent(
+            REMEMBERED // 2, longest=LONGEST_NAME, length=lambda name: sum(map(len, name))
+        )
 
     def note(self, quota: Quota, scope: str, by: str) -> None:
         """A limit in shadow would have refused a request."""
         name, now = (limit_name(quota), scope), self._now_ms()
-        at, count = self._last.get(name, (now - PAUSE_MS, 0))
+        at, count = self._last.get(name) or (now - PAUSE_MS, 0)
         count += 1
         if now - at < PAUSE_MS:
-            self._last[name] = (at, count)
+            self._last.put(name, (at, count))
             return
-        if len(self._last) >= REMEMBERED:
-            self._last.clear()
-        self._last[name] = (now, 0)
+        self._last.put(name, (now, 0))
         facts = {
             "ratelimit_event": "limit_shadowed",
             "ratelimit_limit": name[0],

@@ -1,15 +1,16 @@
 """An ASGI layer in front of Quart that answers refused requests before Quart makes a request.
 
 `Shield` repeats the app's own response to a request that is the same in all that is compared: peer,
-method, scheme, host, path, query and every header line. Of one client's other requests for the same
-path, the app answers a few; the shield then sends a plain 429. Either way it skips sessions,
+method, scheme, HTTP version, server, root path, path as it was written, query and every header
+line, not the peer's port, which each connection changes. Of one client's other requests for the
+same path, the app answers a few; the shield then sends a plain 429. Either way it skips sessions,
 ``before_request`` and ``after_request`` functions, error handlers and the log. `RefusalNotes`
 leaves the refusals for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -18,17 +19,17 @@ from ..clock import Clock, monotonic_ms
 from ..current import App, Message, Receive, Scope, Send, current_request_or_none
 from ..quotas import Decision, Hit
 from ..recent import Recent
+from ..responses.drain import BODY_FIELDS, MOST, Upload, may_have_body
 from ..responses.refusal import retry_after
 from .stage import Stage
 
 #: Where a refusal is left for the shield, in the connection's scope.
 REFUSED = "quart_ratelimit.refused"
-#: The request field that decides with the path on the route, as routes may be bound to a host.
-ROUTING = (b"host",)
+#: The request fields that decide with the path on the route, as routes may be bound to a host, and
+#: on whether an OPTIONS request is a preflight.
+ROUTING = (b"host", b"access-control-request-method")
 #: Methods of requests that have no body as a rule; a body is not compared.
 WITHOUT_BODY = ("GET", "HEAD")
-#: Request fields that announce a body.
-BODY_FIELDS = (b"content-length", b"transfer-encoding")
 #: Requests of one client for one path that reach the app after a refusal within `LONGEST_MS`. A
 #: person thus sees the app's page, and a flood that varies its query or cookies stays cheap.
 PASSED = 10
@@ -39,12 +40,15 @@ PLAIN = b"Too Many Requests\n"
 LONGEST_MS = 1000
 #: Answers remembered at least; twice as many at most.
 REMEMBERED = 10_000
+#: Bytes of the answers and of the requests that are remembered, each; twice as many at most.
+MOST_BYTES = 8_000_000
 #: The longest path, query and fields of a request whose answer is remembered, in bytes together.
 LONGEST_KEY = 8192
-#: The longest body that is remembered, in bytes.
-LONGEST_BODY = 16_384
+#: The longest answer, fields and body, that is remembered, in bytes.
+LONGEST_ANSWER = 16_384
 
-#: What is compared of two requests: peer, method, scheme, root path, path, query, and header lines.
+#: What is compared of two requests: peer, method, scheme, root path, path, query, path as written,
+#: HTTP version, the server's host and port, and header lines.
 _Request = tuple[Any, ...]
 #: The refusal of these hits if it is known without I/O (`Store.known_refusal`); else None.
 KnownRefusal = Callable[[Sequence[Hit]], Sequence[Decision] | None]
@@ -81,22 +85,34 @@ class Shield:
     """Stands before an ASGI app; see the module."""
 
     def __init__(
-        self, app: App, known_refusal: KnownRefusal, *, now_ms: Clock = monotonic_ms
+        self,
+        app: App,
+        known_refusal: KnownRefusal,
+        *,
+        drain: Callable[[], int] = lambda: MOST,
+        now_ms: Clock = monotonic_ms,
     ) -> None:
         self._app = app
         self._known_refusal = known_refusal
+        self._drain = drain
         self._now_ms = now_ms
         #: The request fields that decide on the route and the client.
         self._fields: tuple[bytes, ...] = ROUTING
         self._answers: Recent[_Request, _Answer] = Recent(
-            REMEMBERED, longest=LONGEST_KEY, length=_length
+            REMEMBERED,
+            most=MOST_BYTES,
+            longest=LONGEST_KEY,
+            length=_length,
+            value_length=_answer_length,
         )
         #: By requests without the fields that decide on neither route nor client.
         self._refusals: Recent[_Request, _Refusal] = Recent(
-            REMEMBERED, longest=LONGEST_KEY, length=_length
+            REMEMBERED, most=MOST_BYTES, longest=LONGEST_KEY, length=_length
         )
         #: When all of these are outdated, in ms; 0: there are none.
         self._outdated_ms = 0
+        #: When those of before the last turn are outdated, in ms.
+        self._turn_ms = 0
         #: How many requests it answered.
         self.answered = 0
 
@@ -112,6 +128,8 @@ class Shield:
             await self._app(scope, receive, _Listener(self, scope, request, send))
             return
         self.answered += 1
+        if may_have_body(scope):
+            send = Upload(scope, receive, send, self._drain).send
         start, body = answer
         # Layers outside may change what they are sent, so each answer is a copy.
         await send({**start, "headers": list(start["headers"])})
@@ -141,6 +159,10 @@ class Shield:
             self._refusals.clear()
             self._outdated_ms = 0
             return None
+        if now >= self._turn_ms:  # a flood without end leaves nothing that is outdated
+            self._turn_ms = now + LONGEST_MS
+            self._answers.turn()
+            self._refusals.turn()
         answer = self._answers.get(request)
         if answer is not None:
             if now < answer.until_ms and self._known_refusal(answer.hits):
@@ -165,10 +187,10 @@ class Shield:
 
     def _client_and_route(self, request: _Request) -> _Request:
         """A request without what decides on neither the client nor the route."""
-        peer, method, scheme, root_path, path, _, lines = request
+        peer, method, scheme, root_path, path, *_, lines = request
         fields = self._fields
         deciding = tuple([line for line in lines if line[0] in fields])
-        return peer, method, scheme, root_path, path, b"", deciding
+        return peer, method, scheme, root_path, path, deciding
 
 
 class _Listener:
@@ -195,7 +217,7 @@ class _Listener:
         await self._send(message)
         if self._start is not None and kind == "http.response.body":
             self._body += message.get("body", b"")
-            if len(self._body) > LONGEST_BODY:
+            if _length_of_lines(self._start["headers"]) + len(self._body) > LONGEST_ANSWER:
                 self._start = None
             elif not message.get("more_body", False):
                 refused = self._scope[REFUSED]
@@ -211,6 +233,9 @@ def _request(scope: Scope) -> _Request:
         scope.get("root_path"),
         scope["path"],
         scope.get("query_string"),
+        scope.get("raw_path"),
+        scope.get("http_version"),
+        *(scope.get("server") or (None, None)),
         tuple(map(tuple, scope["headers"])),
     )
 
@@ -218,7 +243,16 @@ def _request(scope: Scope) -> _Request:
 def _length(request: _Request) -> int:
     """Bytes of the texts in a request."""
     *texts, lines = request
-    return sum(len(text or "") for text in texts) + sum(len(name) + len(v) for name, v in lines)
+    return sum(len(str(text or "")) for text in texts) + _length_of_lines(lines)
+
+
+def _answer_length(answer: _Answer) -> int:
+    """Bytes of an answer."""
+    return _length_of_lines(answer.start["headers"]) + len(answer.body)
+
+
+def _length_of_lines(lines: Iterable[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in lines)
 
 
 def _is_repeatable(request: _Request, start: Message) -> bool:

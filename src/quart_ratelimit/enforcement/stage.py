@@ -92,9 +92,9 @@ def rule_keys(settings: Settings) -> KeyForm:
     def key_form(limit: RuntimeLimit, client: str, scope: str) -> tuple[list[str], str]:
         args = settings.key_parts(limit, client, scope)
         if limit.shadow:
-            # Five parts: a limit in force has four at most, so no two share a counter.
-            before = [*args[:-2], "", ""][:2]
-            return args, slot("shadow", *before, *args[-2:])
+            # Five or seven parts: those in force have four at most, or six, so none is the same.
+            before = [*args[:-2], "", ""][: max(2, len(args) - 2)]
+            return args, slot(*before, "shadow", *args[-2:])
         return args, slot(*args)
 
     return key_form

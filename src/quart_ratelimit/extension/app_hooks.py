@@ -11,9 +11,11 @@ from quart import Quart
 from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
-from ..current import AsgiCall
+from ..current import AsgiCall, current_call
 from ..direct.websocket_connection import current_connection
+from ..enforcement.error_handlers import answer_refusals_of_handlers
 from ..errors import ConfigurationError
+from ..responses.drain import Drain
 from .binding import Binding
 from .startup import startup_findings
 
@@ -40,7 +42,9 @@ def app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
 
 def hook_into(app: Quart, attribute: str) -> None:
     """Have the app call its latest binding, which it keeps by this name in its ``extensions``."""
-    app.asgi_app = AsgiCall(app.asgi_app)  # type: ignore[assignment, method-assign]
+    layers = AsgiCall(Drain(app.asgi_app, functools.partial(most_drained, app, attribute)))
+    app.asgi_app = layers  # type: ignore[assignment, method-assign]
+    answer_refusals_of_handlers(app)
     _hook_into_requests(app, attribute)
     app.before_serving(functools.partial(_start, app, attribute))
     app.after_serving(functools.partial(_close, app, attribute))
@@ -50,6 +54,9 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
     extensions = app.extensions
 
     async def before_request() -> None:
+        call = current_call()
+        if call is not None:
+            call.served_by_this_task()
         binding: Binding = extensions[attribute]
         if not binding.hooks.nothing_before():
             checking = binding.hooks.before_request(limiting=binding.is_active)
@@ -74,15 +81,21 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
         return response
 
     async def teardown_websocket(_: BaseException | None) -> None:
-        # A connection that had no response in HTTP was accepted: that is status 101.
-        if current_connection().accepted:
-            await after_request(Response(status=101))
+        response = current_connection().response
+        if response is not None:
+            await after_request(response)
 
     app.before_request(before_request)
     app.after_request(after_request)
     app.before_websocket(before_websocket)
     app.after_websocket(after_websocket)
     app.teardown_websocket(teardown_websocket)
+
+
+def most_drained(app: Quart, attribute: str) -> int:
+    """How many bytes of a refused body are drained in the app of this binding."""
+    binding: Binding = app.extensions[attribute]
+    return binding.settings.drain_refused_bodies
 
 
 async def _start(app: Quart, attribute: str) -> None:

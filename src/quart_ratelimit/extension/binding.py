@@ -56,6 +56,8 @@ class Binding:
     #: The app's own, with all its variables.
     config: Mapping[str, object]
     store: Store
+    #: The same, for what belongs to no rule.
+    direct_store: Store
     #: Where it counts, without what stands around it.
     backend: Store
     #: What the store is called, without what stands around it.
@@ -166,7 +168,7 @@ class Bindings:
         scope: str = "",
         *,
         place: str = "",
-        key_func: UserFunction[str] | None = None,
+        key_func: UserFunction[object] | None = None,
     ) -> str:
         """The key of a check in code; see `key_parts`. ``key_func`` is what named the client."""
         binding, prefix = self.current_or_latest(), self.key_prefix
@@ -193,9 +195,10 @@ class Bindings:
 
     def bind(self, settings: Settings, config: Mapping[str, object]) -> Binding:
         """Make what the settings ask for. Opens nothing. Raises `ConfigurationError`."""
-        standin = MemoryStore()
         backend = _store(settings) if self._store is None else self._store
+        standin = backend.local if isinstance(backend, GuardedStore) else MemoryStore()
         store = _guarded(backend, settings, standin)
+        direct_store = _direct(store, settings, standin)
         local = store if isinstance(store, MemoryStore) else standin
         resolver = Resolver(settings, self.registry)
         hooks = RequestHooks(
@@ -205,6 +208,7 @@ class Bindings:
             registry=self.registry,
             resolver=resolver,
             store=store,
+            direct_store=direct_store,
             local_store=standin,
             filters=self.filters,
             denials=self.denials,
@@ -216,13 +220,14 @@ class Bindings:
             denials=self.denials,
             config=config,
             store=store,
+            direct_store=direct_store,
             backend=backend,
             instance=type(backend).__name__,
             resolver=resolver,
             hooks=hooks,
             storage=Storage(store, key_starts(settings.key_prefix)),
-            strategy=Strategy(store, settings.keys),
-            ledger=self._ledger(store, local, lambda: binding.is_active),
+            strategy=Strategy(direct_store, settings.keys),
+            ledger=self._ledger(direct_store, local, lambda: binding.is_active),
             local_ledger=self._ledger(local, local, lambda: binding.is_active),
         )
         return binding
@@ -283,6 +288,18 @@ def _guarded(store: Store, settings: Settings, standin: MemoryStore) -> Store:
         local=standin,
         remember_ms=settings.remember_refusals,
     )
+
+
+def _direct(store: Store, settings: Settings, standin: MemoryStore) -> Store:
+    """The store of limits that code checks itself.
+
+    ``in_memory_fallback`` replaces the rules alone, so these are counted in memory meanwhile.
+    """
+    if not settings.in_memory_fallback or isinstance(store, MemoryStore):
+        return store
+    if isinstance(store, GuardedStore):
+        return store.following("local")
+    return GuardedStore(store, local=standin)
 
 
 def _store(settings: Settings) -> Store:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from secrets import token_hex
 
 from ..callables import UserFunction, call, check_called, check_user_function, to_await
+from ..clients.key_functions import client_named
 from ..clients.key_spaces import space_of
-from ..clients.keys import Keys, client_text, key_starts
+from ..clients.keys import Keys, client_text, has_text, key_starts
 from ..current import current_request_or_none
 from ..direct.blocks import place_in_code
 from ..direct.in_flight import InFlight
@@ -39,8 +40,8 @@ class DirectLimits:
     ) -> int:
         """Forget all that was counted, or what one key used of a limit; how many counters.
 
-        With a ``key_prefix`` only keys with that prefix are forgotten. ``scope`` is that of the
-        `hit`. Raises `StoreError`.
+        With a ``key_prefix`` only keys with that prefix are forgotten, and without one all that
+        the store holds. ``scope`` is that of the `hit`. Raises `StoreError`.
         """
         if limit is not None:
             hits = await self._hits(self.quotas(limit), key, 1, scope)
@@ -94,6 +95,10 @@ class DirectLimits:
         A decision that charged nothing (a refusal, or the policy "open") gives nothing back: the
         answer is that of `peek`. Raises `InvalidLimit`.
         """
+        if not isinstance(charged, Decision):
+            raise ConfigurationError(
+                f"charged={charged!r} is no Decision; write charged=await limiter.hit(...)"
+            )
         if not charged.was_charged:
             return await self.peek(limit, key, scope=scope)
         hits = await self._hits(self.quotas(limit), key, cost, scope)
@@ -116,6 +121,9 @@ class DirectLimits:
         Fair among the callers of this worker, and false without waiting when it cannot be in time.
         Works outside a request as well, for background tasks and outbound calls.
         """
+        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+        if not is_number or not seconds >= 0:
+            raise ConfigurationError(f"seconds={seconds!r} must be 0 or more, e.g. seconds=5")
         hits = await self._hits(self.quotas(limit), key, cost, scope)
         ledger = self._bindings.ledger()
         return min(await self._bindings.turns.take(ledger, hits, seconds), key=tightness)
@@ -127,6 +135,7 @@ class DirectLimits:
         the block what it cost in truth. A block that fails unsettled is given back whole; one that
         is cancelled, as by a client that goes away, stays charged.
         """
+        _check_names("limiter.reserve", key, None)
         if type(cost) is not int or cost < 1:
             raise InvalidLimit(f"cost={cost!r} is not a positive whole number; write e.g. cost=100")
         for quota in self.quotas(limit):
@@ -134,8 +143,8 @@ class DirectLimits:
                 raise InvalidLimit(f"cost={cost} can never be allowed by '{quota}'")
 
         async def open_account() -> Account:
-            who = await self.identify() if key is None else key
-            hits = await self._hits(self.quotas(limit), who, 1)
+            who, by = await self._client(key)
+            hits = self._hits_of(self.quotas(limit), who, by, 1)
             return await self._account(hits, who, "reserve")
 
         return Reserving(cost, open_account)
@@ -156,6 +165,9 @@ class DirectLimits:
         frees its places after ``lease`` seconds. Raises `InvalidLimit`.
         """
         check_called(amount, "limiter.in_flight", "limiter.in_flight(10)")
+        _check_names("limiter.in_flight", key, scope)
+        if type(lease) is not int or lease < 1:
+            raise InvalidLimit(f"lease={lease!r} must be whole seconds, 1 or more, e.g. lease=60")
         if key_func is not None:
             check_user_function(key_func, "limiter.in_flight(key_func=...)")
             space_of(key_func)  # as in `Limit`
@@ -163,9 +175,9 @@ class DirectLimits:
         block = place_in_code()
 
         async def open_account(view: str | None) -> Account:
-            who = await self.identify(key_func) if key is None else key
+            who, by = await self._client(key, key_func)
             place, what = ("", scope) if scope else _place_and_scope(view, block)
-            bucket = self._bindings.key("in_flight", who, what, place=place, key_func=key_func)
+            bucket = self._bindings.key("in_flight", who, what, place=place, key_func=by)
             return await self._account([Hit(quota, bucket)], who, scope or "in_flight")
 
         return InFlight(quota, open_account)
@@ -192,6 +204,7 @@ class DirectLimits:
         `ConfigurationError`.
         """
         check_called(limit, "limiter.messages", 'limiter.messages("10/second")')
+        _check_names("limiter.messages", key, scope)
         if key_func is not None:
             check_user_function(key_func, "limiter.messages(key_func=...)")
             space_of(key_func)  # as in `Limit`
@@ -208,12 +221,9 @@ class DirectLimits:
                 if (await binding.hooks.context()).free:
                     return Account(ledger, [], Report())
                 ledger = binding.local_ledger if per_connection else ledger
-            who = token_hex(8) if per_connection else key
-            who = await self.identify(key_func) if who is None else who
+            who, by = await self._client(token_hex(8) if per_connection else key, key_func)
             place, what = ("", scope) if scope else _place_and_scope(view, block)
-            bucket = self._bindings.key(
-                "messages", who, f"{what}{unit}", place=place, key_func=key_func
-            )
+            bucket = self._bindings.key("messages", who, f"{what}{unit}", place=place, key_func=by)
             hits = [Hit(quota, bucket) for quota in quotas_of(limit, self._bindings.strategy)]
             return Account(ledger, hits, Report())
 
@@ -236,19 +246,43 @@ class DirectLimits:
 
     async def identify(self, key: UserFunction[str] | None = None) -> str:
         """Whom the current request counts for, by this key function or else the limiter's."""
+        who, _ = await self._client(None, key)
+        return who
+
+    async def _client(
+        self, key: object, key_func: UserFunction[str] | None = None
+    ) -> tuple[str, UserFunction[object] | None]:
+        """The client by its key or, without one, by a key function; and the function it is by."""
+        if key is not None:
+            return client_text(key), key_func
         if current_request_or_none() is None:
             raise ConfigurationError("outside a request say whom to count: hit(limit, key)")
         binding = self._bindings.current()
         own = binding.settings.key_func if binding else self._bindings.key_func
-        return client_text(await call(key or own))
+        answer = await call(key_func or own)
+        return client_named(answer, key_func or own, own)
 
     async def _hits(
         self, quotas: Sequence[Quota], key: str | None, cost: int, scope: str | None = ""
     ) -> list[Hit]:
         check_cost(cost, or_bool=False)
-        who = await self.identify() if key is None else key
+        _check_names("limiter.hit", key, scope)
+        return self._hits_of(quotas, *await self._client(key), cost, scope)
+
+    def _hits_of(
+        self,
+        quotas: Sequence[Quota],
+        who: str,
+        by: UserFunction[object] | None,
+        cost: int,
+        scope: str | None = "",
+    ) -> list[Hit]:
         bindings = self._bindings
-        bucket = bindings.snippet_key(who) if scope is None else bindings.key("hit", who, scope)
+        bucket = (
+            bindings.snippet_key(who)
+            if scope is None
+            else bindings.key("hit", who, scope, key_func=by)
+        )
         return [Hit(quota, bucket, cost, refundable=True) for quota in one_per_counter(quotas)]
 
     async def _account(self, hits: Sequence[Hit], who: str, scope: str) -> Account:
@@ -259,6 +293,14 @@ class DirectLimits:
         if binding.settings.headers_enabled:
             await binding.hooks.know_request()
         return Account(ledger, hits, binding.hooks.teller(who, scope))
+
+
+def _check_names(place: str, key: object, scope: object) -> None:
+    """Raise `ConfigurationError` unless the key has a text, and the scope is one; or None."""
+    if key is not None and not has_text(key):
+        raise ConfigurationError(f"{place}: key={key!r} has no text; write e.g. key=str(user.id)")
+    if scope is not None and not isinstance(scope, str):
+        raise ConfigurationError(f"{place}: scope={scope!r} is no text; write e.g. scope='shop'")
 
 
 def _place_and_scope(view: str | None, block: str) -> tuple[str, str]:

@@ -14,20 +14,23 @@ from ..callables import UserFunction, check_user_function
 from ..clients.networks import ClientIn
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
+from ..direct.blocks import place_in_code
 from ..enforcement.context import known_context
 from ..enforcement.shield import Shield
 from ..errors import ConfigurationError
 from ..quotas import Decision, Hit
+from ..responses.drain import MOST
 from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
-from ..rules.limits import ApplicationLimit, Limit, MetaLimit, Provider, RouteLimit
-from ..rules.registry import LimitedFunction, Registry, check_function, note_app
+from ..rules.kinds import checked, switch
+from ..rules.limits import ApplicationLimit, BlockLimit, Limit, MetaLimit, Provider, RouteLimit
+from ..rules.registry import LimitedFunction, Registry, WeakTable, check_function, note_app
 from ..rules.validation import check_limit, check_provider, check_rule
 from ..rules.views import Decorator, name_in_code, wrap_view
 from ..settings.reading import read_settings
 from ..signals import limit_decided, send_decided
 from ..stores import Store
-from .app_hooks import app_by_keyword, hook_into
+from .app_hooks import app_by_keyword, hook_into, most_drained
 from .binding import Binding, Bindings
 from .direct_limits import DirectLimits
 from .flask_limiter import Storage, Strategy
@@ -46,15 +49,17 @@ class Limiter(DirectLimits):
     has an app's variable that counts if it is None here. Our own are ``store`` (where to count,
     instead of ``storage_uri``), ``on_store_error`` ("local", "open", "closed" or "raise"),
     ``limit_unmatched`` (requests without a route, 404 and 405, fall under application and default
-    limits), ``remember_refusals`` (seconds for which a worker refuses a key again by itself
-    that Redis just refused; at most until its time has come), ``header_fields`` ("x-ratelimit", a
-    draft of the IETF's such as "draft-10", or both), ``partition_secret`` (adds partition keys
+    limits), ``limit_preflights`` (CORS preflights are charged as well), ``remember_refusals``
+    (seconds for which a worker refuses a key again by itself that Redis just refused; at most until
+    its time has come), ``header_fields`` ("x-ratelimit", a draft of the IETF's such as "draft-10",
+    or both), ``partition_secret`` (adds partition keys
     to draft-10, a client's by keyed hash), ``problem_details`` (refusals as
     ``application/problem+json`` for clients that take it), ``key_secret``, by which keys bear
     pseudonyms instead of clients, ``doctor`` (False logs no findings at start), ``shadow``
-    (limits count and report, and refuse nothing), and ``retry_jitter`` (0 to 1: lengthens
-    ``Retry-After`` at random by up to so much of the period). Without a ``key_func`` it counts by
-    `client_address`, and believes no header.
+    (limits count and report, and refuse nothing), ``retry_jitter`` (0 to 1: lengthens
+    ``Retry-After`` at random by up to so much of itself), and ``drain_refused_bodies`` (how
+    many bytes of a refused request's body are read and dropped, so that its client can read the
+    refusal). Without a ``key_func`` it counts by `client_address`, and believes no header.
     """
 
     @app_by_keyword
@@ -92,6 +97,7 @@ class Limiter(DirectLimits):
         store: Store | None = None,
         on_store_error: str | None = None,
         limit_unmatched: bool = False,
+        limit_preflights: bool = False,
         remember_refusals: float = 1.0,
         header_fields: str | Sequence[str] | None = None,
         partition_secret: str | bytes | None = None,
@@ -100,17 +106,20 @@ class Limiter(DirectLimits):
         doctor: bool | None = None,
         shadow: bool | UserFunction[bool] | None = None,
         retry_jitter: float = 0,
+        drain_refused_bodies: int = MOST,
     ) -> None:
         own = ("self", "app", "store", "__class__")
         given = {name: value for name, value in locals().items() if name not in own}
         super().__init__(Bindings(self, given, store))
-        self.enabled = enabled
+        self.enabled = checked(switch, "enabled", enabled)
         self.logger = logging.getLogger("quart_ratelimit")
         self._attribute = self._bindings.attribute
         self._warned = False
         #: How many `paused` blocks are entered, and what `enabled` was before the first.
         self._pauses = 0
         self._unpaused = enabled
+        #: Each limit as the block has it that entered it last.
+        self._blocks: WeakTable[BlockLimit] = WeakTable()
         self.app = app
         if app is not None:
             self.init_app(app)
@@ -123,7 +132,8 @@ class Limiter(DirectLimits):
         app.extensions.setdefault(EXTENSION, self)
         bindings.known_apps.add(app)
         note_app(app)
-        if not app.config.setdefault(ConfigVars.ENABLED, self.enabled):
+        enabled = app.config.setdefault(ConfigVars.ENABLED, self.enabled)
+        if not checked(switch, ConfigVars.ENABLED, enabled):
             self.enabled = self.initialized  # another app may be limited
             return
         self.enabled = True
@@ -171,7 +181,11 @@ class Limiter(DirectLimits):
                 "a shield needs the memory of refusals: leave out remember_refusals=0"
             )
         binding.hooks.refusal_notes.active = True
-        shield = Shield(app.asgi_app, functools.partial(self._known_refusal, app))
+        shield = Shield(
+            app.asgi_app,
+            functools.partial(self._known_refusal, app),
+            drain=functools.partial(most_drained, app, self._bindings.attribute),
+        )
         app.asgi_app = cast(Any, shield)  # type: ignore[method-assign]  # how Quart takes layers
         return shield
 
@@ -211,8 +225,9 @@ class Limiter(DirectLimits):
     ) -> RouteLimit:
         """Limit a view, a helper function, a blueprint or, by ``async with``, a block of code.
 
-        The arguments are the fields of `Limit`. A malformed text is an `InvalidLimit` as soon as
-        the function or the blueprint is known.
+        Each view counts by itself, and so does each block, whatever view runs it. The arguments
+        are the fields of `Limit`. A malformed text is an `InvalidLimit` as soon as the function or
+        the blueprint is known.
         """
         if not isinstance(limit_value, str):
             check_provider(limit_value, self._bindings.registry)
@@ -280,6 +295,9 @@ class Limiter(DirectLimits):
 
     def exempt(self, obj: object = None, *, flags: ExemptionScope = USUAL) -> object:
         """Exempt a view or a blueprint from limits; without one, the decorator for it."""
+        if not isinstance(flags, ExemptionScope):
+            form = "ExemptionScope.DEFAULT | ExemptionScope.APPLICATION"
+            raise ConfigurationError(f"flags={flags!r} is no ExemptionScope; write flags={form}")
         if obj is None:
             return functools.partial(self.exempt, flags=flags)
         if isinstance(obj, Blueprint):
@@ -330,8 +348,16 @@ class Limiter(DirectLimits):
         registry.note_limited(twin, limited)
         return twin
 
-    async def _enter_limit(self, limit: RouteLimit, where: str) -> None:
+    def _enter_limit(self, limit: RouteLimit, where: str) -> Awaitable[None]:
         """See `RouteLimit.__aenter__`."""
+        place = place_in_code(3)
+        known = self._blocks.get(limit)
+        if known is None or known.place != place:
+            known = BlockLimit.of(limit, place)
+            self._blocks.set(limit, known)
+        return self._charge_block(known, where)
+
+    async def _charge_block(self, limit: BlockLimit, where: str) -> None:
         check_limit(limit, where, self._bindings.given["strategy"])
         charging = self._call(LimitedFunction(where, [limit]))
         if charging is not None:

@@ -17,6 +17,7 @@ from ..enforcement.routes import handler_of
 from ..enforcement.stage import Stage
 from ..errors import ConfigurationError, RateLimitExceeded
 from ..quotas import Quota
+from ..rules.kinds import checked, text
 from ..rules.notation import one_per_counter, read_limit
 from ..rules.registry import OpenAPINote, WeakTable, chain
 from ..rules.resolved import RuntimeLimit
@@ -50,6 +51,9 @@ def rate_limit(
     scope "rate_limit", unless it is a `Quota` with a name.
     """
     check_called(limit, "rate_limit", 'rate_limit("10/minute")')
+    checked(text, "rate_limit(message=...)", message)
+    if scope is not None:
+        checked(text, "rate_limit(scope=...)", scope)
     if key is not None:
         check_user_function(key, "rate_limit(key=...)")
         space_of(key)  # as in `Limit`
@@ -126,8 +130,8 @@ class _Place:
     scope: str | None
     #: See `_number`.
     number: str
-    #: Whether the function is the view, by endpoint and method.
-    _serves: dict[tuple[str, str], bool] = field(default_factory=dict)
+    #: The kind of the scope if the function is the view, by endpoint and method; else "".
+    _kinds: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def of_request(self) -> tuple[str, str]:
         """The kind of the scope, and the endpoint or the function."""
@@ -137,18 +141,22 @@ class _Place:
         endpoint = request.endpoint if request else None
         if app is not None and request is not None and endpoint is not None:
             name = (endpoint, request.method)
-            serves = self._serves.get(name)
-            if serves is None:
+            kind = self._kinds.get(name)
+            if kind is None:
                 view = app.view_functions.get(endpoint)
-                serves = self._serves[name] = self._is(view, request.method)
-            if serves:
-                return f"view{self.number}", endpoint
+                kind = self._kinds[name] = self._kind(view, request.method)
+            if kind:
+                return kind, endpoint
         return f"function{self.number}", name_in_code(self.function)
 
-    def _is(self, view: object, method: str) -> bool:
+    def _kind(self, view: object, method: str) -> str:
+        """Of a view; a method of a class-based view counts by itself; "" for a helper."""
         own = next(chain(self.function))
-        functions = (*chain(view), *chain(handler_of(view, method)))
-        return any(function is own for function in functions)
+        if any(function is own for function in chain(view)):
+            return f"view{self.number}"
+        if any(function is own for function in chain(handler_of(view, method))):
+            return f"view{self.number}.{getattr(self.function, '__name__', '')}"
+        return ""
 
 
 def _stage(limits: Sequence[RuntimeLimit], where: tuple[str, str], settings: Settings) -> Stage:

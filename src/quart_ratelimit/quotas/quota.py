@@ -49,6 +49,11 @@ class Decision(NamedTuple):
     by: str = "store"
 
     @property
+    def retry_after(self) -> int | None:
+        """The wait as ``Retry-After`` has it: whole seconds, rounded up; None: it never ends."""
+        return None if self.retry_ms is None else -(-self.retry_ms // 1000)
+
+    @property
     def was_charged(self) -> bool:
         """Whether a charge stands behind it, which can be given back."""
         return self.allowed and self.by != "open"

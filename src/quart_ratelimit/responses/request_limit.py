@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..clock import wall_ms
-from ..quotas import Decision, Quota
+from ..quotas import Concurrency, Decision, Quota
 
 
 class WindowStats(NamedTuple):
@@ -102,3 +103,27 @@ class RequestLimit:
     def remaining(self) -> int:
         """Units left after this request."""
         return self.window_ms()[1]
+
+
+def limit_to_report(limits: Iterable[RequestLimit]) -> RequestLimit | None:
+    """Return the limit to report if only one can be; None: there is none.
+
+    The last one breached, else the shortest that is not shared, else the shortest; places in
+    flight, which have no period, come last.
+    """
+    tightest: RequestLimit | None = None
+    last, place = None, None
+    for status in limits:
+        if status.breached:
+            last = status
+        own = (status.shared, isinstance(status.limit, Concurrency), status.limit.period)
+        if place is None or own < place:
+            tightest, place = status, own
+        elif own == place and tightest is not None and same_counter(status, tightest):
+            tightest = status  # charged twice: what remains is what the last charge left
+    return last or tightest
+
+
+def same_counter(one: RequestLimit, other: RequestLimit) -> bool:
+    """Return whether both are states of one counter."""
+    return one is other or (one.limit == other.limit and one.request_args == other.request_args)

@@ -37,10 +37,17 @@ def field_names(names: Mapping[HeaderNames, str]) -> FieldNames:
     )
 
 
-def write(headers: Headers, limit: RequestLimit, names: FieldNames, style: str | None) -> None:
+def write(
+    headers: Headers,
+    limit: RequestLimit,
+    names: FieldNames,
+    style: str | None,
+    *,
+    again: bool = False,
+) -> None:
     """Add the fields of one limit. A ``Retry-After`` that is there already stands if it is later.
 
-    Two limiters on one app add theirs both.
+    ``again``: they replace those that another limiter added.
     """
     there = _retry_after(getattr(headers, "_list", headers))
     reset_ms, remaining = limit.window_ms()
@@ -66,11 +73,15 @@ def write(headers: Headers, limit: RequestLimit, names: FieldNames, style: str |
         fields.append((wait_name, value))
     else:
         headers.set(wait_name, value)
-    add(headers, fields)
+    add(headers, fields, again=again)
 
 
-def add(headers: Headers, fields: Sequence[tuple[str, str]]) -> None:
-    """Add fields whose values are known to hold no line break."""
+def add(headers: Headers, fields: Sequence[tuple[str, str]], *, again: bool = False) -> None:
+    """Add fields whose values are known to hold no line break; ``again``: replace them."""
+    if again:
+        for name, value in fields:
+            headers.set(name, value)
+        return
     # `Headers.add` looks for one in each, which is most of its time.
     lines: list[tuple[str, str]] | None = getattr(headers, "_list", None)
     if lines is not None:
@@ -87,6 +98,13 @@ def at_least(headers: Headers, wait: int, style: str | None) -> None:
     if there is None or _asked_wait(there, now) < wait:
         date = style == "http-date"
         headers.set("Retry-After", http_date(math.ceil(now + wait)) if date else str(wait))
+
+
+def as_date(headers: Headers) -> None:
+    """Write a ``Retry-After`` of seconds as a date."""
+    there = _retry_after(headers)
+    if there is not None and there.strip().isdecimal():
+        headers.set("Retry-After", http_date(math.ceil(wall_ms() / 1000 + int(there))))
 
 
 def _retry_after(headers: Iterable[tuple[str, str]]) -> str | None:

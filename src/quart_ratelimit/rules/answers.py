@@ -14,6 +14,8 @@ from .registry import WeakTable
 
 #: How many malformed answers are remembered as logged.
 REMEMBERED = 1024
+#: Characters of a failure that are logged and remembered.
+LONGEST = 500
 #: The longest text that is kept as a function's last good answer, in characters.
 LONGEST_KEPT = 256
 #: The limit if there is no other: it refuses.
@@ -58,6 +60,7 @@ class LimitAnswers:
         return answer
 
     def _log_once(self, text: str) -> None:
+        text = text[:LONGEST]  # a client may have chosen the answer
         if text in self._logged:
             return
         if len(self._logged) >= REMEMBERED:

@@ -32,26 +32,21 @@ def inherited(
 
 
 def limiting(
-    path: Sequence[Blueprint],
-    flags: Mapping[Blueprint, ExemptionScope],
-    overrides: Mapping[Blueprint, bool],
+    path: Sequence[Blueprint], flags: Mapping[Blueprint, ExemptionScope], *, overrides: bool
 ) -> list[Blueprint]:
-    """Which blueprints of ``path`` limit a view in the last of them.
+    """Which blueprints of ``path``, outermost first, limit a view in the last of them.
 
-    ``overrides`` tells of each blueprint with limits whether all of them override what is around
-    it. A blueprint exempt from META or with DESCENDENTS loses its own limits, as in Flask-Limiter.
+    ``overrides`` says whether all limits of the last one replace those of the others. A blueprint
+    exempt from META or with DESCENDENTS loses its own limits, as in Flask-Limiter.
     """
-    if not path:
-        return []
     last = path[-1]
     own = flags.get(last, ExemptionScope.NONE)
     if own & ~_KEEPS_OWN:
         return []
-    if overrides.get(last) or own & ExemptionScope.ANCESTORS:
-        return [last] if last in overrides else []
+    if overrides or own & ExemptionScope.ANCESTORS:
+        return [last]
     return [
         blueprint
         for blueprint in path
-        if blueprint in overrides
-        and not flags.get(blueprint, ExemptionScope.NONE) & ExemptionScope.DESCENDENTS
+        if not flags.get(blueprint, ExemptionScope.NONE) & ExemptionScope.DESCENDENTS
     ]

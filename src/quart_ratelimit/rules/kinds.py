@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from ..callables import check_user_function
 from ..clients.forwarded import TOKEN
+from ..clients.keys import has_text
 from ..errors import ConfigurationError, InvalidLimit
 from .naming import check_name
 
@@ -29,6 +30,8 @@ def switch(name: str, value: object) -> bool:
         )
     if not isinstance(value, int):
         raise ConfigurationError(f"{name}: {kind_of(value)} is neither True nor False")
+    if value not in {0, 1}:
+        raise ConfigurationError(f"{name}={value!r} is neither True nor False")
     return bool(value)
 
 
@@ -93,7 +96,7 @@ def scope(name: str, value: object) -> object:
     if callable(value):
         return function_of_one(name, value)
     is_collection = isinstance(value, Collection) and not isinstance(value, str)
-    if is_collection or isinstance(value, (bool, float)):
+    if is_collection or isinstance(value, (bool, float)) or not has_text(value):
         raise ConfigurationError(f"{name}={value!r} is no text and no whole number; write 'shop'")
     return value
 
@@ -103,6 +106,8 @@ def methods(name: str, value: object) -> Sequence[str]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ConfigurationError(f"{name}={value!r} is no list of HTTP methods; write ['GET']")
     found = list(value)
+    if not found:
+        raise ConfigurationError(f"{name}={value!r} limits no request; write ['GET']")
     for method in found:
         if not isinstance(method, str) or not re.fullmatch(TOKEN, method):
             raise ConfigurationError(f"{name}: {method!r} is no HTTP method; write ['GET']")

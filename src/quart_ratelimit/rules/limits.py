@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
-from ..callables import UserFunction, bare
+from ..callables import UserFunction, bare, check_user_function
 from ..clients.key_spaces import space_of
 from ..errors import ConfigurationError
 from ..quotas import Quota
@@ -34,8 +34,8 @@ class Applies(Protocol):
     def _apply_limit(self, limit: RouteLimit, target: object) -> object:
         """Limit a function (the answer is its limited twin) or a blueprint (None)."""
 
-    async def _enter_limit(self, limit: RouteLimit, where: str) -> None:
-        """Charge the limit for a block of code. Raises `RateLimitExceeded`."""
+    def _enter_limit(self, limit: RouteLimit, where: str) -> Awaitable[None]:
+        """Charge the limit for the block of the caller's caller. Raises `RateLimitExceeded`."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Limit:
     limit_provider: Provider
     #: Whom a request counts for; None: the limiter's own function.
     key_function: UserFunction[object] | None = None
-    #: Tells counters of one endpoint apart; a function is called with the endpoint.
+    #: Tells counters of one endpoint, or of one block, apart; a function is called with the
+    #: endpoint.
     scope: object = None
     #: Units that a request costs; None is 1.
     cost: int | UserFunction[int] | None = None
@@ -64,7 +65,8 @@ class Limit:
     exempt_when: UserFunction[bool] | None = None
     #: Whether the response is to be charged; until it is known the cost is reserved.
     deduct_when: UserFunction[bool] | None = None
-    #: Called with the `RequestLimit` on a breach; a response that it answers with is sent.
+    #: Called with the `RequestLimit` on a breach. What it answers with, anything that a view may
+    #: answer with, is sent; None: the usual answer.
     on_breach: UserFunction[object] | None = None
     #: Its name in response fields; with several limits in the text, the start of their names. What
     #: was used is kept under it when the amount changes.
@@ -84,6 +86,8 @@ class Limit:
             if value is not None:
                 object.__setattr__(self, name, checked(kind, name, value))
         if self.key_function is not None:
+            if not callable(self.key_function):
+                check_user_function(self.key_function, "key_func")
             space_of(self.key_function)  # kept: within a request its values would not count
         if self.shadow:  # what is in force stays in force
             object.__setattr__(self, "override_defaults", False)
@@ -145,6 +149,23 @@ class RouteLimit(Limit):
 
     def __exit__(self, *exc_info: object) -> None:
         """Nothing was entered."""
+
+    __hash__ = Limit.__hash__
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockLimit(RouteLimit):
+    """A rule as one block has it."""
+
+    #: Where the block stands in the code. It counts by itself, whatever view runs it.
+    place: str
+
+    @classmethod
+    def of(cls, limit: RouteLimit, place: str) -> BlockLimit:
+        """Return the rule for the block at that place."""
+        block = object.__new__(cls)  # not called: its fields were checked with the limit's
+        vars(block).update(vars(limit), place=place)
+        return block
 
     __hash__ = Limit.__hash__
 

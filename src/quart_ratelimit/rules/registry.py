@@ -232,10 +232,19 @@ def note_wrapped(
         _wrappings.set(function, [*lost.values(), *living, wrapping])
 
 
+def functions_of(app: Quart) -> list[Callable[..., object]]:
+    """Return the functions that an app calls for its clients: views and error handlers."""
+    found: list[Callable[..., object]] = list(app.view_functions.values())
+    for by_code in app.error_handler_spec.values():
+        for by_class in by_code.values():
+            found += by_class.values()
+    return found
+
+
 def note_used() -> None:
     """Remember which functions that limit others the known apps use."""
     for app in _apps:
-        for view in app.view_functions.values():
+        for view in functions_of(app):
             for function in chain(view):
                 wrapping = _by_outer.get(function)
                 if wrapping is not None:

@@ -28,6 +28,8 @@ class RuntimeLimit:
     meta_limits: tuple[RuntimeLimit, ...] = ()
     #: Whether it refuses nothing; a function is asked in each request.
     shadow: bool | UserFunction[bool] = False
+    #: Where the block stands in the code that it limits; "": it limits no block.
+    place: str = ""
     #: The rule that it is a quota of.
     rule: Limit | None = field(default=None, compare=False, repr=False)
 
@@ -44,13 +46,19 @@ class RuntimeLimit:
     @property
     def scope_kind(self) -> str:
         """What tells `full_scope` from an equal text of another kind; "" for a view's."""
-        kind = ""
-        if isinstance(self.rule, MetaLimit):
-            kind = "meta" if self.shared else "meta-of-view"
-        elif isinstance(self.rule, ApplicationLimit):
+        rule, kind = self.rule, ""
+        if isinstance(rule, MetaLimit):
+            kind = "meta"
+        elif isinstance(rule, ApplicationLimit):
             kind = "app"
-        elif self.shared:
+        elif self.shared or (rule is not None and rule.shared):
             kind = "shared"
+        if self.place:
+            kind = f"{kind}-of-block" if kind else "block"
+        elif kind and not self.shared:  # its scope is empty, or it is a penalty of the rule
+            kind += "-of-view"
+        elif kind == "meta" and rule is not None and self.scope != rule.scope:
+            kind = "meta-of-shared"
         if not self.per_method:
             return kind
         return f"{kind}/method" if kind else "method"
@@ -58,11 +66,14 @@ class RuntimeLimit:
     def full_scope(self, scope: object, identity: str, method: str) -> str:
         """What is counted together, given what the rule's own ``scope`` comes to.
 
-        In the name of an endpoint ":" is written as "%3A": it ends where the scope begins.
+        In the name of an endpoint ":" is written as "%3A": it ends where the scope begins. A block
+        has the name of its function instead.
         """
         own = "" if scope is None else str(scope)
         full = own
-        if not (self.shared and own):
+        if not self.shared:
+            if self.place:
+                identity = self.place.partition(":")[0].rpartition(".")[2]
             full = identity.replace("%", "%25").replace(":", "%3A")
             full += f":{own}" if own else ""
         if not self.per_method:

@@ -54,7 +54,9 @@ def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> N
             try:
                 quotas = quotas_of(provider, strategy_name)
             except InvalidLimit as error:
-                raise InvalidLimit(f"{where}: {error}") from error
+                own = provider is limit.limit_provider
+                which = "" if own else " (it is one of the meta_limits)"
+                raise InvalidLimit(f"{where}: {error}{which}") from error
             for quota in quotas:
                 check_name(quota.name)
             if provider is limit.limit_provider:
@@ -70,9 +72,11 @@ def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> N
 
 
 def _check_capacity(cost: object, quotas: Sequence[Quota], where: str) -> None:
-    """Raise `InvalidLimit` for a cost, known now, that a limit can never allow."""
+    """Raise `InvalidLimit` for a cost, known now, that a limit always or never allows."""
     if cost is None or callable(cost):
         return
+    if check_cost(cost) == 0:
+        raise InvalidLimit(f"{where}: cost={cost!r} never reaches its limit; write e.g. cost=1")
     for quota in quotas:
         if check_cost(cost) > quota.capacity:
             raise InvalidLimit(f"{where}: cost={cost} can never be allowed by '{quota}'")
@@ -94,8 +98,8 @@ def check_order(
         if is_lost(view, limiter):
             name = getattr(view, "__qualname__", repr(view))
             raise ConfigurationError(
-                f"the limit of {name} stands above its route and never runs: write the route "
-                "first, as in @app.get(...) and below it @limiter.limit(...)"
+                f"the limit of {name} stands above its route and never runs: write the route (or "
+                "errorhandler) first, as in @app.get(...) and below it @limiter.limit(...)"
             )
 
 

@@ -118,6 +118,15 @@ def memory_ms(name: str, value: object) -> int:
     return round(value * 1000)
 
 
+def number_of_bytes(name: str, value: object) -> int:
+    """Check for a whole number from 0 on."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigurationError(
+            f"{name}={value!r} must be a number of bytes, e.g. 1_048_576, or 0 to switch it off"
+        )
+    return value
+
+
 def share(name: str, value: object) -> float:
     """Check for a number from 0 to 1."""
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:

@@ -54,13 +54,13 @@ def _check_variables(config: Mapping[str, object]) -> None:
     """Raise `ConfigurationError` for a variable that looks like ours and is not."""
     known = {*VARIABLES.values(), *HEADER_VARIABLES.values(), ENABLED.variable}
     for name in config:
-        if not name.startswith(("RATELIMIT_", "QUART_RATELIMIT_")) or name in known:
+        if not name.upper().startswith(("RATELIMIT_", "QUART_RATELIMIT_")) or name in known:
             continue
         raise ConfigurationError(f"{name} is no variable of this package; {_meant(name, known)}")
 
 
 def _meant(name: str, known: set[str]) -> str:
-    own = name.removeprefix("QUART_").removeprefix("RATELIMIT_")
+    own = name.upper().removeprefix("QUART_").removeprefix("RATELIMIT_")
     keyword = own.lower()
     if any(row.keyword == keyword and not row.variable for row in ROWS.values()):
         return f"write Limiter({keyword}=...)"

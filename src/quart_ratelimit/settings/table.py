@@ -14,6 +14,7 @@ from ..callables import UserFunction
 from ..clients.key_spaces import space_of
 from ..clients.keys import Keys, key_parts
 from ..constants import ConfigVars, HeaderNames
+from ..responses.drain import MOST
 from ..rules.kinds import (
     Kind,
     cost,
@@ -129,7 +130,7 @@ class Settings:
     retry_after: Annotated[
         str | None, Setting(ConfigVars.HEADER_RETRY_AFTER_VALUE, kinds.retry_after)
     ]
-    #: The share of a period by which ``Retry-After`` is lengthened at random; 0: not at all.
+    #: The share of itself by which ``Retry-After`` is lengthened at random; 0: not at all.
     retry_jitter: Annotated[float, Setting("", kinds.share, 0)]
     swallow_errors: Annotated[bool, Setting(ConfigVars.SWALLOW_ERRORS, switch, False)]
     fail_on_first_breach: Annotated[bool, Setting(ConfigVars.FAIL_ON_FIRST_BREACH, switch, True)]
@@ -137,6 +138,8 @@ class Settings:
         UserFunction[str] | None, Setting(ConfigVars.REQUEST_IDENTIFIER, function)
     ]
     limit_unmatched: Annotated[bool, Setting("", switch, False)]
+    #: Whether CORS preflights are charged that are answered without their view.
+    limit_preflights: Annotated[bool, Setting("", switch, False)]
     #: Whether limits that do not say so themselves are in shadow.
     shadow: Annotated[
         bool | UserFunction[bool], Setting(ConfigVars.SHADOW, switch_or_function, False)
@@ -147,6 +150,8 @@ class Settings:
     doctor: Annotated[bool, Setting(ConfigVars.DOCTOR, switch, True)]
     #: How long a refusal is remembered, in ms; 0: not at all.
     remember_refusals: Annotated[int, Setting("", kinds.memory_ms, 1000)]
+    #: How much of a refused request's body is read and dropped, in bytes; 0: nothing.
+    drain_refused_bodies: Annotated[int, Setting("", kinds.number_of_bytes, MOST)]
 
     @property
     def x_ratelimit(self) -> bool:
@@ -167,6 +172,8 @@ class Settings:
         """
         space = "" if limit.key_func == self.key_func else space_of(limit.key_func)
         kind = limit.scope_kind
+        if limit.place:
+            return key_parts(self.key_prefix, space, who, scope, kind=kind, place=limit.place)
         return key_parts(self.key_prefix, f"{kind}:{space}" if kind else space, who, scope)
 
 

@@ -35,7 +35,8 @@ class Breaker:
         self._now_ms = now_ms
         #: How many failures in a row there were; nearly always 0.
         self.failures = 0
-        #: How many failures were counted ever. A call reads it before and passes it to `failed`.
+        #: Changes with each failure that is counted. A call reads it before and passes it to
+        #: `failed`.
         self.turn = 0
         #: Whether the last failure was a call that took too long.
         self._hangs = False
@@ -79,6 +80,11 @@ class Breaker:
         self._hangs = False
         self._pause_ms = self._first_ms
 
+    def probe_now(self) -> None:
+        """Let the next call ask the store; what fails of earlier calls is no longer counted."""
+        self._probe_at_ms = self._now_ms()
+        self.turn += 1
+
     def failed(self, turn: int, error: StoreError) -> None:
         """The store could not decide a call that began when ``turn`` failures were counted."""
         if turn != self.turn:
@@ -121,6 +127,10 @@ class Breakers:
         if breaker is not None and breaker.wait_ms:
             raise StoreAway(breaker.wait_ms)
 
+    def probe_now(self, node: Hashable = None) -> None:
+        """Let the next call of this node ask it: it is connected again."""
+        self._nodes[node].probe_now()
+
     async def call(self, node: Hashable, function: Callable[[A], Awaitable[R]], argument: A) -> R:
         """What the function returns. Raises `StoreAway` instead while the node's breaker is open.
 
@@ -138,6 +148,9 @@ class Breakers:
         except StoreOverloaded:
             raise  # the node was not called
         except StoreError as error:
+            if error.concerns_key:
+                self._succeeded(node, breaker)
+                raise
             breaker.failed(turn, error)
             error.wait_ms = breaker.wait_ms
             self._note(node, breaker, error)
@@ -145,10 +158,13 @@ class Breakers:
         finally:
             if is_trial:
                 breaker.is_tried = False
+        self._succeeded(node, breaker)
+        return result
+
+    def _succeeded(self, node: Hashable, breaker: Breaker) -> None:
         if breaker.failures:
             breaker.succeeded()
             self._note(node, breaker, None)
-        return result
 
     def _note(self, node: Hashable, breaker: Breaker, error: StoreError | None) -> None:
         before = bool(self._open)

@@ -5,6 +5,7 @@ A store around a store. Every decision that it makes up says so in `Decision.by`
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Awaitable, Sequence
@@ -23,7 +24,7 @@ from ..signals import store_asked, store_recovered, store_unavailable
 from .breaker import Breaker, Breakers
 from .knowledge import Knowledge
 from .memory import MemoryStore
-from .store import Store, StoreOfNodes
+from .store import Store, StoreOfNodes, StoreThatConnects
 
 #: "open" admits, "closed" refuses with 503, "local" counts in this worker's memory, "raise" raises
 #: `StoreError`: the caller has an answer of its own.
@@ -63,13 +64,23 @@ class GuardedStore:
         self._has_nodes = isinstance(store, StoreOfNodes)
         if isinstance(store, StoreOfNodes):
             store.breakers = self._breakers
+        #: Where the policy "local" counts.
+        self.local = MemoryStore() if local is None else local  # an empty store is false
+        if isinstance(store, StoreThatConnects):
+            store.connected = self._breakers.probe_now
         self._known = Knowledge(
-            MemoryStore() if local is None else local,  # an empty store is false
+            self.local,
             remember_ms=remember_ms,
             now_ms=now_ms,
         )
         #: What was wrong with the store's set-up, as it was logged.
         self._reported: set[str] = set()
+
+    def following(self, policy: str) -> GuardedStore:
+        """The same store, with all that is known of it, under another policy."""
+        other = copy.copy(self)
+        other._policy = policy
+        return other
 
     async def start(self) -> None:
         """Start the store; a store that is away is logged and does not stop the app.

@@ -67,7 +67,11 @@ class Knowledge:
         #: What was decided of late, and when.
         self._fresh: list[tuple[int, Sequence[Hit], Sequence[Decision]]] = []
         self._words: Recent[str, bytes] = Recent(REMEMBERED, longest=LONGEST_NAME)
-        self._refusals: Recent[str, Refusal] = Recent(REFUSALS, longest=LONGEST_NAME)
+        self._refusals: Recent[str, Refusal] = Recent(
+            REFUSALS,
+            longest=LONGEST_NAME,
+            value_length=lambda refusal: sum(len(hit.key) for hit in refusal.hits),
+        )
 
     def learn(self, hits: Sequence[Hit], decisions: Sequence[Decision], sent: int) -> None:
         """Note what the store decided on hits that were sent in that generation."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from ..quotas import Decision, Hit
@@ -47,3 +47,12 @@ class StoreOfNodes(Store, Protocol):
 
     #: Where it counts the failures of each node. What stands around it may set others.
     breakers: Breakers
+
+
+@runtime_checkable
+class StoreThatConnects(Store, Protocol):
+    """A store that connects in the background."""
+
+    #: Called when it has a connection after it had none, and can decide. What stands around this
+    #: store may set another.
+    connected: Callable[[], None]

@@ -1,6 +1,7 @@
 """Loops, forks and shutdowns: nothing hangs, nothing is shared that must not be, nothing leaks."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import pytest
 from quart_ratelimit import FixedWindow, Hit
 from quart_ratelimit.stores import GuardedStore, RedisStore
 
+from ...support.cluster import until
 from ...support.servers import RedisServer, free_port
 from ...support.serving import ROOT, hypercorn, load
 
@@ -36,6 +38,38 @@ def test_a_store_goes_from_loop_to_loop(redis_url: str) -> None:  # T-24
 
     for turn in (1, 2, 3):
         asyncio.run(one_loop(turn))
+
+
+def test_loops_that_end_without_closing_the_store_leave_no_connection(
+    redis_server: RedisServer, redis_url: str
+) -> None:
+    """They are closed when the next loop looks up its own, and a warning would fail this test."""
+    with redis_server.client() as client:
+        before = len(client.client_list())
+        store = RedisStore(redis_url, deadline=5)
+        for turn in range(1, 41):
+            assert asyncio.run(used(store, 5)) == 5 * turn
+            assert len(client.client_list()) <= before + 2 * 4
+        del store
+        gc.collect()
+        until(lambda: len(client.client_list()) <= before)
+
+
+def test_two_loops_that_take_turns_keep_their_connections(
+    redis_server: RedisServer, redis_url: str
+) -> None:
+    store = RedisStore(redis_url, deadline=5)
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    with redis_server.client() as client:
+        for turn in range(1, 21):
+            assert loops[turn % 2].run_until_complete(used(store, 5)) == 5 * turn
+        opened = client.info("stats")["total_connections_received"]
+        for turn in range(21, 41):
+            assert loops[turn % 2].run_until_complete(used(store, 5)) == 5 * turn
+        assert client.info("stats")["total_connections_received"] == opened
+    for loop in loops:
+        loop.run_until_complete(store.aclose())
+        loop.close()
 
 
 def test_a_child_that_was_forked_counts_on_connections_of_its_own(  # T-24

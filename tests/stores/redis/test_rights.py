@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from quart_ratelimit import FixedWindow, Hit
 from quart_ratelimit.errors import StoreMisconfigured
 from quart_ratelimit.stores import ClusterStore, RedisStore
+from quart_ratelimit.stores.redis.failures import store_error
 
 from ...support.algorithms import ALL
 from ...support.cluster import Cluster
@@ -146,6 +148,78 @@ async def test_a_clusters_nodes_without_script_and_evalsha_run_eval(
     await store.aclose()
     for node in redis_cluster.nodes:
         node.ask("ACL", "DELUSER", "limits")
+
+
+@since_7
+@pytest.mark.parametrize("command", ["EXPIRE", "INCRBY", "TIME", "SET", "DEL", "MULTI", "EXEC"])
+@pytest.mark.parametrize("how", ["refused by an ACL", "unknown"])
+async def test_without_a_command_that_is_needed_the_start_is_an_error(
+    start_redis: Start, command: str, how: str
+) -> None:
+    if how == "unknown":
+        server = start_redis("--rename-command", command, "")
+        uri = server.url
+    else:
+        server = start_redis()
+        uri = limited(server, *ALL_RIGHTS, f"-{command.lower()}")
+    store = RedisStore(uri, deadline=5)
+    with pytest.raises(StoreMisconfigured, match=f"(?i)127.0.0.1:{server.port} .*{command}") as one:
+        await store.start()
+    with pytest.raises(StoreMisconfigured, match=f"(?i)127.0.0.1:{server.port} .*{command}") as two:
+        await store.hit([Hit(CLOCK, "203.0.113.77")])
+    for caught in (one, two):
+        assert "horse" not in str(caught.value)
+        assert "203.0.113.77" not in str(caught.value)
+    await store.aclose()
+
+
+@since_7
+@pytest.mark.parametrize(
+    "command", ["PTTL", "TTL", "PING", "INFO", "CLIENT", "SELECT", "UNLINK", "SCAN"]
+)
+async def test_commands_that_are_not_needed_may_be_refused(
+    start_redis: Start, command: str
+) -> None:
+    server = start_redis()
+    store = RedisStore(limited(server, "+@all", f"-{command.lower()}"), deadline=5)
+    await store.start()
+    assert await counts(store)
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unknown command `MULTI`, with args beginning with: ",
+        "unsupported command 'multi'",
+        "invalid command",
+        "command is not supported by this proxy",
+        "command 'MULTI' is not allowed",
+        "this command has been disabled",
+    ],
+)
+def test_a_proxys_own_words_for_a_command_that_it_lacks_are_a_mistake(said: str) -> None:
+    error = store_error(ResponseError(said), None, "MULTI")
+    assert isinstance(error, StoreMisconfigured)
+    assert "lacks a command that is needed" in str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResponseError(
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to "
+            "persist to disk. Commands that may modify the data set are disabled, because this "
+            "instance is configured to report errors during writes"
+        ),
+        OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        BusyLoadingError("Redis is loading the dataset in memory"),
+        ReadOnlyError("You can't write against a read only replica."),
+        ResponseError("NOREPLICAS Not enough good replicas to write."),
+    ],
+)
+def test_what_passes_is_no_mistake(error: Exception) -> None:
+    assert not isinstance(store_error(error, None, "MULTI"), StoreMisconfigured)
 
 
 def commands(server: RedisServer) -> dict[str, int]:

@@ -26,7 +26,7 @@ from quart_ratelimit.stores.redis.link import SHARE
 
 from ...support.cluster import until
 from ...support.proxy import Proxy
-from ...support.servers import RedisServer, binary, since_7
+from ...support.servers import RedisServer, binary, major, since_7
 from ...support.shifted_clock import ShiftedClock
 
 PER_MINUTE = FixedWindow(10, 60, aligned=True)
@@ -72,6 +72,8 @@ async def test_concurrent_callers_get_exactly_the_amount(store: RedisStore) -> N
 async def test_a_lone_hit_reaches_redis_before_the_event_loop_turns(
     store: RedisStore, redis_server: RedisServer, quota: FixedWindow
 ) -> None:
+    if type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
+        pytest.skip("uvloop writes at the end of a loop iteration")
     await store.hit([Hit(quota, "bob")])
     await asyncio.sleep(0.001)  # nothing else is to run
     answer = store.hit([Hit(quota, "ann")])  # this very turn goes on
@@ -158,6 +160,7 @@ async def test_a_flood_costs_redis_one_command_a_second(
     assert set(ran) <= {"get", "time", "config|resetstat"}
 
 
+@since_7
 async def test_limits_that_share_a_counter_are_decided_each_by_its_own_amount(
     store: RedisStore,
 ) -> None:
@@ -270,14 +273,15 @@ async def test_cancelled_callers_harm_nobody_and_leave_no_immortal_key(
         assert 0 < await client.pttl(key) <= 60_000 + 1000 * KEPT_LONGER
 
 
-#: What Redis 6.2.14 replies to MULTI, SET, EXPIRE NX, DEL, EXEC, and how Redis 7 ends its own.
+#: What Redis 6.2.14 replies to MULTI, SET, INCRBY, EXPIRE NX, DEL, EXEC, and how Redis 7 ends its.
 OLDER = (
-    b"+OK\r\n+QUEUED\r\n-ERR wrong number of arguments for 'expire' command\r\n+QUEUED\r\n"
+    b"+OK\r\n+QUEUED\r\n+QUEUED\r\n"
+    b"-ERR wrong number of arguments for 'expire' command\r\n+QUEUED\r\n"
     b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 )
 
 
-NEWER_END = b"*3\r\n+OK\r\n:0\r\n:1\r\n"
+NEWER_END = b"*4\r\n+OK\r\n:0\r\n:0\r\n:1\r\n"
 
 
 async def test_an_older_redis_is_served_by_the_script(
@@ -285,8 +289,9 @@ async def test_an_older_redis_is_served_by_the_script(
 ) -> None:
     """EXPIRE NX needs Redis 7.0; a server that refuses it counts by the script, as exactly."""
     async with Proxy(redis_server.port) as proxy:
-        proxy.match = b"rate_limit:probe"
-        proxy.fault = lambda reply: OLDER + reply.partition(NEWER_END)[2]  # and the other replies
+        if major(str(binary())) >= 7:  # an older server refuses EXPIRE NX itself
+            proxy.match = b"rate_limit:probe"
+            proxy.fault = lambda reply: OLDER + reply.partition(NEWER_END)[2]  # and other replies
         store = RedisStore(proxy.url, deadline=5)
         await store.start()
         await client.config_resetstat()

@@ -22,6 +22,8 @@ SECONDS = 60
 KEYS = 64
 #: Rows kept; decisions of further ones are counted together.
 ROWS = 200
+#: Characters of the longest scope that has a row: a client may choose it.
+LONGEST_SCOPE = 1024
 
 
 @dataclass(eq=False, slots=True)
@@ -108,7 +110,7 @@ class Tally:
         name = (event.limit, event.scope)
         row = self._rows.get(name)
         if row is None:
-            if len(self._rows) >= ROWS:
+            if len(self._rows) >= ROWS or len(event.scope) > LONGEST_SCOPE:
                 self.left_off += 1
                 return
             row = self._rows[name] = Row(event.limit, event.scope, hit)

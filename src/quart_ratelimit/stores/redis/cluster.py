@@ -14,10 +14,13 @@ from typing import Any
 
 from redis.crc import key_slot
 
+from ...findings import Finding
 from ...quotas import Decision, Hit
 from ..breaker import Breaker, Breakers
 from . import script
+from .checkup import distance_findings
 from .cluster_link import ClusterLink
+from .connections import BUDGET
 from .failures import in_time
 from .link import PerLoop
 from .packing import encoded
@@ -84,6 +87,12 @@ class ClusterStore:
             return sum([int(await link.ask(key, "UNLINK", key)) for key in keys])
 
         return await in_time(link.deadline, unlink(), link.client, "UNLINK")
+
+    async def server_findings(self) -> list[Finding]:
+        """What of the nodes' distance should be known. Raises `StoreError`."""
+        link = self._links.get()
+        await in_time(BUDGET, link.open(), link.client, "connecting")
+        return list(distance_findings(link.farthest()))
 
     async def clear(self, *starts: str) -> int:
         """Forget keys under this store's prefix, by SCAN of each node; see `Store.clear`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -19,13 +20,14 @@ from ...quotas import Decision, Hit
 from ...signals import batch_sent
 from . import script, wire
 from .batcher import Batcher
-from .connections import BUDGET, Connections, Exchanged, spawn
+from .connections import BUDGET, Connections, Exchanged, Unpooled, spawn
 from .counters import milliseconds
 from .deadline import Distance
-from .failures import in_time, store_error, too_late
+from .failures import in_time, place, store_error, too_late
 from .packing import TIME, command, encoded
 from .script import Answers, Script
 from .server_clock import ServerClock
+from .sockets import prompt
 
 #: Connections to one node; slots share them.
 MOST = 8
@@ -35,6 +37,8 @@ REDIRECTIONS = 8
 PAUSE = 0.1
 
 Address = tuple[str, int]
+
+_log = logging.getLogger("quart_ratelimit")
 
 _ASKING = command("ASKING")
 
@@ -66,6 +70,11 @@ class ClusterLink:
         """Seconds that one hit may wait, at the farthest node."""
         known = [node.distance.deadline for node in self._nodes.values()]
         return max(known, default=Distance(self._given).deadline)
+
+    def farthest(self) -> Distance:
+        """The distance of the node that is farthest away."""
+        distances = [node.distance for node in self._nodes.values()]
+        return max(distances, key=lambda one: one.round_trip_ms or 0, default=self.new_distance())
 
     async def ready(self) -> None:
         """Wait until the nodes and their time are known."""
@@ -125,6 +134,15 @@ class ClusterLink:
         manager = self.client.nodes_manager
         for known in [*manager.startup_nodes.values(), *self.client.get_nodes()]:
             await known.disconnect()
+
+    def sever(self) -> None:
+        """Close every connection after the end of its event loop."""
+        for node in self._nodes.values():
+            node.connections.sever()
+        manager = self.client.nodes_manager
+        for known in [*manager.startup_nodes.values(), *self.client.get_nodes()]:
+            for connection in known._connections:
+                wire.sever(connection)
 
     async def _send(self, requests: list[Sequence[Hit]]) -> Answers:
         if batch_sent.receivers:
@@ -237,7 +255,8 @@ class Node:
         self._clock = link.clock
         #: Whether each run of the script sends it: there is no EVALSHA.
         self._sends_source = False
-        self.pool = NodePool(address, partial(link.new_connection, address))
+        host, port = address
+        self.pool = Unpooled(partial(link.new_connection, address), MOST, host=host, port=port)
         self.connections = Connections(
             self.pool,
             self._prepare,
@@ -277,43 +296,16 @@ class Node:
         except ResponseError as error:
             raise store_error(error, self.pool, "EVAL") from error
         self._clock.note(milliseconds(time), sent_ms=sent_ms, received_ms=received_ms)
-        self.distance.arrive(self.address)
+        is_new = self.distance.arrive(self.address)
         self.distance.note(sent_ms, received_ms)
-
-
-class NodePool:
-    """Opens connections to one node, and keeps none: `Connections` does."""
-
-    max_connections = MOST + 1
-
-    def __init__(self, address: Address, new_connection: partial[Any]) -> None:
-        #: As redis-py's pools have them, for errors.
-        self.connection_kwargs = dict(zip(("host", "port"), address, strict=True))
-        self._new_connection = new_connection
-
-    async def get_connection(self) -> Any:
-        """A connection that is open and logged in."""
-        connection = self._new_connection()
-        try:
-            await connection.connect()
-        except BaseException:
-            await self.release(connection)
-            raise
-        return connection
-
-    async def release(self, connection: Any) -> None:
-        """Close it."""
-        wire.abort(connection)
-        await connection.disconnect(nowait=True)
-
-    async def disconnect(self, inuse_connections: bool = True) -> None:
-        """No connection is kept here."""
+        if is_new:
+            _log.info("the node of Redis at %s is %s", place(self.pool), self.distance)
 
 
 def _with_wary_connections(client: RedisCluster) -> RedisCluster:
     """The client, which checks no pooled connection before it is used again."""
     settings = client.get_connection_kwargs()  # also those of the nodes that it will find
-    kind = wire.wary(settings["connection_class"])
+    kind = wire.wary(prompt(settings["connection_class"]))
     settings["connection_class"] = kind
     for node in [*client.nodes_manager.startup_nodes.values(), *client.get_nodes()]:
         node.connection_class = kind

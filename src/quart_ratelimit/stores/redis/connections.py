@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import random
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from redis.asyncio.connection import AbstractConnection as Connection
 
@@ -26,7 +28,7 @@ BUDGET = 2.0
 #: Seconds before another attempt while no request waits: at first, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 #: Seconds after which an attempt is taken for lost, so that another one is begun beside it.
-LOST = 0.25
+LOST = 0.15
 #: Seconds after the last request that wanted a connection in which attempts go on.
 WANTED_FOR = 2.0
 
@@ -42,6 +44,34 @@ class Pool(Protocol):
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Close the connections that were given back, and those in use if asked for."""
+
+
+class Unpooled:
+    """Opens connections and keeps none: `Connections` does. ``place``: as errors name it."""
+
+    def __init__(self, new_connection: Callable[[], Any], most: int, **place: object) -> None:
+        self._new_connection = new_connection
+        self.max_connections = most + 1
+        self.connection_kwargs = place
+
+    async def get_connection(self) -> Connection:
+        """A connection that is open and logged in."""
+        connection: Any = self._new_connection()
+        try:
+            await connection.connect()
+        except BaseException:
+            await self.release(connection)
+            raise
+        opened: Connection = connection
+        return opened
+
+    async def release(self, connection: Connection) -> None:
+        """Close it."""
+        wire.abort(connection)
+        await connection.disconnect(nowait=True)
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """No connection is kept here."""
 
 
 class Exchanged(NamedTuple):
@@ -79,11 +109,14 @@ class Connections:
         #: How many are kept: a pool's last connection is left to its other users.
         self._keep = min(most, getattr(pool, "max_connections", most + 1) - 1)
         self._idle: list[Connection] = []
-        #: How many are idle or in an exchange.
-        self._open = 0
+        #: Those that are idle or in an exchange; closed also if nobody closes this.
+        self._open: set[Connection] = set()
+        weakref.finalize(self, _sever, self._open, os.getpid()).atexit = False
         #: Who waits for a connection, and since when.
         self._waiters: deque[tuple[asyncio.Future[Connection], float]] = deque()
         self._wanted_at = 0.0
+        #: Seconds that the last connection took to open.
+        self._took = 0.0
         self._is_wanted = asyncio.Event()
         #: Attempts to open, and what they started; cancelled when this is closed.
         self._opening: set[asyncio.Task[None]] = set()
@@ -123,7 +156,7 @@ class Connections:
     async def open(self) -> None:
         """Open all connections that are kept, so that none is opened under load."""
         await self.ready(however_long=True)
-        missing = self._keep - self._open - len(self._openers)
+        missing = self._keep - len(self._open) - len(self._openers)
         attempts = [spawn(self._opening, self._attempt()) for _ in range(missing)]
         if attempts:
             await asyncio.wait(attempts)
@@ -133,6 +166,24 @@ class Connections:
         while self._idle:
             self._drop(self._idle.pop())
 
+    def leave(self) -> None:
+        """Close all connections, also those in use, and open another: the server has moved."""
+        self.drop_idle()
+        for connection in self._open:  # its exchange fails, and drops it
+            wire.abort(connection)
+        self._open.clear()
+        self.is_prepared = False
+        for task in self._opening:
+            task.cancel()
+        self._openers.clear()
+        self._want(least=1)
+
+    def sever(self) -> None:
+        """Close every connection of an event loop that has ended."""
+        _sever(self._open, os.getpid())
+        self._open.clear()
+        self._idle.clear()
+
     async def aclose(self) -> None:
         """End every attempt and close every connection."""
         while self._opening:
@@ -141,7 +192,9 @@ class Connections:
             # redis-py on Python 3.11 can swallow a cancellation.
             await asyncio.wait(self._opening, timeout=0.1)
         self._fail_waiters(StoreError("the connections to Redis were closed"))
-        self.drop_idle()
+        for connection in list(self._open):
+            self._drop(connection)
+        self._idle.clear()
         while self._closing:
             await asyncio.wait(self._closing)
         await asyncio.sleep(0)  # asyncio closes a socket in the next iteration
@@ -190,34 +243,39 @@ class Connections:
                 await self._release(waiter.result())
             raise
 
-    def _want(self) -> None:
-        """Have as many connections opened as requests wait for."""
+    def _want(self, least: int = 0) -> None:
+        """Have as many connections opened as requests wait for, and ``least`` of them anyway."""
         self._wanted_at = asyncio.get_running_loop().time()
         self._is_wanted.set()
-        waiting = sum(not waiter.done() for waiter, _ in self._waiters)
+        waiting = max(least, sum(not waiter.done() for waiter, _ in self._waiters))
         begun = sum(self._wanted_at - since < LOST for since in self._openers.values())
-        room = self._most - self._open - len(self._openers)
+        room = self._most - len(self._open) - len(self._openers)
         for _ in range(min(waiting - begun, room)):
             task = spawn(self._opening, self._opens())
             self._openers[task] = self._wanted_at
-            task.add_done_callback(self._openers.pop)
+            task.add_done_callback(lambda ended: self._openers.pop(ended, None))
 
     async def _opens(self) -> None:
         """Open one connection, by several attempts if need be.
 
         An attempt that fails while requests wait is their error, and the next request starts
-        another one. An attempt that took longer than all of them waited is made again.
+        another one; but one task goes on if connecting takes longer than a request can wait.
         """
         pause = FIRST_PAUSE
         loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
         while True:
             try:
                 await self._attempt()
             except Exception as error:
-                if self._fail_waiters(error) or loop.time() - self._wanted_at > WANTED_FOR:
+                if self._fail_waiters(error) and self._took <= self._patience():
                     return
             else:
                 return
+            is_wanted = loop.time() - self._wanted_at <= WANTED_FOR
+            if task not in self._openers or len(self._openers) > 1 or not is_wanted:
+                return
+            self._openers[task] = math.inf  # the next request wakes it
             self._is_wanted.clear()
             wanted = loop.create_task(self._is_wanted.wait())
             try:
@@ -225,6 +283,7 @@ class Connections:
                 await asyncio.wait({wanted}, timeout=pause * jitter)
             finally:
                 wanted.cancel()
+            self._openers[task] = loop.time()
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _attempt(self) -> None:
@@ -237,19 +296,21 @@ class Connections:
         task.result()
 
     async def _connect(self) -> None:
+        began = asyncio.get_running_loop().time()
         try:
             connection = await self._pool.get_connection()
         except BaseException:
             spawn(self._closing, self._drop_half_open())
             raise
-        self._open += 1
+        self._open.add(connection)
         try:
             if not self.is_prepared:
                 await self._prepare(connection)
-                self.is_prepared = True
+                self.is_prepared = connection in self._open
         except BaseException:
             self._drop(connection)
             raise
+        self._took = asyncio.get_running_loop().time() - began
         await self._release(connection)
 
     async def _drop_half_open(self) -> None:
@@ -264,6 +325,8 @@ class Connections:
         One that would send now and leave before the reply comes would cost the connection, and the
         next one that waits would find itself in the same place.
         """
+        if connection not in self._open:  # the server has moved
+            return False
         while self._waiters:
             waiter, since = self._waiters.popleft()
             waited = asyncio.get_running_loop().time() - since
@@ -280,12 +343,12 @@ class Connections:
 
     async def _release(self, connection: Connection) -> None:
         if not self._give(connection):
-            self._open -= 1
+            self._open.discard(connection)
             await asyncio.shield(spawn(self._closing, self._pool.release(connection)))
 
     def _drop(self, connection: Connection) -> None:
         wire.abort(connection)
-        self._open -= 1
+        self._open.discard(connection)
         if not self._open:
             self.is_prepared = False
         spawn(self._closing, self._disconnect(connection))
@@ -314,6 +377,13 @@ def spawn(
     task.add_done_callback(owner.discard)
     task.add_done_callback(_retrieve)
     return task
+
+
+def _sever(connections: set[Connection], pid: int) -> None:
+    """Close what was open when the last reference to its owner went."""
+    if pid == os.getpid():  # a child's copies are its parent's connections
+        for connection in connections:
+            wire.sever(connection)
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

@@ -134,13 +134,14 @@ class Probe:
     Its two keys lie in different slots, so a node of a Cluster always refuses it.
     """
 
-    command = "SET, EXPIRE NX, DEL"
+    command = "SET, INCRBY, EXPIRE NX, DEL"
 
     def __init__(self, prefix: str) -> None:
         self.key = key = f"{prefix}:probe"
         parts = [
             MULTI,
             command("SET", key, 0, "PX", 1000),
+            command("INCRBY", key, 0),
             command("EXPIRE", key, 1, "NX"),
             command("DEL", key, f"{key}2"),
             EXEC,
@@ -198,4 +199,6 @@ def _used(reply: object) -> int | Exception:
         return reply or 0
     if not isinstance(reply, (bytes, str)):
         raise ValueError(f"a reply is {type(reply).__name__} where a string belongs")
-    return int(reply) if reply.isdigit() else ValueError("a counter holds something else")
+    return (
+        int(reply) if reply.isdigit() else ResponseError("WRONGTYPE a counter holds something else")
+    )

@@ -66,6 +66,10 @@ class Distance:
         trip = (self.round_trip_ms or 0) / 1000
         return min(LONGEST, max(SHORTEST, ROUND_TRIPS * trip))
 
+    def __str__(self) -> str:
+        trip_ms = self.round_trip_ms or 0
+        return f"{trip_ms:.0f} ms away; a hit waits at most {self.deadline:.2f} s for it"
+
     @property
     def patience(self) -> float:
         """Seconds after which a hit that has not been sent is not answered in time."""

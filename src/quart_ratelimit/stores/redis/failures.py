@@ -23,6 +23,7 @@ from redis.exceptions import (
     MovedError,
     NoPermissionError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -44,6 +45,12 @@ LONGEST_REASON = 120
 _COMMANDS = (
     "auth|del|eval|evalsha|exec|expire|get|hello|incrby|info|multi|ping|pexpire|scan|script"
     r"|script\|load|select|set|time|unlink"
+)
+#: How servers and proxies say that they do not carry out a command for anybody.
+_NO_COMMAND = re.compile(
+    r"\b(unknown|unsupported|invalid) (redis )?command"
+    r"|\bcommand\b.* (disabled|not (allowed|supported))",
+    re.IGNORECASE,
 )
 #: A word that is the server's own.
 _WORD = re.compile(
@@ -86,11 +93,15 @@ def store_error(error: BaseException, source: object, command: str) -> StoreErro
     """What a failure means to us. ``source`` is the pool, node or cluster that was called."""
     if isinstance(error, StoreError):
         return error
+    if type(error) is RedisClusterException and error.__cause__ is not None:
+        error = error.__cause__  # why no node told of the others
     where = f"at {place(source)} ({command}: {reason(error)})"
     mistake = _mistake(error, source)
     if mistake is not None:
         what, advice = mistake
-        return StoreMisconfigured(f"Redis {what} {where}: {advice}")
+        found = StoreMisconfigured(f"Redis {what} {where}: {advice}")
+        found.concerns_key = _concerns_key(error)
+        return found
     if isinstance(error, ResponseError):
         return StoreError(f"Redis answered with an error {where}")
     return StoreError(f"Redis could not be asked {where}")
@@ -108,16 +119,35 @@ def _mistake(error: BaseException, source: object) -> tuple[str, str] | None:
         return "is a node of a Cluster", f"write redis+cluster://{place(source)}"
     if any(said in text for said in _NO_CLUSTER):
         return "is not a Cluster", f"write redis://{place(source).partition(',')[0]}"
+    return _answered_mistake(error) if isinstance(error, ResponseError) else None
+
+
+def _answered_mistake(error: ResponseError) -> tuple[str, str] | None:
+    """As `_mistake`, of what a server says in words alone."""
+    # An error with a class of its own, such as OutOfMemoryError, speaks of commands and passes.
+    if type(error) is ResponseError and _NO_COMMAND.search(str(error)):
+        return "lacks a command that is needed", "allow it in the server or the proxy"
     # Before Redis 7.0 a script hides the code in its text.
-    if isinstance(error, ResponseError) and "WRONGTYPE" in text:
+    if _concerns_key(error):
         return "holds something else under a key of ours", "give the store a prefix of its own"
     return None
+
+
+def _concerns_key(error: BaseException) -> bool:
+    """Whether Redis works, and a key holds another type or something else than a count."""
+    if not isinstance(error, ResponseError):
+        return False
+    return "WRONGTYPE" in str(error) or "value is not an integer" in str(error)
 
 
 def _lacks_right(error: BaseException) -> bool:
     """Whether an ACL refuses a command of the script, which no class of redis-py stands for."""
     text = str(error) if isinstance(error, ResponseError) else ""
-    return "user executing the script can't" in text or "ACL failure in script" in text
+    return (
+        "user executing the script can't" in text
+        or "ACL failure in script" in text
+        or text.startswith("Transaction discarded because of: NOPERM")
+    )
 
 
 def place(source: Any) -> str:

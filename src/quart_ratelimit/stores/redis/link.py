@@ -18,13 +18,15 @@ from ...quotas import Decision, Hit
 from ...signals import batch_sent
 from . import script, wire
 from .batcher import Batcher
-from .connections import BUDGET, Connections, Exchanged
+from .connections import BUDGET, Connections, Exchanged, Pool, Unpooled
 from .counters import Counters, Probe, milliseconds
 from .deadline import Distance
 from .failures import leads_elsewhere, store_error, too_late
 from .packing import TIME, command
 from .script import Answers, Script
+from .sentinels import Sentinels
 from .server_clock import ServerClock
+from .sockets import prompt
 
 #: Requests that are worth a run of the script: its start then costs each a tenth of its decision.
 SHARE = 32
@@ -62,14 +64,27 @@ class Link:
     """One client in one event loop of one process, and what is known of the server behind it."""
 
     def __init__(
-        self, client: redis.asyncio.Redis, prefix: str, deadline: float | None, in_flight: int
+        self,
+        client: redis.asyncio.Redis,
+        prefix: str,
+        deadline: float | None,
+        in_flight: int,
+        connected: Callable[[], None],
     ) -> None:
         self.client = client
         self.pool = client.connection_pool
+        self.pool.connection_class = prompt(self.pool.connection_class)
+        most = max(2, in_flight)
+        self.sentinels: Sentinels | None = None
+        source: Pool = self.pool
+        if Sentinels.can_follow(self.pool):
+            self.sentinels = Sentinels(self.pool, self._leave)
+            source = Unpooled(self.sentinels.new_connection, most)
+        self._connected = connected
         self.connections = Connections(
-            self.pool,
+            source,
             self._prepare,
-            most=max(2, in_flight),
+            most=most,
             patience=lambda: self.distance.patience,
             budget=max(BUDGET, deadline or 0),
         )
@@ -103,10 +118,18 @@ class Link:
         await self.counters.aclose()
         await self.scripts.aclose()
         await self.connections.aclose()
+        if self.sentinels is not None:
+            await self.sentinels.aclose()
         await self.client.aclose()
         manager = getattr(self.pool, "sentinel_manager", None)
         for sentinel in manager.sentinels if manager else ():
             await sentinel.aclose()
+
+    def sever(self) -> None:
+        """Close every connection after the end of its event loop."""
+        self.connections.sever()
+        if self.sentinels is not None:
+            self.sentinels.sever()
 
     @property
     def deadline(self) -> float:
@@ -144,8 +167,12 @@ class Link:
         is_new = self.distance.arrive(wire.peer(connection))
         self._note_trip(sent_ms, received_ms)
         if is_new:
-            trip, deadline = self.distance.round_trip_ms, self.deadline
-            _log.info("Redis is %.0f ms away; a hit waits at most %.2f s for it", trip, deadline)
+            _log.info("Redis is %s", self.distance)
+        self._connected()
+
+    def _leave(self) -> None:
+        """The Sentinels name another master."""
+        self.connections.leave()
 
     def _note_trip(self, sent_ms: int, received_ms: int) -> None:
         if self.distance.note(sent_ms, received_ms):
@@ -241,18 +268,27 @@ class Closable(Protocol):
     async def aclose(self) -> None:
         """Close every connection."""
 
+    def sever(self) -> None:
+        """Close every connection after the end of its event loop."""
+
 
 L = TypeVar("L", bound=Closable)
 
 
 class PerLoop(Generic[L]):
-    """A link for the event loop that runs; each loop and each process opens its own."""
+    """A link for each event loop that runs; each loop and each process opens its own.
+
+    It lives until it is closed in its loop, or until its loop was closed and another link is
+    looked up.
+    """
 
     def __init__(self, open_link: Callable[[], L]) -> None:
         self._open_link = open_link
+        self._links: dict[asyncio.AbstractEventLoop, L] = {}
+        #: The link that was looked up last.
         self._link: L | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._pid = os.getpid()
         #: Links of the process that this one was forked from: not ours to use, nor to close.
         self._parents: list[L] = []
 
@@ -261,15 +297,29 @@ class PerLoop(Generic[L]):
         link, loop = self._link, asyncio.get_running_loop()
         # A loop runs in one process alone: after a fork there is another, or none.
         if link is None or self._loop is not loop:
-            if link is not None and self._pid != os.getpid():
-                self._parents.append(link)
-            link = self._link = self._open_link()
-            self._loop, self._pid = loop, os.getpid()
+            self._leave_parents()
+            self._sever_ended()
+            link = self._links.get(loop)
+            if link is None:
+                link = self._links[loop] = self._open_link()
+            self._link, self._loop = link, loop
         return link
 
     async def aclose(self) -> None:
-        """Close the link, unless another loop or process opened it."""
-        link, self._link = self._link, None
-        is_mine = self._loop is asyncio.get_running_loop() and self._pid == os.getpid()
-        if link is not None and is_mine:
+        """Close the running loop's link, and those of loops that have ended."""
+        self._leave_parents()
+        self._sever_ended()
+        self._link = None
+        link = self._links.pop(asyncio.get_running_loop(), None)
+        if link is not None:
             await link.aclose()
+
+    def _leave_parents(self) -> None:
+        if self._pid != os.getpid():
+            self._parents += self._links.values()
+            self._links.clear()
+            self._pid = os.getpid()
+
+    def _sever_ended(self) -> None:
+        for loop in [loop for loop in self._links if loop.is_closed()]:
+            self._links.pop(loop).sever()

@@ -6,7 +6,7 @@ Hits that need the script go in shares, so that Redis runs one while the last on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis.asyncio
@@ -61,6 +61,8 @@ class RedisStore:
             pool = checked_client(source).connection_pool if handed is None else handed
             self._open = opener_of(pool)
         self._links = PerLoop(self._open_link)
+        #: See `StoreThatConnects.connected`.
+        self.connected: Callable[[], None] = _nothing
 
     async def start(self) -> None:
         """Connect and see what this Redis can do. Raises `StoreError`."""
@@ -120,9 +122,19 @@ class RedisStore:
     async def server_findings(self) -> list[Finding]:
         """What of the server should be known. Raises `StoreError`."""
         link = self._links.get()
-        info = await in_time(BUDGET, link.client.info(), link.pool, "INFO")
+        reply = await in_time(BUDGET, link.ask("INFO"), link.pool, "INFO")
+        info: Any = link.client.response_callbacks["INFO"](reply)
         return [*server_findings(info), *distance_findings(link.distance)]
 
     def _open_link(self) -> Link:
         client = checked_client(self._open())
-        return Link(client, self._prefix, self._deadline, self._max_connections)
+        return Link(
+            client, self._prefix, self._deadline, self._max_connections, self._note_connected
+        )
+
+    def _note_connected(self) -> None:
+        self.connected()
+
+
+def _nothing() -> None:
+    """Nobody has to know."""

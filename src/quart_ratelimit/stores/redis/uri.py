@@ -20,13 +20,14 @@ from redis.backoff import NoBackoff
 from ...errors import ConfigurationError, StoreMisconfigured
 from .hosts import SENTINELS_OWN, options_of, read_hosts
 
-_NO_MAINTENANCE: dict[str, object] = {}
+#: The option that switches off maintenance notifications, where there are any.
+NO_MAINTENANCE: dict[str, object] = {}
 if "maint_notifications_config" in signature(redis.asyncio.Redis).parameters:  # redis-py 8.0
     from redis.maint_notifications import MaintNotificationsConfig
 
     # RESP 3, if an option asks for it, would have notifications that switch off the check for a
     # stray reply at checkout, and a stray reply shifts every later reply of that connection by one.
-    _NO_MAINTENANCE["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+    NO_MAINTENANCE["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
 
 #: The pool that a client needs which counts, as errors and findings show it.
 FORM = "BlockingConnectionPool.from_url(url, max_connections=4, retry=Retry(NoBackoff(), 0))"
@@ -72,7 +73,7 @@ def opener(uri: str, max_connections: int, options: Mapping[str, object]) -> Ope
         "health_check_interval": 0,
         # RESP 2 needs no HELLO, which a proxy may refuse, and has no maintenance notifications.
         "protocol": 2,
-        **_NO_MAINTENANCE,
+        **NO_MAINTENANCE,
         **options,
     }
     if scheme in _SENTINEL_SCHEMES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 import struct
@@ -62,6 +63,30 @@ def abort(connection: Connection) -> None:
             with suppress(OSError):  # it is closed already
                 system_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         writer.transport.abort()
+
+
+def sever(connection: Connection) -> None:
+    """Close the socket from anywhere, even after the end of its event loop.
+
+    asyncio closes a socket in an iteration of its event loop, and there is none any more.
+    """
+    writer = getattr(connection, "_writer", None)
+    if not isinstance(writer, asyncio.StreamWriter):
+        return
+    own: Any = connection
+    own._reader = own._writer = None  # else redis-py warns of it
+    transport: Any = writer.transport
+    loop = getattr(transport, "_loop", None)
+    if loop is not None and not loop.is_closed():
+        loop.call_soon_threadsafe(transport.abort)
+        return
+    tls = getattr(transport, "_ssl_protocol", None)
+    below: Any = transport if tls is None else getattr(tls, "_transport", None)
+    with contextlib.suppress(RuntimeError):  # the end of this call would be a later iteration
+        transport.abort()
+    if getattr(below, "_sock", None) is not None:
+        with contextlib.suppress(RuntimeError):
+            below._call_connection_lost(None)
 
 
 def peer(connection: Connection) -> object:

@@ -1,0 +1,1 @@
+"""Runs the tests on other Pythons, packages and servers: ``./dev matrix``."""
