@@ -56,6 +56,9 @@ async def _burst(worker: Worker, action: Action) -> None:
 
 
 async def _reset(worker: Worker, action: Action) -> None:
+    if action.how == "raise":  # of one that has spent all
+        for _ in range(8):
+            await worker.limiter.hit(limit_of(action.limit), action.key)
     if action.cost == 20:
         await worker.limiter.reset()
     else:

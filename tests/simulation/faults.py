@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .keyspace import Entry, Keyspace
-from .plan import Fault
+from .plan import BLIP_GRACE, Fault
 from .redis_server import SimulatedRedis
 from .site import ADDRESS
 
@@ -34,6 +34,14 @@ def save_regularly(run: Run) -> None:
 
 def _stop(run: Run, fault: Fault) -> None:
     run.server.stop(fault.seconds)
+
+
+def _blip(run: Run, fault: Fault) -> None:
+    """As a stop, but short; a crowd comes meanwhile, and somebody soon after."""
+    _stop(run, fault)
+    for worker in run.workers.values():
+        run.world.after(0.005, worker.crowd)
+        run.world.after(fault.seconds + BLIP_GRACE + 0.01, worker.visit)
 
 
 def _restart(run: Run, fault: Fault) -> None:
@@ -134,7 +142,7 @@ def _poison(run: Run, fault: Fault) -> None:
 
 _FAULTS: dict[str, Callable[[Run, Fault], None]] = {
     "stop": _stop,
-    "blip": _stop,
+    "blip": _blip,
     "restart": _restart,
     "restart empty": _restart_empty,
     "script flush": _script_flush,

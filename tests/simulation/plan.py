@@ -83,7 +83,7 @@ FAULTS = {
 }
 
 #: Seconds after which even a blip may still show, and any other fault.
-BLIP_GRACE, GRACE = 0.2, 4.5
+BLIP_GRACE, GRACE = 0.07, 4.5
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,7 @@ class Run:
         """Nothing is wrong any more: each worker decides by Redis, and gives back what it kept."""
         for _ in range(3):
             for worker in self.workers.values():
-                if not worker.is_done:
-                    worker.loop.create_task(worker.settle())
+                worker.visit()
             self.world.run_until(lambda: False, self.world.now + 0.5)
 
     def _close(self) -> None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .oracle import Oracle
 
 
+#: Callers of a crowd.
+CROWD = 12
+
+
 class Worker:
     """One process: its event loop, its app, and the clients that it serves."""
 
@@ -113,6 +117,16 @@ class Worker:
         if self.error is not None:
             left.append(f"error at start or end: {self.error!r}")
         return left
+
+    def visit(self) -> None:
+        """Somebody comes."""
+        if not self.is_done and self._life is not None:
+            self.loop.create_task(self.settle())
+
+    def crowd(self) -> None:
+        """A crowd comes at once."""
+        for _ in range(CROWD):
+            self.visit()
 
     async def settle(self) -> None:
         """Charge something, so that what was kept for Redis' return is given back."""

@@ -50,9 +50,10 @@ class AwayStore(MemoryStore):
 
 
 class OutageMachine:
-    """One client, whose hits come to any worker."""
+    """One client, whose hits come to any worker; some outages, and some resets."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, outages: int = OUTAGES, resets: int = 0) -> None:
+        self.most_outages, self.resets = outages, resets
         self.loop = TinyLoop()
         self.redis = AwayStore()
         self.outages = 0
@@ -69,14 +70,18 @@ class OutageMachine:
         self.by_redis = 0
         self.alone = [0] * WORKERS
         self.known = [0] * WORKERS
+        self.refused: str | None = None
 
     def choices(self) -> Iterable[str]:
         for number in range(WORKERS):
             yield f"hit {number}"
         if self.redis.is_away:
             yield "back"
-        elif self.outages < OUTAGES:
+        elif self.outages < self.most_outages:
             yield "away"
+        if self.resets and not self.redis.is_away:
+            for number in range(WORKERS):
+                yield f"reset {number}"
 
     def do(self, choice: str) -> None:
         if choice in ("away", "back"):
@@ -84,23 +89,30 @@ class OutageMachine:
             self.outages += choice == "away"
             return
         number = int(choice.rpartition(" ")[2])
-        (decision,) = self._hit(self.workers[number])
+        if choice.startswith("reset"):
+            self.resets -= 1
+            self._run(self.workers[number].reset([HIT]))
+            self.by_redis = self.known[number] = self.alone[number] = 0
+            return
+        (decision,) = self._run(self.workers[number].hit([HIT]))
         if decision.by == "store":
             self.by_redis += decision.allowed
             self.known[number], self.alone[number] = AMOUNT - decision.remaining, 0
         else:
+            may = self.alone[number] + self.known[number] < AMOUNT
+            if may and not decision.allowed:
+                self.refused = "a worker refuses alone what it does not know to be used"
             self.alone[number] += decision.allowed
         self.worst += decision.allowed
 
-    def _hit(self, worker: GuardedStore) -> list[Decision]:
-        task: Any = self.loop.run(lambda: self.loop.create_task(worker.hit([HIT])))  # type: ignore[arg-type]
-        decisions: list[Decision] = task.result()
-        return decisions
+    def _run(self, call: Any) -> Any:
+        return self.loop.run(lambda: self.loop.create_task(_result(call))).result()
 
     def state(self) -> Hashable:
         return (
             self.redis.is_away,
             self.outages,
+            self.resets,
             self.worst,
             self.by_redis,
             tuple(self.alone),
@@ -113,7 +125,9 @@ class OutageMachine:
         for alone, known in zip(self.alone, self.known, strict=True):
             if alone > AMOUNT - known:
                 return f"a worker admitted {alone} alone, of which it knew {known} used"
-        if self.worst > bound(AMOUNT, WORKERS, self.outages):
+        if self.refused:
+            return self.refused
+        if not self.resets and self.worst > bound(AMOUNT, WORKERS, self.outages):
             return f"{self.worst} of {AMOUNT} were admitted in {self.outages} outages"
         return None
 
@@ -121,6 +135,15 @@ class OutageMachine:
         self.loop.forget()
 
 
+async def _result(call: Any) -> Any:
+    return await call
+
+
 def model() -> Explored:
-    """Explore it."""
-    return explore(OutageMachine, depth=18)
+    """Explore two outages, and one outage with a reset."""
+    with_reset = explore(lambda: OutageMachine(outages=1, resets=1), depth=12)
+    found = explore(OutageMachine, depth=18)
+    found.states += with_reset.states
+    found.steps += with_reset.steps
+    found.violations += with_reset.violations
+    return found

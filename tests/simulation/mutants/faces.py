@@ -10,8 +10,8 @@ MUTANTS = [
         "a limit of one method switches the defaults off for all",
         (
             "enforcement/resolver.py",
-            "any(one.override_defaults and not one.exempts(method) for one in explicit)",
-            "any(one.override_defaults for one in explicit)",
+            "any(one.override_defaults and not one.exempts(method) for one in limits)",
+            "any(one.override_defaults for one in limits)",
         ),
     ),
     mutant(

@@ -14,7 +14,7 @@ from ..shrink import kind_of
 
 _now = time.monotonic
 #: Runs before the models are asked.
-FIRST = 120
+FIRST = 60
 
 
 def main() -> None:
@@ -22,10 +22,10 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     for what in mistakes():
         return _tell(f"declarations: {what}", 1)
-    began, limit = _now(), float(sys.argv[1])
+    limit = float(sys.argv[1])
     run.prepare()
     seed = 1
-    while _now() - began < limit / 3 or seed < FIRST:
+    while seed < FIRST:
         if _is_found(seed):
             return None
         seed += 1
@@ -33,6 +33,7 @@ def main() -> None:
         explored = explore()
         if explored.violations:
             return _tell(f"model {name}: {explored.violations[0][:70]}", explored.states)
+    began = _now()
     while _now() - began < limit:
         if _is_found(seed):
             return None

@@ -190,8 +190,12 @@ MUTANTS = [
     ),
     mutant(
         "connections stay",
-        "closing leaves the idle connections open",
-        (CONNECTIONS, 'closed"))\n        self.drop_idle()\n', 'closed"))\n'),
+        "closing leaves the connections open",
+        (
+            CONNECTIONS,
+            "        for connection in list(self._open):\n            self._drop(connection)\n",
+            "",
+        ),
     ),
     mutant(
         "connection of who left",
