@@ -127,7 +127,7 @@ class OutageMachine:
                 return f"a worker admitted {alone} alone, of which it knew {known} used"
         if self.refused:
             return self.refused
-        if not self.resets and self.worst > bound(AMOUNT, WORKERS, self.outages):
+        if self.most_outages == OUTAGES and self.worst > bound(AMOUNT, WORKERS, self.outages):
             return f"{self.worst} of {AMOUNT} were admitted in {self.outages} outages"
         return None
 
