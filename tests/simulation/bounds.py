@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 
 from quart_ratelimit.quotas import (
     GCRA,
@@ -15,6 +16,9 @@ from quart_ratelimit.quotas import (
 )
 
 from .world import EPOCH
+
+#: Whether workers share what is left of a budget while Redis is away.
+SHARES = find_spec("quart_ratelimit.stores.fleet") is not None
 
 
 def admitted_by_redis(quota: Quota, start: float, end: float) -> float:
@@ -46,3 +50,12 @@ def admitted_by_a_worker_alone(
         return left + math.ceil(refilled)
     # A window that turns gives back all of its amount at once.
     return left + quota.amount * math.ceil(refilled / quota.amount)
+
+
+def surely_admitted_alone(quota: Quota, used: int, workers: int) -> int:
+    """Units that a worker admits at least while Redis is away, of which so many are used.
+
+    Beside `admitted_by_a_worker_alone` this is the only place that knows of shares.
+    """
+    left = max(0, quota.capacity - used)
+    return left // workers if SHARES else left

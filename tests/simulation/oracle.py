@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from quart_ratelimit import Decision, Hit
 from quart_ratelimit.quotas import Concurrency
 
-from .bounds import admitted_by_a_worker_alone
+from .bounds import admitted_by_a_worker_alone, surely_admitted_alone
 from .plan import LONG, Action, Plan
 from .records import Call, Charged, Counted, Loss, Records
 from .world import World
@@ -236,13 +236,13 @@ class Oracle:
     def _refused_alone(self, call: Call, hit: Hit) -> None:
         """A worker refuses without Redis only for what it was told, or has admitted itself."""
         word = self._word(call.worker, hit)
-        known = word.most + word.alone
+        least = surely_admitted_alone(hit.quota, word.most, len(self.plan.workers))
         if isinstance(hit.quota, Concurrency):
             return
-        if known + max(1, hit.cost) <= hit.quota.capacity:
+        if word.alone + max(1, hit.cost) <= least:
             self.blame(
                 f"{call.worker} alone refused {hit.cost} units of {hit.quota} to {hit.key!r}, of "
-                f"which it knows {known} to be used"
+                f"which it knows {word.most} to be used and has admitted {word.alone}"
             )
 
     def check_memory(self, workers: Iterable[Worker]) -> None:

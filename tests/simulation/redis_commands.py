@@ -11,13 +11,18 @@ from quart_ratelimit.stores.redis import script
 from .keyspace import Entry, Keyspace
 from .resp import RedisError, Status
 from .script_twin import Charge, Run
+from .sorted_sets import SortedSets
 
 OK = Status("OK")
 NO_SCRIPT = "NOSCRIPT No matching script. Please use EVAL."
 NOT_AN_INTEGER = "ERR value is not an integer or out of range"
 
 #: The commands that write, which a replica and a server without memory refuse.
-WRITES = {"SET", "INCRBY", "EXPIRE", "PEXPIRE", "DEL", "UNLINK", "EVAL", "EVALSHA", "HSET"}
+WRITES = {"SET", "INCRBY", "EXPIRE", "PEXPIRE", "DEL", "UNLINK", "EVAL", "EVALSHA", "HSET"} | {
+    "ZADD",
+    "ZREM",
+    "ZREMRANGEBYSCORE",
+}
 #: Of them, those that a server without memory still carries out.
 SPARES = {"EXPIRE", "PEXPIRE", "DEL", "UNLINK"}
 
@@ -33,7 +38,7 @@ def number(part: bytes) -> int:
         raise RedisError(NOT_AN_INTEGER) from None
 
 
-class Commands:
+class Commands(SortedSets):
     """Carries commands out on a keyspace, at a moment of the server's clock."""
 
     def __init__(self, keyspace: Keyspace) -> None:
