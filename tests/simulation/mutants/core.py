@@ -38,6 +38,7 @@ MUTANTS = [
             "                    known = table is not None and table.get(hit.key) is not None\n"
             "                    words[name] = pack(now, decision.reset_ms, used, known)",
         ),
+        model="outage",
     ),
     mutant(
         "case d_reset_recall",
@@ -47,6 +48,7 @@ MUTANTS = [
             "            self._words.pop(name)\n        await self._local.reset(hits)\n",
             "            pass\n",
         ),
+        model="outage",
     ),
     mutant(
         "case e2_reset_race",
@@ -56,6 +58,7 @@ MUTANTS = [
             "if sent != self.generation and self._is_outdated(hits, sent):",
             "if False:",
         ),
+        model="refund",
     ),
     mutant(
         "case f_refund_aligned",
@@ -84,6 +87,7 @@ MUTANTS = [
             "            return\n",
             "        await self._confirmed(back)\n        return\n",
         ),
+        model="place",
     ),
     mutant(
         "kept releases are not flushed",
@@ -98,6 +102,7 @@ MUTANTS = [
             "            await self._flush()\n            return\n",
             "            return\n",
         ),
+        model="place",
     ),
     mutant(
         "release before the take",
@@ -117,6 +122,7 @@ MUTANTS = [
             "failed = charging.cancelled() or charging.exception() is not None",
             "failed = charging.cancelled() or not charging.done() or charging.exception() is not None",
         ),
+        model="place",
     ),
     mutant(
         "cancelled take",
@@ -126,6 +132,7 @@ MUTANTS = [
             "(decision,) = await ledger.take([hit])",
             "(decision,) = await ledger.charge([hit])",
         ),
+        model="place",
     ),
     mutant(
         "refusals are refunded",
@@ -187,6 +194,7 @@ MUTANTS = [
         "fresh budget in each outage",
         "an outage begins with the whole amount, whatever Redis said",
         ("stores/knowledge.py", "            self._count_on(hit)\n", "            pass\n"),
+        model="outage",
     ),
     mutant(
         "places never renewed weakly",

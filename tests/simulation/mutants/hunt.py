@@ -13,27 +13,20 @@ from ..models.all import MODELS
 from ..shrink import kind_of
 
 _now = time.monotonic
-#: Runs before the models are asked.
-FIRST = 60
 
 
 def main() -> None:
-    """Print who found what, as JSON: rules first, then some runs, then models, then more runs."""
+    """Print who found what, as JSON: rules first, then the model of the fault's core, then runs."""
     logging.disable(logging.CRITICAL)
+    limit, model = float(sys.argv[1]), sys.argv[2]
     for what in mistakes():
         return _tell(f"declarations: {what}", 1)
-    limit = float(sys.argv[1])
-    run.prepare()
-    seed = 1
-    while seed < FIRST:
-        if _is_found(seed):
-            return None
-        seed += 1
-    for name, explore in MODELS.items():
-        explored = explore()
+    if model:
+        explored = MODELS[model]()
         if explored.violations:
-            return _tell(f"model {name}: {explored.violations[0][:70]}", explored.states)
-    began = _now()
+            return _tell(f"model {model}: {explored.violations[0][:70]}", explored.states)
+    run.prepare()
+    began, seed = _now(), 1
     while _now() - began < limit:
         if _is_found(seed):
             return None

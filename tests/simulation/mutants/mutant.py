@@ -31,6 +31,8 @@ class Mutant:
     #: What is wrong with it.
     what: str
     edits: tuple[Edit, ...]
+    #: The model of the core that it is in, if there is one.
+    model: str = ""
 
     def plant(self, folder: Path) -> None:
         """Copy the package's source to a folder, with this fault in it."""
@@ -40,6 +42,6 @@ class Mutant:
             path.write_text(path.read_text("utf-8").replace(edit.old, edit.new), "utf-8")
 
 
-def mutant(name: str, what: str, *edits: tuple[str, str, str]) -> Mutant:
+def mutant(name: str, what: str, *edits: tuple[str, str, str], model: str = "") -> Mutant:
     """A mutant by its edits: file, old text, new text."""
-    return Mutant(name, what, tuple(Edit(*edit) for edit in edits))
+    return Mutant(name, what, tuple(Edit(*edit) for edit in edits), model)

@@ -101,6 +101,7 @@ MUTANTS = [
             "zip(callers, answers, strict=True)",
             "zip(callers, reversed(answers), strict=True)",
         ),
+        model="batch",
     ),
     mutant(
         "split at the wrong end",
@@ -110,11 +111,13 @@ MUTANTS = [
             "first.callers, self.callers = self.callers[:count], self.callers[count:]",
             "first.callers, self.callers = self.callers[-count:], self.callers[:-count]",
         ),
+        model="batch",
     ),
     mutant(
         "who left is sent",
         "hits of callers who left are counted, and their answers given to others",
         (BATCHER, "        self.items = [item for item, _ in stay]\n", ""),
+        model="batch",
     ),
     mutant(
         "thrice the deadline",
@@ -124,6 +127,7 @@ MUTANTS = [
             "if self._ticks - batch.born > TICKS:",
             "if self._ticks - batch.born > 3 * TICKS:",
         ),
+        model="batch",
     ),
     mutant(
         "endless ticks",
@@ -133,6 +137,7 @@ MUTANTS = [
             "        if self._sent or self._waiting:\n            loop = asyncio",
             "        if True:\n            loop = asyncio",
         ),
+        model="batch",
     ),
     mutant(
         "nothing launches",
@@ -214,6 +219,7 @@ MUTANTS = [
             "        try:\n            return await self._store.reset(hits)\n        finally:\n",
             "        await self._known.forget(hits)\n        if True:\n            return await self._store.reset(hits)\n        else:\n",
         ),
+        model="refund",
     ),
     mutant(
         "learned from the slowest",
@@ -228,5 +234,15 @@ MUTANTS = [
             "if took_ms >= self._shortest_ms and not is_over:",
             "if False:",
         ),
+    ),
+    mutant(
+        "no give-back in a Cluster",
+        "a slot that was charged stays charged when another slot refuses",
+        (
+            "stores/redis/cluster.py",
+            "await self._give_back(link, slots, hits, charged, decisions)",
+            "pass",
+        ),
+        model="cluster",
     ),
 ]

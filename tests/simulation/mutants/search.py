@@ -40,7 +40,7 @@ def _hunted(mutant: Mutant, seconds: float) -> dict[str, object]:
         mutant.plant(Path(folder))
         paths = os.pathsep.join([folder, str(ROOT)])
         done = subprocess.run(
-            [sys.executable, "-m", "tests.simulation.mutants.hunt", str(seconds)],
+            [sys.executable, "-m", "tests.simulation.mutants.hunt", str(seconds), mutant.model],
             env={**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "0"},
             cwd=folder,
             capture_output=True,
