@@ -53,3 +53,17 @@ def test_a_client_that_leaves_while_redis_is_away_leaves_no_unseen_error() -> No
         halved=0.0,
     )
     assert run_plan(plan).violations == []
+
+
+def test_a_look_at_a_busy_redis_follows_the_policy_when_it_asks_the_time_as_well() -> None:
+    """Redis refused ``GET`` and ``TIME``, and the error was read as a time."""
+    plan = Plan(
+        seed=1,
+        workers=(worker(latency=0.0002),),
+        actions=(action("peek", 2.5),),
+        faults=(Fault(2.0, "busy", 1.5, "worker0", 0.5),),
+        length=3.0,
+        jitter=0.05,
+        halved=0.0,
+    )
+    assert run_plan(plan).violations == []
