@@ -11,7 +11,7 @@ from quart_ratelimit.quotas import Concurrency, FixedWindow, Quota
 
 from .bounds import admitted_by_redis
 from .oracle import Oracle
-from .records import Call
+from .records import Call, Counted
 from .redis_server import SimulatedRedis
 
 PREFIX = "rate_limit:"
@@ -29,6 +29,7 @@ def check_all(oracle: Oracle, server: SimulatedRedis, poisoned: set[str]) -> Non
         *_counted_more_than_once(oracle),
         *_answers_of_others(oracle),
         *_given_back_uncharged(oracle),
+        *_taken_from_others(oracle),
         *_over_admitted(oracle),
         *_in_past_windows(oracle),
         *_refused_and_charged(oracle),
@@ -103,6 +104,30 @@ def _given_back_uncharged(oracle: Oracle) -> Iterator[str]:
         balance[hit.key, moment] += hit.cost
         if balance[hit.key, moment] < 0:
             yield f"{hit.key!r} got back {-balance[hit.key, moment]} units that it was not charged"
+
+
+def _taken_from_others(oracle: Oracle) -> Iterator[str]:
+    """A refund takes its own units from a window's counter, and none that others charged."""
+    if oracle.records.losses or oracle.records.forgotten:
+        return
+    used: dict[str, int] = defaultdict(int)
+    for record in sorted(
+        [*oracle.records.charged, *oracle.records.counted], key=lambda record: record.at
+    ):
+        if isinstance(record, Counted):
+            used[record.key] += record.by
+            continue
+        charge = record.charge
+        if charge.spec[0] != "fixed_window" or charge.spec[3] != 1 or not charge.decision.allowed:
+            continue
+        used[charge.hit.key] += charge.hit.cost
+        amount = int(charge.spec[1])
+        left = max(0, amount - max(0, used[charge.hit.key]))
+        if charge.hit.cost < 0 and charge.decision.remaining > left:
+            yield (
+                f"a refund of {-charge.hit.cost} left {charge.decision.remaining} of {amount} to "
+                f"{charge.hit.key!r}, of which {used[charge.hit.key]} are used"
+            )
 
 
 @dataclass

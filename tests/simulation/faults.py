@@ -93,6 +93,7 @@ def _mood(name: str) -> Callable[[Run, Fault], None]:
 def _clock_jump(run: Run, fault: Fault) -> None:
     run.server.clock_ms += int((fault.amount - 0.5) * 20_000)
     run.oracle.lost("clock jump")
+    run.workers[fault.worker].change_mind()
 
 
 def _kill_clients(run: Run, fault: Fault) -> None:
@@ -100,13 +101,25 @@ def _kill_clients(run: Run, fault: Fault) -> None:
 
 
 def _reset_connections(run: Run, fault: Fault) -> None:
+    """In the midst of what a crowd sends, or while nobody sends anything."""
+    worker = run.workers[fault.worker]
+    if fault.amount < 0.5:
+        worker.crowd()
+        run.world.after(4 * worker.plan.latency * fault.amount, lambda: _reset(run, fault))
+    else:
+        _reset(run, fault)
+    run.world.after(BLIP_GRACE + 0.02, worker.visit)
+
+
+def _reset(run: Run, fault: Fault) -> None:
     for connection in list(run.server.clients):
-        if fault.amount < 0.5 or connection.worker == fault.worker:
+        if connection.worker == fault.worker:
             connection.reset(delivered=connection.stream.random())
 
 
 def _block(run: Run, fault: Fault) -> None:
     run.network.blocked_until[fault.worker] = run.world.now + fault.seconds
+    run.workers[fault.worker].hold_briefly()
 
 
 def _stall(run: Run, fault: Fault) -> None:
@@ -138,6 +151,7 @@ def _poison(run: Run, fault: Fault) -> None:
         entries[key] = Entry("hash", {b"a": b"b"})
         run.oracle.lost("poison")
         run.poisoned.add(key)
+        run.workers[fault.worker].try_all(key.partition("{")[2].partition("}")[0])
 
 
 _FAULTS: dict[str, Callable[[Run, Fault], None]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from quart_ratelimit import Decision, Hit
@@ -39,9 +39,8 @@ class Word:
     alone: int = 0
     #: When it was last invalidated: answers to calls that began before are not learned.
     invalidated: float = -1.0
-    #: When the last refusal that may be repeated was asked for, and until when it holds.
-    refusal_began: float = -1.0
-    refused_until: float = -1.0
+    #: Refusals that may be repeated: when each was asked for, until when it holds, its cost.
+    refusals: list[tuple[float, float, int]] = field(default_factory=list)
 
 
 class Oracle:
@@ -104,6 +103,8 @@ class Oracle:
         call.decisions = decisions
         self.world.note(f"{worker.name}{decisions[0].by}{decisions[0].allowed};")
         by = decisions[0].by
+        if (by == "closed" and any(decisions)) or (by == "open" and not all(decisions)):
+            self.blame(f"the policy {by} of {worker.name} decided otherwise")
         if by == "store":
             self._learn(call, decisions)
         elif by == "local" and len(decisions) == 1 and not decisions[0].allowed:
@@ -208,9 +209,8 @@ class Oracle:
             word.most = max(word.most, word.used)
             word.at, word.alone, word.alone_since = self.world.now, 0, None
             if not all(decisions) and not decision.allowed:
-                word.refusal_began = call.began
                 until = self.world.now + (decision.retry_ms or 0) / 1000
-                word.refused_until = max(word.refused_until, until)
+                word.refusals.append((call.began, until, hit.cost or 1))
 
     def _alone(self, call: Call, hit: Hit, decision: Decision) -> None:
         if isinstance(hit.quota, Concurrency):
@@ -257,9 +257,10 @@ class Oracle:
     def _repeated(self, call: Call) -> None:
         """A refusal came from memory: Redis must have given it, and nothing undone it."""
         for hit in call.hits:
-            word = self._word(call.worker, hit)
-            if word.refusal_began >= word.invalidated and self.world.now <= word.refused_until:
-                return
+            word, now = self._word(call.worker, hit), self.world.now
+            for began, until, cost in word.refusals:
+                if began >= word.invalidated and now <= until and cost <= (hit.cost or 1):
+                    return
         self.blame(
             f"{call.worker} repeats a refusal of {call.hits[0].key!r} that Redis did not give, or "
             "that was undone"

@@ -79,7 +79,7 @@ FAULTS = {
     "stall": 8,
     "kill worker": 4,
     "slow network": 5,
-    "poison": 3,
+    "poison": 4,
 }
 
 #: Seconds after which even a blip may still show, and any other fault.
@@ -133,7 +133,13 @@ class Fault:
     @property
     def calm_at(self) -> float:
         """When nothing of it may show any more."""
-        grace = {"blip": BLIP_GRACE, "poison": 0.0, "script flush": 0.0}.get(self.kind, GRACE)
+        grace = {
+            "blip": BLIP_GRACE,
+            "reset connections": BLIP_GRACE + 0.01,
+            "kill clients": BLIP_GRACE,
+            "poison": 0.0,
+            "script flush": 0.0,
+        }.get(self.kind, GRACE)
         return self.at + self.seconds + grace
 
 
@@ -164,7 +170,7 @@ def drawn(seed: int) -> Plan:
     length = stream.choice([1.0, 3.0, 3.0, 8.0])
     count = stream.choice([1, 1, 2, 2, 3, 4])
     latency = stream.choice([0.0002, 0.0002, 0.0005, 0.002, 0.008, 0.04])
-    policy = stream.choice(["local"] * 6 + ["open", "closed", "raise"])
+    policy = stream.choice(["local"] * 6 + ["open", "closed", "raise", "raise"])
     size = stream.choice([6, 12, 20, 30])
     keys = [f"client{n}" for n in range(stream.choice([1, 2, 4]))]
     long_names = seed % 40 == 7

@@ -132,7 +132,8 @@ class Commands(SortedSets):
         entry = self.keyspace.get(text(key), self.now_ms)
         if entry is None:
             return 0
-        if options and text(options[0]).upper() == "NX" and entry.until is not None:
+        only = text(options[0]).upper() if options else ""
+        if (only == "NX" and entry.until is not None) or (only == "XX" and entry.until is None):
             return 0
         entry.until = self.now_ms + number(amount) * unit
         return 1

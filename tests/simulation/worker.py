@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from quart_ratelimit import StoreError
+from quart_ratelimit import LimiterUnavailable, RateLimitExceeded, StoreError
 
 from .clients import act
 from .loop import SimulatedLoop
 from .network import Network
-from .plan import Action, WorkerPlan
-from .site import Site
+from .plan import LIMITS, Action, WorkerPlan
+from .site import Site, limit_of
 from .world import World
 
 if TYPE_CHECKING:
@@ -128,7 +128,38 @@ class Worker:
         for _ in range(CROWD):
             self.visit()
 
+    def try_all(self, client: str) -> None:
+        """One client tries every limit at once, and others with it."""
+        for name in LIMITS:
+            for key in (client, "other", "third"):
+                self._spawn(self.limiter.hit(limit_of(name), key))
+
+    def hold_briefly(self) -> None:
+        """Somebody takes a place, and leaves at once."""
+        self._spawn(self._hold())
+
+    def change_mind(self) -> None:
+        """Somebody reserves, and fails."""
+        self._spawn(self._fail())
+
+    def _spawn(self, call: Any) -> None:
+        if not self.is_done and self._life is not None:
+            self.loop.create_task(_heard(call))
+
+    async def _hold(self) -> None:
+        async with self.limiter.in_flight(3, "briefly", scope="block"):
+            pass
+
+    async def _fail(self) -> None:
+        async with self.limiter.reserve(limit_of("turning"), "changes", cost=1):
+            raise StoreError("changed its mind")
+
     async def settle(self) -> None:
         """Charge something, so that what was kept for Redis' return is given back."""
         with contextlib.suppress(StoreError):
             await self.limiter.hit("100000/hour", "settle")
+
+
+async def _heard(call: Any) -> None:
+    with contextlib.suppress(StoreError, RateLimitExceeded, LimiterUnavailable):
+        await call

@@ -117,6 +117,7 @@ class OutageMachine:
             self.by_redis,
             tuple(self.alone),
             tuple(self.known),
+            tuple(map(_inside, self.workers)),
         )
 
     def wrong(self) -> str | None:
@@ -135,14 +136,22 @@ class OutageMachine:
         self.loop.forget()
 
 
+def _inside(worker: GuardedStore) -> Hashable:
+    """What a worker's later decisions depend on."""
+    known = worker._known
+    fresh = tuple(decisions[0].remaining for _, _, decisions in known._fresh)
+    left = known._local.decide([HIT._replace(cost=0)], 1)[0].remaining
+    return (known._words.get(f"{HIT.quota.counter}\n{HIT.key}"), fresh, left)
+
+
 async def _result(call: Any) -> Any:
     return await call
 
 
 def model() -> Explored:
     """Explore two outages, and one outage with a reset."""
-    with_reset = explore(lambda: OutageMachine(outages=1, resets=1), depth=12)
-    found = explore(OutageMachine, depth=18)
+    with_reset = explore(lambda: OutageMachine(outages=1, resets=1), depth=8)
+    found = explore(OutageMachine, depth=14)
     found.states += with_reset.states
     found.steps += with_reset.steps
     found.violations += with_reset.violations

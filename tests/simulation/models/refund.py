@@ -13,7 +13,7 @@ from quart_ratelimit.stores import GuardedStore, MemoryStore
 
 from .explore import Explored, TinyLoop, explore
 
-LIMIT = FixedWindow(2, 3600)
+LIMIT = FixedWindow(1, 3600)
 HIT = Hit(LIMIT, "ann", refundable=True)
 #: Calls at most.
 CALLS = 4

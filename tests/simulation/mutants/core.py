@@ -77,6 +77,7 @@ MUTANTS = [
             "failed = charging.cancelled() or charging.exception() is not None",
             "failed = charging.cancelled()",
         ),
+        model="place",
     ),
     mutant(
         "release is tried once",

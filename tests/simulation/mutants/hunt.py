@@ -22,7 +22,10 @@ def main() -> None:
     for what in mistakes():
         return _tell(f"declarations: {what}", 1)
     if model:
-        explored = MODELS[model]()
+        try:
+            explored = MODELS[model]()
+        except Exception as error:
+            return _tell(f"model {model}: {error!r}", 1)
         if explored.violations:
             return _tell(f"model {model}: {explored.violations[0][:70]}", explored.states)
     run.prepare()
