@@ -78,7 +78,7 @@ def _counted_more_than_once(oracle: Oracle) -> Iterator[str]:
         done[_base_of(record.key, True), True] += record.by
     for charged in oracle.records.charged:
         hit, spec = charged.charge.hit, charged.charge.spec
-        if spec[0] == "concurrency" or not charged.charge.decision.allowed:
+        if spec[0] == "concurrency" or not charged.charge.counts:
             continue
         aligned = spec[0] == "fixed_window" and spec[3] == 1
         done[_base_of(hit.key, aligned), hit.cost > 0] += abs(hit.cost)
@@ -93,7 +93,7 @@ def _given_back_uncharged(oracle: Oracle) -> Iterator[str]:
     balance: dict[tuple[str, int], int] = defaultdict(int)
     for charged in oracle.records.charged:
         hit, decision = charged.charge.hit, charged.charge.decision
-        if charged.charge.spec[0] == "concurrency" or not decision.allowed or not hit.cost:
+        if charged.charge.spec[0] == "concurrency" or not charged.charge.counts or not hit.cost:
             continue
         moment = decision.at_ms if hit.cost > 0 else hit.at_ms
         if charged.charge.spec[0] == "fixed_window" and charged.charge.spec[3] == 1:
@@ -118,7 +118,7 @@ def _taken_from_others(oracle: Oracle) -> Iterator[str]:
             used[record.key] += record.by
             continue
         charge = record.charge
-        if charge.spec[0] != "fixed_window" or charge.spec[3] != 1 or not charge.decision.allowed:
+        if charge.spec[0] != "fixed_window" or charge.spec[3] != 1 or not charge.counts:
             continue
         used[charge.hit.key] += charge.hit.cost
         amount = int(charge.spec[1])

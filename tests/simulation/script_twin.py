@@ -40,6 +40,8 @@ class Charge:
     spec: tuple[str | int, ...]
     hit: Hit
     decision: Decision
+    #: Whether its whole request was allowed; else nothing was charged.
+    counts: bool
 
 
 @functools.lru_cache(4096)
@@ -101,7 +103,7 @@ class Run:
         state, decision = self._advance(spec, hit, self._load(key, spec))
         if decision.allowed:
             self._save(key, state, spec)
-        self._log.append(Charge(key, spec, hit, decision))
+        self._log.append(Charge(key, spec, hit, decision, decision.allowed))
         return [self._now, *_numbers(decision)]
 
     def plan(self, keys: Sequence[str], text: bytes) -> list[object]:
@@ -119,7 +121,7 @@ class Run:
                 reply += [-1, len(errors), 0, 0] * len(items)
                 continue
             for (spec, hit), decision in zip(items, decisions, strict=True):
-                self._log.append(Charge(hit.key, spec, hit, decision))
+                self._log.append(Charge(hit.key, spec, hit, decision, all(decisions)))
                 reply += _numbers(decision)
         for key, spec in self._changed.items():
             self._save(key, self._states[key], spec)

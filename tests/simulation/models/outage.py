@@ -14,7 +14,7 @@ from quart_ratelimit.stores import Breaker, GuardedStore, MemoryStore
 
 from .explore import Explored, TinyLoop, explore
 
-AMOUNT, WORKERS = 3, 2
+AMOUNT, WORKERS = 2, 2
 HIT = Hit(FixedWindow(AMOUNT, 3600), "ann")
 #: Outages at most.
 OUTAGES = 2
@@ -150,8 +150,8 @@ async def _result(call: Any) -> Any:
 
 def model() -> Explored:
     """Explore two outages, and one outage with a reset."""
-    with_reset = explore(lambda: OutageMachine(outages=1, resets=1), depth=8)
-    found = explore(OutageMachine, depth=14)
+    with_reset = explore(lambda: OutageMachine(outages=1, resets=1), depth=7)
+    found = explore(OutageMachine, depth=10)
     found.states += with_reset.states
     found.steps += with_reset.steps
     found.violations += with_reset.violations
