@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-from quart_ratelimit import Decision, Hit
+from quart_ratelimit import Hit
 from quart_ratelimit.quotas import Concurrency, FixedWindow, Quota
 
+from .answers import answers_of_others, base_name, base_of
 from .bounds import admitted_by_redis
 from .oracle import Oracle
-from .records import Call, Counted
+from .records import Call, Counted, Forgotten
 from .redis_server import SimulatedRedis
 
-PREFIX = "rate_limit:"
 #: Seconds that a call may take beyond its deadline, and its share: ticks come late.
 SLACK, SHARE = 0.02, 1.25
 #: Seconds, one way, to a Redis that is connected to within a hit's deadline; and seconds by which
@@ -27,7 +26,7 @@ def check_all(oracle: Oracle, server: SimulatedRedis, poisoned: set[str]) -> Non
     for what in (
         *_late(oracle),
         *_counted_more_than_once(oracle),
-        *_answers_of_others(oracle),
+        *answers_of_others(oracle),
         *_given_back_uncharged(oracle),
         *_taken_from_others(oracle),
         *_over_admitted(oracle),
@@ -38,18 +37,6 @@ def check_all(oracle: Oracle, server: SimulatedRedis, poisoned: set[str]) -> Non
         *_held_places(oracle, server),
     ):
         oracle.blame(what)
-
-
-def _base(hit: Hit) -> str:
-    """A hit's key without the window that stands at its end."""
-    quota = hit.quota
-    if isinstance(quota, FixedWindow) and quota.aligned:
-        return f"{PREFIX}{hit.key}"
-    return f"{PREFIX}{quota.state_key(hit.key, 0)}"
-
-
-def _base_of(key: str, aligned: bool) -> str:
-    return key.rpartition(":")[0] if aligned else key
 
 
 def _late(oracle: Oracle) -> Iterator[str]:
@@ -72,16 +59,16 @@ def _counted_more_than_once(oracle: Oracle) -> Iterator[str]:
     for call in oracle.records.calls:
         for hit in call.hits:
             if not isinstance(hit.quota, Concurrency):
-                called[_base(hit), hit.cost > 0] += abs(hit.cost)
+                called[base_name(hit), hit.cost > 0] += abs(hit.cost)
     done: dict[tuple[str, bool], int] = defaultdict(int)
     for record in oracle.records.counted:
-        done[_base_of(record.key, True), True] += record.by
+        done[base_of(record.key, True), True] += record.by
     for charged in oracle.records.charged:
         hit, spec = charged.charge.hit, charged.charge.spec
         if spec[0] == "concurrency" or not charged.charge.counts:
             continue
         aligned = spec[0] == "fixed_window" and spec[3] == 1
-        done[_base_of(hit.key, aligned), hit.cost > 0] += abs(hit.cost)
+        done[base_of(hit.key, aligned), hit.cost > 0] += abs(hit.cost)
     for (base, charge), units in done.items():
         if units > called[base, charge]:
             what = "charged" if charge else "gave back"
@@ -108,12 +95,14 @@ def _given_back_uncharged(oracle: Oracle) -> Iterator[str]:
 
 def _taken_from_others(oracle: Oracle) -> Iterator[str]:
     """A refund takes its own units from a window's counter, and none that others charged."""
-    if oracle.records.losses or oracle.records.forgotten:
+    if oracle.records.losses:
         return
     used: dict[str, int] = defaultdict(int)
-    for record in sorted(
-        [*oracle.records.charged, *oracle.records.counted], key=lambda record: record.at
-    ):
+    records = [*oracle.records.charged, *oracle.records.counted, *oracle.records.forgotten]
+    for record in sorted(records, key=lambda record: record.at):
+        if isinstance(record, Forgotten):
+            used[record.key] = 0
+            continue
         if isinstance(record, Counted):
             used[record.key] += record.by
             continue
@@ -128,96 +117,6 @@ def _taken_from_others(oracle: Oracle) -> Iterator[str]:
                 f"a refund of {-charge.hit.cost} left {charge.decision.remaining} of {amount} to "
                 f"{charge.hit.key!r}, of which {used[charge.hit.key]} are used"
             )
-
-
-@dataclass
-class _Points:
-    """Moments at which a server gave one answer, each to be matched once."""
-
-    times: list[float] = field(default_factory=list)
-    taken: set[int] = field(default_factory=set)
-
-    def take(self, call: Call) -> bool:
-        assert call.ended is not None
-        for index, moment in enumerate(self.times):
-            if index not in self.taken and call.began <= moment <= call.ended:
-                self.taken.add(index)
-                return True
-        return False
-
-    def any_within(self, call: Call) -> bool:
-        assert call.ended is not None
-        return any(call.began <= moment <= call.ended for moment in self.times)
-
-
-def _answers_of_others(oracle: Oracle) -> Iterator[str]:
-    """Each decision by the store is one that a server made for this very hit meanwhile."""
-    ranks: dict[tuple[str, object], _Points] = defaultdict(_Points)
-    for record in oracle.records.counted:
-        base = _base_of(record.key, True)
-        if not record.by:
-            ranks[base, ("look", record.total)].times.append(record.at)
-        for rank in range(record.total - record.by + 1, record.total + 1):
-            ranks[base, rank].times.append(record.at)
-    decided: dict[tuple[object, ...], _Points] = defaultdict(_Points)
-    for charged in oracle.records.charged:
-        charge = charged.charge
-        hit, aligned = charge.hit, charge.spec[0] == "fixed_window" and charge.spec[3] == 1
-        signature = (
-            _base_of(hit.key, aligned),
-            charge.spec,
-            hit.cost,
-            hit.lease,
-            _timeless(charge.decision, aligned),
-        )
-        decided[signature].times.append(charged.at)
-    answered = [call for call in oracle.records.calls if call.by == "store"]
-    for call in sorted(answered, key=lambda call: call.ended or 0.0):
-        for hit, decision in zip(call.hits, call.decisions or (), strict=True):
-            if not _is_matched(call, hit, decision, ranks, decided):
-                yield (
-                    f"{call.worker} got {tuple(decision)} for a hit of {hit.cost} on "
-                    f"{hit.key!r} by {hit.quota}, which no server answered meanwhile"
-                )
-
-
-def _timeless(decision: Decision, aligned: bool) -> Decision:
-    """Decisions on a window by the clock bear the worker's time, in the window of their key."""
-    return decision._replace(at_ms=0) if aligned else decision
-
-
-def _is_matched(
-    call: Call,
-    hit: Hit,
-    decision: Decision,
-    ranks: dict[tuple[str, object], _Points],
-    decided: dict[tuple[object, ...], _Points],
-) -> bool:
-    base, amount = _base(hit), hit.quota.amount
-    told = _timeless(decision, isinstance(hit.quota, FixedWindow) and hit.quota.aligned)
-    signature = (base, hit.quota.spec(), hit.cost, hit.lease, told)
-    if signature in decided and decided[signature].take(call):
-        return True
-    if call.hits[0].cost > 0 and hit.cost == 1 and not decision.allowed:
-        # A refusal that was remembered may have been asked for by a look.
-        look = (base, hit.quota.spec(), 0, "", told)
-        if look in decided and decided[look].any_within(call):
-            return True
-    if not (isinstance(hit.quota, FixedWindow) and hit.quota.aligned):
-        return False
-    if decision.allowed and hit.cost:
-        return (base, amount - decision.remaining) in ranks and ranks[
-            base, amount - decision.remaining
-        ].take(call)
-    for (other, what), points in ranks.items():
-        if other != base:
-            continue
-        used = what[1] if isinstance(what, tuple) else what
-        is_it = isinstance(used, int) and max(0, amount - used) == decision.remaining
-        if is_it and points.any_within(call):
-            return True
-    # Nothing was there to look at.
-    return not hit.cost and decision.remaining == amount
 
 
 def _over_admitted(oracle: Oracle) -> Iterator[str]:
@@ -237,18 +136,15 @@ def _over_admitted(oracle: Oracle) -> Iterator[str]:
                 admitted[hit.quota, hit.key].append((call.began, hit.cost))
                 admitted[hit.quota, hit.key].append((call.ended or call.began, 0))
     losses = len(oracle.records.losses)
+    forgotten = [record.key for record in oracle.records.forgotten]
     for (quota, key), units in admitted.items():
-        base = _base(Hit(quota, key))
+        base = base_name(Hit(quota, key))
         start, end = min(at for at, _ in units), max(at for at, _ in units)
-        resets = sum(base == key or _base_of(key, True) == base for _, key in _forgotten(oracle))
+        resets = sum(base == key or base_of(key, True) == base for key in forgotten)
         bound = admitted_by_redis(quota, start, end) * (1 + losses + resets) + back[base]
         total = sum(cost for _, cost in units)
         if total > bound:
             yield f"Redis admitted {total} units of {quota} to {key!r}, of {bound:g}"
-
-
-def _forgotten(oracle: Oracle) -> list[tuple[float, str]]:
-    return oracle.records.forgotten
 
 
 def _in_past_windows(oracle: Oracle) -> Iterator[str]:
@@ -267,14 +163,14 @@ def _in_past_windows(oracle: Oracle) -> Iterator[str]:
     for call in oracle.records.calls:
         for hit in call.hits:
             if isinstance(hit.quota, FixedWindow) and hit.quota.aligned:
-                calls[_base(hit)].append(call)
+                calls[base_name(hit)].append(call)
     for record, key in [*counted, *by_script]:
         base, _, number = key.rpartition(":")
         began = [
             (call.began, hit.quota.period_ms)
             for call in calls[base]
             for hit in call.hits
-            if _base(hit) == base and call.began <= record.at
+            if base_name(hit) == base and call.began <= record.at
             if call.ended is None or call.error is not None or record.at <= call.ended
             if abs(record.clock_ms // hit.quota.period_ms - int(number)) < 1000
         ]
@@ -294,10 +190,10 @@ def _refused_and_charged(oracle: Oracle) -> Iterator[str]:
     plain: dict[str, int] = defaultdict(int)
     for call in oracle.records.calls:
         if len(call.hits) == 1 and not call.hits[0].refundable and call.hits[0].cost == 1:
-            plain[_base(call.hits[0])] += 1
+            plain[base_name(call.hits[0])] += 1
     counted: dict[str, int] = defaultdict(int)
     for record in oracle.records.counted:
-        counted[_base_of(record.key, True)] += record.by
+        counted[base_of(record.key, True)] += record.by
     for base, units in counted.items():
         if units > plain[base]:
             yield f"{units} hits of {base!r} were counted whether refused or not, of {plain[base]}"

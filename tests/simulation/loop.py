@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from .world import Event, World
 
 if TYPE_CHECKING:
-    from .network import ClientTransport, Network
+    from .network import Network
+    from .transport import ClientTransport
 
 #: Seconds that an iteration takes: at least, and the mean of what comes on top.
 SHORTEST, MEAN = 0.00002, 0.00008

@@ -17,7 +17,7 @@ from quart_ratelimit.quotas import Concurrency
 
 from .bounds import admitted_by_a_worker_alone, surely_admitted_alone
 from .plan import LONG, Action, Plan
-from .records import Call, Charged, Counted, Loss, Records
+from .records import Call, Charged, Counted, Forgotten, Loss, Records
 from .world import World
 
 if TYPE_CHECKING:
@@ -70,16 +70,17 @@ class Oracle:
     def executed(self, server: SimulatedRedis, parts: list[bytes]) -> None:
         """A server has carried out a command."""
         now, commands = self.world.now, server.commands
-        name = parts[0].upper()
         for charge in commands.charges:
             self.records.charged.append(Charged(now, commands.now_ms, charge))
             self.world.note(f"{charge.key}{charge.hit.cost}{charge.decision[:4]};")
         for key, by, total in commands.counts:
             self.records.counted.append(Counted(now, commands.now_ms, key, by, total))
             self.world.note(f"{key}{by}{total};")
-        if name == b"UNLINK":
+        if parts[0].upper() == b"UNLINK":
             for key in parts[1:]:
-                self.records.forgotten.append((now, key.decode("utf-8", "surrogateescape")))
+                self.records.forgotten.append(
+                    Forgotten(now, key.decode("utf-8", "surrogateescape"))
+                )
 
     def lost(self, what: str) -> None:
         """A server lost data, or its clock was set."""

@@ -21,8 +21,8 @@ from quart_ratelimit.stores import GuardedStore, MemoryStore
 from quart_ratelimit.stores.redis import batcher, cluster_link, connections, wire
 
 from .loop import SimulatedLoop
-from .network import Poll
 from .oracle import Oracle
+from .transport import Poll
 from .worker import Worker
 from .world import EPOCH, World
 

@@ -33,6 +33,9 @@ LIMITS: dict[str, str | Quota] = {
     "wide script": FixedWindow(100_000, 3600),
 }
 
+#: Of them, those that share a counter.
+SHARED = ["hour", "more an hour", "both"]
+
 #: What clients do, and how often of 100.
 KINDS = {
     "hit": 30,
@@ -180,7 +183,8 @@ def drawn(seed: int) -> Plan:
     # Half of the runs wear down one limit and one client, the others spread out.
     limits, kinds = list(LIMITS), KINDS
     if stream.random() < 0.5:
-        limits, keys, kinds = stream.choices(limits, k=2), keys[:1], FOCUSED
+        shared = stream.random() < 0.4
+        limits, keys, kinds = stream.choices(SHARED if shared else limits, k=2), keys[:1], FOCUSED
     actions = tuple(
         _action(stream, number, workers, keys, limits, kinds, length) for number in range(size)
     )

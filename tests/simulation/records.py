@@ -60,6 +60,14 @@ class Counted:
     total: int
 
 
+@dataclass(frozen=True)
+class Forgotten:
+    """A key that a worker had deleted."""
+
+    at: float
+    key: str
+
+
 @dataclass
 class Loss:
     """A moment at which a server lost data, or its clock was set: counts may begin anew."""
@@ -76,5 +84,4 @@ class Records:
     charged: list[Charged] = field(default_factory=list)
     counted: list[Counted] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
-    #: When each key was forgotten because a worker asked for it.
-    forgotten: list[tuple[float, str]] = field(default_factory=list)
+    forgotten: list[Forgotten] = field(default_factory=list)
