@@ -147,8 +147,9 @@ class Direction:
         if self._is_held and self._connection.discards:
             self.cut()  # the system has nothing more to send
             return
-        if blocked:  # TCP sends it again
-            moment = network.world.now + blocked + self._connection.stream.random() * 0.2
+        if blocked:  # TCP sends it again, after a pause as long as it has waited
+            again = self._connection.stream.random() * max(0.2, blocked)  # pauses double
+            moment = network.world.now + blocked + again
             self._last = moment = max(self._last, moment)
             network.world.at(moment, self._arrive)
             return

@@ -245,7 +245,7 @@ def _action(
         f"own{number}" if own else stream.choice(keys),
         stream.choice([1, 1, 1, 1, 2, 3, 20]),
         stream.choice(["return", "return", "raise", "stream", "sync", "unentered", "401"]),
-        stream.choice([0.0, 0.0, 0.002, stream.expovariate(1 / 0.3)]),
+        stream.choice([0.0, 0.0, 0.002, stream.expovariate(1 / 0.3), stream.uniform(0, 2)]),
         leaves,
     )
 

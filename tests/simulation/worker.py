@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from quart_ratelimit import LimiterUnavailable, RateLimitExceeded, StoreError
+from quart_ratelimit import FixedWindow, Hit, LimiterUnavailable, RateLimitExceeded, StoreError
 
 from .clients import act
 from .loop import SimulatedLoop
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from .oracle import Oracle
 
 
-#: Callers of a crowd.
+#: Callers of a crowd, and what a plain rule charges for each.
 CROWD = 12
+RULE = Hit(FixedWindow(100_000, 3600, aligned=True), "{crowd}|rule")
 
 
 class Worker:
@@ -158,6 +159,7 @@ class Worker:
         """Charge something, so that what was kept for Redis' return is given back."""
         with contextlib.suppress(StoreError):
             await self.limiter.hit("100000/hour", "settle")
+            await self.site.guard.hit([RULE])  # as a rule does
 
 
 async def _heard(call: Any) -> None:

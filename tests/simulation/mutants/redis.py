@@ -80,15 +80,6 @@ MUTANTS = [
         ),
     ),
     mutant(
-        "late reply",
-        "a connection whose exchange was given up serves the next one",
-        (
-            CONNECTIONS,
-            "        except BaseException:\n            self._drop(connection)\n            raise\n        exchanged",
-            "        except BaseException:\n            self._give(connection)\n            raise\n        exchanged",
-        ),
-    ),
-    mutant(
         "no expiry",
         "a counter gets no expiry",
         (COUNTERS, rb"$%d\r\n%b\r\n$2\r\nNX\r\n".decode(), rb"$%d\r\n%b\r\n$2\r\nXX\r\n".decode()),
@@ -140,15 +131,6 @@ MUTANTS = [
         model="batch",
     ),
     mutant(
-        "nothing launches",
-        "items that wait for more items wait for good",
-        (
-            "stores/redis/pace.py",
-            "        _waiting.leave()\n        if self._waits:\n",
-            "        _waiting.leave()\n        if not self._waits:\n",
-        ),
-    ),
-    mutant(
         "forgotten script",
         "a script that Redis has forgotten is not sent again",
         (SCRIPT, "return isinstance(reply, NoScriptError)", "return False"),
@@ -194,24 +176,6 @@ MUTANTS = [
         (BREAKER, "self._pause_ms * 2", "self._pause_ms * 100"),
     ),
     mutant(
-        "connections stay",
-        "closing leaves the connections open",
-        (
-            CONNECTIONS,
-            "        for connection in list(self._open):\n            self._drop(connection)\n",
-            "",
-        ),
-    ),
-    mutant(
-        "connection of who left",
-        "a connection that comes as its caller leaves belongs to nobody",
-        (
-            CONNECTIONS,
-            "                await self._release(waiter.result())\n",
-            "                pass\n",
-        ),
-    ),
-    mutant(
         "reset forgets too early",
         "a hit that is decided during a reset leaves what it learned",
         (
@@ -220,20 +184,6 @@ MUTANTS = [
             "        await self._known.forget(hits)\n        if True:\n            return await self._store.reset(hits)\n        else:\n",
         ),
         model="refund",
-    ),
-    mutant(
-        "learned from the slowest",
-        "a Redis that turns slow makes the deadline longer",
-        (
-            "stores/redis/deadline.py",
-            "self._shortest_ms = min(self._shortest_ms, took_ms)",
-            "self._shortest_ms = took_ms",
-        ),
-        (
-            "stores/redis/deadline.py",
-            "if took_ms >= self._shortest_ms and not is_over:",
-            "if False:",
-        ),
     ),
     mutant(
         "no give-back in a Cluster",
