@@ -49,8 +49,8 @@ async def replies(connection: Connection, count: int, *, unsent: bytes = b"") ->
     return answers
 
 
-def abort(connection: Connection) -> None:
-    """Close the socket now, and have the system send nothing more of what was written.
+def abort(connection: Connection, *, discard: bool = False) -> None:
+    """Close the socket now; ``discard``: the system sends nothing more of what was written.
 
     A peer that is silent could hold up a close that says goodbye. What the system still sent, once
     the way to the peer is free again, would be carried out after what was sent later on another
@@ -59,7 +59,7 @@ def abort(connection: Connection) -> None:
     writer = getattr(connection, "_writer", None)
     if isinstance(writer, asyncio.StreamWriter):
         system_socket = writer.get_extra_info("socket")
-        if system_socket is not None:
+        if discard and system_socket is not None:
             with suppress(OSError):  # it is closed already
                 system_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         writer.transport.abort()
