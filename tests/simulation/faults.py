@@ -119,9 +119,6 @@ def _reset(run: Run, fault: Fault) -> None:
 
 def _block(run: Run, fault: Fault) -> None:
     run.network.blocked_until[fault.worker] = run.world.now + fault.seconds
-    worker = run.workers[fault.worker]
-    worker.hold_briefly()
-    run.world.after(fault.seconds + 0.02, worker.visit)
 
 
 def _stall(run: Run, fault: Fault) -> None:

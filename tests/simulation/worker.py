@@ -135,10 +135,6 @@ class Worker:
             for key in (client, "other", "third"):
                 self._spawn(self.limiter.hit(limit_of(name), key))
 
-    def hold_briefly(self) -> None:
-        """Somebody takes a place, and leaves at once."""
-        self._spawn(self._hold())
-
     def change_mind(self) -> None:
         """Somebody reserves, and fails."""
         self._spawn(self._fail())
@@ -146,10 +142,6 @@ class Worker:
     def _spawn(self, call: Any) -> None:
         if not self.is_done and self._life is not None:
             self.loop.create_task(_heard(call))
-
-    async def _hold(self) -> None:
-        async with self.limiter.in_flight(3, "briefly", scope="block"):
-            pass
 
     async def _fail(self) -> None:
         async with self.limiter.reserve(limit_of("turning"), "changes", cost=1):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from . import batch, cluster, outage, place, refund
+from . import batch, cluster, place, refund
 from .explore import Explored
 
 MODELS: dict[str, Callable[[], Explored]] = {
     "batch": batch.model,
     "place": place.model,
     "refund": refund.model,
-    "outage": outage.model,
     "cluster": cluster.model,
 }
 

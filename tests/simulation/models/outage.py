@@ -140,7 +140,7 @@ def _inside(worker: GuardedStore) -> Hashable:
     """What a worker's later decisions depend on."""
     known = worker._known
     fresh = tuple(decisions[0].remaining for _, _, decisions in known._fresh)
-    left = known._local.decide([HIT._replace(cost=0)], 1)[0].remaining
+    left = known.stand_in._memory.decide([HIT._replace(cost=0)], 1)[0].remaining
     return (known._words.get(f"{HIT.quota.counter}\n{HIT.key}"), fresh, left)
 
 

@@ -31,24 +31,16 @@ MUTANTS = [
     mutant(
         "case c_second_outage",
         "a second outage counts on from what the first one left",
-        (
-            "stores/knowledge.py",
-            "words[name] = pack(now, decision.reset_ms, used, False)",
-            "table = self._local._tables.get(quota.counter)\n"
-            "                    known = table is not None and table.get(hit.key) is not None\n"
-            "                    words[name] = pack(now, decision.reset_ms, used, known)",
-        ),
-        model="outage",
+        ("stores/standin.py", "if base is not None and word is None:", "if base is not None:"),
     ),
     mutant(
         "case d_reset_recall",
         "a reset leaves what the worker knew for the next outage",
         (
             "stores/knowledge.py",
-            "            self._words.pop(name)\n        await self._local.reset(hits)\n",
-            "            pass\n",
+            "            self._words.pop(name)\n            self.stand_in.forget(hit)\n",
+            "",
         ),
-        model="outage",
     ),
     mutant(
         "case e2_reset_race",
@@ -194,8 +186,11 @@ MUTANTS = [
     mutant(
         "fresh budget in each outage",
         "an outage begins with the whole amount, whatever Redis said",
-        ("stores/knowledge.py", "            self._count_on(hit)\n", "            pass\n"),
-        model="outage",
+        (
+            "stores/standin.py",
+            "self._memory.adopt(part.own, part.resumed(word), word.at_ms)",
+            "pass",
+        ),
     ),
     mutant(
         "places never renewed weakly",

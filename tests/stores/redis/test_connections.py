@@ -5,12 +5,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-import redis.asyncio
 from redis.asyncio import RedisCluster
 
 from quart_ratelimit import FixedWindow, Hit, StoreError
 from quart_ratelimit.stores import ClusterStore, GuardedStore, RedisStore
-from quart_ratelimit.stores.redis import wire
 
 from ...support.algorithms import BOTH
 from ...support.cluster import Cluster, until
@@ -165,28 +163,3 @@ async def test_a_connection_that_was_reset_while_it_was_idle_costs_no_hit(
         (decision,) = await store.hit([Hit(quota, "ann")])
         assert decision.by == "store"
     await store.aclose()
-
-
-async def test_what_is_given_up_is_not_delivered_later() -> None:
-    """Closed in order, a connection would go on sending once the way to Redis is free again."""
-    ends: list[BaseException | None] = []
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await reader.read(65_536):
-                pass
-            ends.append(None)
-        except ConnectionResetError as error:
-            ends.append(error)
-        writer.close()
-
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    connection = redis.asyncio.Connection(port=server.sockets[0].getsockname()[1])
-    await connection._connect()
-    await connection.send_packed_command(b"*1\r\n$4\r\nPING\r\n", check_health=False)
-    wire.abort(connection, discard=True)
-    await connection.disconnect(nowait=True)
-    await asyncio.sleep(0.05)
-    server.close()
-    await server.wait_closed()
-    assert [type(end) for end in ends] == [ConnectionResetError]

@@ -213,7 +213,7 @@ class Connections:
         except GeneratorExit:  # its event loop has ended
             raise
         except BaseException:
-            self._drop(connection, discard=True)
+            self._drop(connection)
             raise
         exchanged = Exchanged(replies, sent_ms, monotonic_ms())
         if not self._give(connection):
@@ -348,8 +348,8 @@ class Connections:
             self._open.discard(connection)
             await asyncio.shield(spawn(self._closing, self._pool.release(connection)))
 
-    def _drop(self, connection: Connection, *, discard: bool = False) -> None:
-        wire.abort(connection, discard=discard)
+    def _drop(self, connection: Connection) -> None:
+        wire.abort(connection)
         self._open.discard(connection)
         if not self._open:
             self.is_prepared = False

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
-import socket
-import struct
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import redis.asyncio
@@ -19,8 +16,6 @@ from redis.exceptions import RedisError, ResponseError
 _CAN_READ = "can_read" if hasattr(redis.asyncio.Connection, "can_read") else "can_read_destructive"
 #: Whether that needs no turn of the event loop, and the system can be asked for a single socket.
 CAN_SAY_AT_ONCE = _CAN_READ == "can_read" and hasattr(select, "poll")
-#: ``struct linger``: closing throws away what was not sent, and resets the connection.
-_DISCARD = struct.pack("ii", 1, 0)
 #: How a connection reads a reply that does not look at it.
 _READ_RESPONSE = redis.asyncio.Connection.read_response
 #: What opens a connection, whoever asks: redis-py 6 has parted it from `connect`.
@@ -49,19 +44,10 @@ async def replies(connection: Connection, count: int, *, unsent: bytes = b"") ->
     return answers
 
 
-def abort(connection: Connection, *, discard: bool = False) -> None:
-    """Close the socket now; ``discard``: the system sends nothing more of what was written.
-
-    A peer that is silent could hold up a close that says goodbye. What the system still sent, once
-    the way to the peer is free again, would be carried out after what was sent later on another
-    connection: a place in flight would be taken after it was given back.
-    """
+def abort(connection: Connection) -> None:
+    """Close the socket now: a peer that is silent could hold up a close that says goodbye."""
     writer = getattr(connection, "_writer", None)
     if isinstance(writer, asyncio.StreamWriter):
-        system_socket = writer.get_extra_info("socket")
-        if discard and system_socket is not None:
-            with suppress(OSError):  # it is closed already
-                system_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         writer.transport.abort()
 
 
