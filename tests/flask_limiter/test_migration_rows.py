@@ -369,6 +369,16 @@ async def _(sort: Sort) -> Any:
     return await _declared(sort, "1/day", key_func=lambda: 0)
 
 
+@row("A key function that answers `None`, an empty text", [200, 200], [200, 429])
+async def _(sort: Sort) -> Any:
+    return await _declared(sort, "1/day", key_func=lambda: None)
+
+
+@row("A function that takes other arguments", [200, 500], "ConfigurationError")
+async def _(sort: Sort) -> Any:
+    return await _declared(sort, "1/day", on_breach=lambda: None)
+
+
 @row("`request_identifier`", [200, 429], [200, 200])
 async def _(sort: Sort) -> Any:
     settings = {"default_limits": ["1/day"], "request_identifier": lambda: "all"}
@@ -385,7 +395,7 @@ async def _(sort: Sort) -> Any:
     return await side.ask("/", X_User="y")
 
 
-@row("The same limit twice in one check", [200, 429], [200, 200])
+@row("The same limit twice in one request", [200, 429], [200, 200])
 async def _(sort: Sort) -> Any:
     side = Side(sort)
     limit = side.limiter.limit

@@ -87,6 +87,7 @@ SETTINGS: dict[str, list[Any]] = {
     "request_identifier": [None, lambda: request.path],
     "limit_unmatched": [True, False],
     "limit_preflights": [True, False],
+    "drain_refused_bodies": [0, 1_000],
     "shadow": [None, True, False, never],
     "problem_details": SWITCH,
     "doctor": SWITCH,

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Iterator
 from typing import assert_type
 
 from quart import Blueprint, Quart, Response
+from quart.views import MethodView
 
 from quart_ratelimit import (
     Decision,
@@ -124,6 +125,51 @@ async def held() -> None:
     await export(1)  # type: ignore[arg-type]
     async with limiter.in_flight(5, "ann"):
         pass
+
+
+# Methods of class-based views, and several decorators on one view
+
+
+class Items(MethodView):
+    @limiter.limit("10/minute")
+    async def get(self, number: int) -> str:
+        return str(number)
+
+    @limiter.shared_limit("10/minute", "items")
+    def post(self, name: str) -> list[str]:
+        return [name]
+
+    @limiter.exempt
+    @rate_limit("10/minute")
+    async def put(self, number: int) -> bytes:
+        return bytes(number)
+
+    @limiter.in_flight(2)
+    async def delete(self, number: int) -> None: ...
+
+
+@limiter.limit("10/minute", override_defaults=False)
+@rate_limit("5/second")
+@limiter.in_flight(2)
+async def several(name: str, *, page: int) -> dict[str, int]:
+    return {name: page}
+
+
+@limiter.limit("10/minute")
+@limiter.in_flight(2)
+def several_sync(name: str) -> dict[str, int]:
+    return {name: 1}
+
+
+async def called(items: Items) -> None:
+    assert_type(await items.get(1), str)
+    await items.get("1")  # type: ignore[arg-type]
+    assert_type(await items.post("pear"), list[str])
+    await items.post(1)  # type: ignore[arg-type]
+    assert_type(await items.put(1), bytes)
+    assert_type(await several("pear", page=2), dict[str, int])
+    await several("pear")  # type: ignore[call-arg]
+    assert_type(await several_sync("pear"), dict[str, int])
 
 
 # limiter.messages

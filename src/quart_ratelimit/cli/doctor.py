@@ -44,20 +44,22 @@ async def examine(app: Quart, limiter: Limiter) -> list[Finding]:
 async def _of_server(binding: Binding) -> list[Finding]:
     store, found = binding.backend, list[Finding]()
     fix = "Start it, or correct storage_uri."
+    away: StoreError | None = None
+    try:  # first, as the distance is measured by it
+        await store.hit([Hit(FixedWindow(1, 1), slot_key("check"), 0)])
+    except StoreError as error:
+        away = error
     if isinstance(store, (RedisStore, ClusterStore)):
         try:
             found += await store.server_findings()
             fix = "Correct what the server names as the reason."
         except StoreError as error:
-            fix_info = "Allow the user +info by ACL SETUSER."
-            found.append(Finding("QRL015", f"INFO: {error}", fix_info))
-        if any(finding.code == "QRL012" for finding in found):
-            return found  # a replica decides nothing, for the reason that is found
-    try:
-        await store.hit([Hit(FixedWindow(1, 1), slot_key("check"), 0)])
-    except StoreError as error:
-        found = [one for one in found if one.code != "QRL015"]  # the same reason
-        found.append(Finding("QRL014", f"the store decides nothing: {error}", fix))
+            if away is None:  # else it is the same reason
+                fix_info = "Allow the user +info by ACL SETUSER."
+                found.append(Finding("QRL015", f"INFO: {error}", fix_info))
+    # A replica decides nothing, for the reason that is found.
+    if away is not None and not any(finding.code == "QRL012" for finding in found):
+        found.append(Finding("QRL014", f"the store decides nothing: {away}", fix))
     return found
 
 

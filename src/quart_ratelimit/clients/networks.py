@@ -24,11 +24,13 @@ class Networks:
             raise ConfigurationError(f"networks={texts!r}: write ['203.0.113.0/24']")
         for text in [texts] if isinstance(texts, str) else texts:
             if isinstance(text, (int, bytes)):  # `ip_network` takes them for bits
-                raise ConfigurationError(f"{text!r} is no network; write '203.0.113.0/24'")
+                raise ConfigurationError(
+                    f"networks: {text!r} is no network; write '203.0.113.0/24'"
+                )
             try:
                 network = unwrapped(ip_network(text))
             except ValueError as error:
-                raise ConfigurationError(f"{error}; write '203.0.113.0/24'") from error
+                raise ConfigurationError(f"networks: {error}; write '203.0.113.0/24'") from error
             host_bits = network.max_prefixlen - network.prefixlen
             found = self._sizes.setdefault((network.version, host_bits), set())
             found.add(int(network.network_address) >> host_bits)

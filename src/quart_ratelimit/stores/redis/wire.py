@@ -64,7 +64,10 @@ def sever(connection: Connection) -> None:
     transport: Any = writer.transport
     loop = getattr(transport, "_loop", None)
     if loop is not None and not loop.is_closed():
-        loop.call_soon_threadsafe(transport.abort)
+        if asyncio._get_running_loop() is loop:
+            transport.abort()
+        else:
+            loop.call_soon_threadsafe(transport.abort)
         return
     tls = getattr(transport, "_ssl_protocol", None)
     below: Any = transport if tls is None else getattr(tls, "_transport", None)
