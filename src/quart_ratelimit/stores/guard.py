@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..clock import Clock, monotonic_ms
 from ..errors import (
@@ -123,10 +123,10 @@ class GuardedStore:
             # Afterwards: a hit that is decided meanwhile may know the state of before.
             await self._known.forget(hits)
 
-    async def clear(self, *starts: str) -> int:
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
         """Forget keys in the store, and all that is known here. Raises `StoreError`."""
         try:
-            return await self._store.clear(*starts)
+            return await self._store.clear(owns)
         finally:
             await self._known.clear()
 
