@@ -27,6 +27,9 @@ from tests.support.proxy import Proxy, lose, reset
 from tests.support.sentinel import Sentinels
 from tests.support.servers import RedisServer
 
+from . import outage
+from .kit.measure import write_between
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "explanation" / "reliability.md"
 
@@ -315,6 +318,7 @@ async def main() -> None:
             page.split("<!-- end of table -->", 1)[1],
         )
         PAGE.write_text(f"{before}<!-- table -->\n{text}\n<!-- end of table -->{after}", "utf-8")
+        write_between("explanation/reliability.md", "outage", await outage.table())
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ class StoreError(RateLimitError):
 
     #: For how long the circuit breaker stops further calls, in ms; 0 if it is closed.
     wait_ms: int = 0
+    #: Whether the store may have carried the hit out.
+    was_sent: bool = True
     #: Whether the store works, and one key holds what cannot be counted.
     concerns_key: bool = False
 
@@ -60,6 +62,8 @@ class StoreTimeout(StoreError):
 class StoreAway(StoreError):
     """A circuit breaker is open, so the store was not asked."""
 
+    was_sent = False
+
     def __init__(self, wait_ms: int) -> None:
         super().__init__("the rate limit store is away")
         self.wait_ms = wait_ms
@@ -67,6 +71,8 @@ class StoreAway(StoreError):
 
 class StoreOverloaded(StoreError):
     """More hits wait than the store's own queue holds; Redis was not asked. Never a free pass."""
+
+    was_sent = False
 
 
 class StoreMisconfigured(StoreError):

@@ -77,6 +77,8 @@ batch_sent = Signal("batch_sent")
 store_unavailable = Signal("store_unavailable")
 #: Sent by a store that answers again.
 store_recovered = Signal("store_recovered")
+#: Sent by a worker's fleet when the store tells how many ``workers`` share its counters.
+fleet_known = Signal("fleet_known")
 
 
 def send_decided(

@@ -106,6 +106,7 @@ def test_a_scrape_under_load_is_what_the_load_counted(
     assert batches == value(samples, "ratelimit_store_seconds_count", answered="true")
     assert 120 <= batches <= 300  # a refusal that is remembered asks nobody
     assert value(samples, "ratelimit_breaker_open") == 0
+    assert 1 <= value(samples, "ratelimit_workers") <= 4
     seen = [value(each, decisions, limit=limit, outcome="refused") for each in scraped]
     assert seen == sorted(seen)
     assert "127.0.0" not in "".join(map(repr, samples))

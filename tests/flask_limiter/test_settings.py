@@ -385,7 +385,7 @@ def test_limit_and_shared_limit_have_their_arguments_and_defaults() -> None:
         "key_func": None, "per_method": False, "methods": None, "error_message": None,
         "exempt_when": None, "override_defaults": True, "deduct_when": None, "on_breach": None,
         "cost": 1, "meta_limits": None, "self": REQUIRED, "limit_value": REQUIRED,
-        "name": None, "shadow": None,  # ours
+        "name": None, "shadow": None, "on_store_error": None,  # ours
     }  # fmt: skip
     assert defaults(Limiter.limit) == {**common, "scope": None}
     assert defaults(Limiter.shared_limit) == {**common, "scope": REQUIRED}
@@ -394,7 +394,7 @@ def test_limit_and_shared_limit_have_their_arguments_and_defaults() -> None:
 
 def test_the_rules_have_their_fields_in_order() -> None:
     def theirs(found: dict[str, Any]) -> list[str]:
-        return [name for name in found if name not in ("name", "shadow")]
+        return [name for name in found if name not in ("name", "shadow", "on_store_error")]
 
     fields = words(
         """limit_provider key_function scope cost shared methods per_method error_message

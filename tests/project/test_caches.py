@@ -36,6 +36,7 @@ CACHES = {
     "enforcement/evaluator.py:__init__": "stages of many requests, clients up to LONGEST_KEPT",
     "enforcement/loading.py:__init__": "rules loaded twice, texts and scopes up to LONGEST_KEPT",
     "rules/notation.py:_made": "numbers of the app's code",
+    "stores/standin.py:_share": "quotas, which are numbers and a short name",
     "stores/redis/script.py:_around": "numbers and an algorithm's name",
     "stores/redis/script.py:_spec": "quotas, which are numbers and a short name",
     "stores/redis/script.py:script": "no argument",
@@ -107,7 +108,8 @@ COLLECTIONS = {
         clients/key_spaces.py:_known clients/networks.py:_sizes contrib/opentelemetry.py:_feeds
         contrib/prometheus.py:_feeds enforcement/routes.py:_known
         enforcement/routes.py:fixed_stages extension/snippet.py:_known
-        rules/limits_file.py:_limits rules/limits_file.py:_texts rules/registry.py:_entries
+        rules/limits_file.py:_limits rules/limits_file.py:_policies rules/limits_file.py:_texts
+        rules/registry.py:_entries
         rules/registry.py:blueprints rules/registry.py:exempt_blueprints
         rules/registry.py:limits stores/redis/uri.py:NO_MAINTENANCE
     """,
@@ -136,7 +138,11 @@ COLLECTIONS = {
     "REMEMBERED texts of LONGEST characters": "rules/answers.py:_logged",
     "MOST_REPORTS mistakes": "stores/guard.py:_reported",
     "INVALIDATED names up to LONGEST_NAME": "stores/knowledge.py:_invalidated",
-    "counters of the app's limits, with keys up to ``max_keys``": "stores/memory.py:_tables",
+    "counters of the app's limits, with keys up to ``max_keys``": """
+        stores/memory.py:_tables stores/standin.py:_quotas
+    """,
+    "MOST_OWED names up to LONGEST_NAME": "stores/standin.py:bases",
+    "stores of the process": "contrib/_metrics.py:_workers",
 }
 
 

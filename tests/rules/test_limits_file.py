@@ -220,3 +220,30 @@ async def test_the_file_is_read_once_a_second_however_often_it_is_asked(file: Fi
     for file.now in range(0, 1_000, 10):
         assert login() == "2/minute"
     assert limits._seen == GOOD.encode()
+
+
+def test_a_limit_of_a_file_may_have_a_policy(tmp_path: Path) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text(
+        'login = {limit = "5/minute", on_store_error = "closed"}\n[tiers]\nfree = "9/hour"', "utf-8"
+    )
+    limits = LimitsFile(file)
+    assert (limits["login"](), limits["login"].on_store_error) == ("5/minute", "closed")
+    assert (limits["tiers.free"](), limits["tiers.free"].on_store_error) == ("9/hour", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'login = {limit = "5/minute", on_store_error = "ajar"}',
+        'login = {limit = "5/minute", on_store_error = 5}',
+        'login = {on_store_error = "closed"}',
+        'login = {limit = 5, on_store_error = "closed"}',
+        'login = {limit = "5/minute", on_store_error = "closed", more = 1}',
+    ],
+)
+def test_a_policy_of_a_file_is_checked(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text(text, "utf-8")
+    with pytest.raises(ConfigurationError, match="login"):
+        LimitsFile(file)

@@ -87,11 +87,12 @@ SETTINGS: dict[str, list[Any]] = {
     "request_identifier": [None, lambda: request.path],
     "limit_unmatched": [True, False],
     "limit_preflights": [True, False],
-    "drain_refused_bodies": [0, 1_000],
     "shadow": [None, True, False, never],
     "problem_details": SWITCH,
     "doctor": SWITCH,
     "remember_refusals": [0, 1.0],
+    "workers": [1, 4],
+    "drain_refused_bodies": [0, 1_000],
 }
 #: Whether what has a variable is given by it.
 BY_VARIABLE = "by variable"

@@ -319,3 +319,34 @@ async def test_every_redis_key_expires_once_it_is_as_good_as_never_hit(
         late_ms = 1000 * KEPT_LONGER if getattr(quota, "aligned", False) else 1
         assert 0 < await client.pttl(key) <= max(60_000, decisions[-1].reset_ms) + late_ms
     await store.aclose()
+
+
+# Late hits: admitted while the store was away
+
+
+@pytest.mark.parametrize("quota", ALL, ids=name)
+async def test_a_late_hit_is_charged_as_far_as_there_is_room(store: Store, quota: Quota) -> None:
+    key = who()
+    for late, left in ((1, 9), (1, 8)):
+        (decision,) = await store.hit([hit(quota, key, late, late=True)])
+        assert (decision.allowed, decision.remaining) == (True, left)
+    for _ in range(20):
+        (decision,) = await store.hit([hit(quota, key, late=True)])
+        assert decision.allowed
+    (look,) = await store.hit([hit(quota, key, 0)])
+    assert not look.allowed
+    assert look.retry_ms is not None
+    assert look.retry_ms <= 66_000
+
+
+@pytest.mark.parametrize("quota", RATES, ids=name)
+async def test_of_a_late_hit_that_is_too_dear_only_what_fits_is_charged(
+    store: Store, quota: Quota
+) -> None:
+    key = who()
+    await store.hit([hit(quota, key, 7)])
+    (decision,) = await store.hit([hit(quota, key, 8, late=True)])
+    assert (decision.allowed, decision.remaining) == (True, 0)
+    (refused,) = await store.hit([hit(quota, key)])
+    assert refused.retry_ms is not None
+    assert refused.retry_ms <= 66_000  # a period, and a segment of the strict window

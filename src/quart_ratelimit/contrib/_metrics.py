@@ -10,6 +10,7 @@ from ..signals import (
     Decided,
     Signal,
     batch_sent,
+    fleet_known,
     limit_decided,
     store_asked,
     store_recovered,
@@ -41,6 +42,9 @@ class Instruments(Protocol):
     def show_breakers(self, count: int, change: int) -> None:
         """Show how many stores are away, and how many more than before."""
 
+    def show_workers(self, count: int) -> None:
+        """Show how many workers share the counters."""
+
 
 class Feed:
     """Passes the signals of this process on to one set of instruments, while it is open.
@@ -56,12 +60,15 @@ class Feed:
         # Weak: a store that was thrown away during an outage would be shown as away for ever.
         self._away: weakref.WeakSet[object] = weakref.WeakSet()
         self._shown = 0
+        #: Of each store that this process counts in, how many workers do.
+        self._workers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
         self._receivers: dict[Signal, Callable[..., None]] = {
             limit_decided: self._on_decided,
             store_asked: self._on_asked,
             batch_sent: self._on_batch,
             store_unavailable: self._on_unavailable,
             store_recovered: self._on_recovered,
+            fleet_known: self._on_fleet,
         }
 
     def open(self, most_limits: int) -> None:
@@ -103,6 +110,10 @@ class Feed:
     def _on_recovered(self, store: object) -> None:
         self._away.discard(store)
         self._show_breakers()
+
+    def _on_fleet(self, fleet: object, *, workers: int) -> None:
+        self._workers[fleet] = workers
+        self._instruments.show_workers(max(self._workers.values()))
 
     def _show_breakers(self) -> None:
         count = len(self._away)

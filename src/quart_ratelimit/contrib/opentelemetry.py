@@ -82,6 +82,9 @@ class _Instruments:
         self._breaker = meter.create_up_down_counter(
             "ratelimit.breaker.open", "{store}", "Stores that are away and not called."
         )
+        self._workers = meter.create_gauge(
+            "ratelimit.workers", "{worker}", "Workers that share the counters, as this one knows."
+        )
 
     def count_decision(self, limit: str, event: Decided) -> None:
         """Count a decision, a near miss, and what a policy decided."""
@@ -103,3 +106,7 @@ class _Instruments:
         """Show how many stores are away."""
         if change:
             self._breaker.add(change)
+
+    def show_workers(self, count: int) -> None:
+        """Show how many workers share the counters."""
+        self._workers.set(count)

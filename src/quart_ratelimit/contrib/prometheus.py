@@ -98,6 +98,12 @@ class _Collectors:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self._workers = Gauge(
+            "ratelimit_workers",
+            "Workers that share the counters, as this one knows; each has its share in an outage.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
 
     def register_where_missing(self, registry: CollectorRegistry) -> None:
         """Add the metrics that someone has removed from their registry, as tests do."""
@@ -124,6 +130,10 @@ class _Collectors:
     def show_breakers(self, count: int, change: int) -> None:  # noqa: ARG002  # a gauge is set
         """Show how many stores are away."""
         self._breaker.set(count)
+
+    def show_workers(self, count: int) -> None:
+        """Show how many workers share the counters."""
+        self._workers.set(count)
 
 
 def exposition(registry: CollectorRegistry = REGISTRY) -> tuple[bytes, dict[str, str]]:

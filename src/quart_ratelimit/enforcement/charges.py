@@ -13,6 +13,7 @@ from ..clients.keys import has_text
 from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
 from ..rules.kinds import check_cost
+from ..rules.limits import MetaLimit
 from ..rules.resolved import RuntimeLimit
 from ..signals import limit_decided, send_decided
 from ..stores import Store
@@ -90,7 +91,14 @@ class Charger:
                 _log.error("Skipping limit: %s. Empty value found in parameters.", limit.limit)
                 continue
             args, key = key_form(counted, client, scope)
-            hit = Hit(limit.limit, key, cost, refundable=bool(limit.deduct_when))
+            hit = Hit(
+                limit.limit,
+                key,
+                cost,
+                refundable=bool(limit.deduct_when),
+                policy=limit.on_store_error,
+                of_breaches=isinstance(limit.rule, MetaLimit),
+            )
             charges.append(Charge(limit, hit, args, store))
         return once(charges) if len(charges) > 1 else charges
 

@@ -23,44 +23,48 @@ def is_handling_error(request: object) -> bool:
 def answer_refusals_of_handlers(app: Quart) -> None:
     """Have the app answer a refusal that an error handler raises, as it answers one of a view.
 
-    Quart would answer with 500: it handles errors of views, and not of handlers.
+    Quart would answer with 500: it handles errors of views, and not of handlers. From Quart 0.23 on
+    it passes its context before the error.
     """
-    handle_user, handle_any = app.handle_user_exception, app.handle_exception
-    handle_in_websocket = app.handle_websocket_exception
+    quart: Any = app  # whose methods have other parameters before 0.23
+    handle_user, handle_any = quart.handle_user_exception, quart.handle_exception
+    handle_in_websocket = quart.handle_websocket_exception
 
-    async def handle_user_exception(error: Exception) -> Any:
+    async def handle_user_exception(*args: Any) -> Any:
         request = current_request_or_none()
         if request is not None:
             setattr(request, _HANDLING, True)
         try:
-            return await handle_user(error)
+            return await handle_user(*args)
         except _REFUSALS as refusal:
-            if refusal is error:
+            if refusal is args[-1]:
                 raise
             refused = refusal
         try:
-            return await handle_user(refused)
+            return await handle_user(*args[:-1], refused)
         except _REFUSALS as last:  # the handler of refusals is limited as well
             return last
 
-    async def handle_exception(error: Exception) -> Any:
+    async def handle_exception(*args: Any) -> Any:
         try:
-            return await handle_any(error)
+            return await handle_any(*args)
         except _REFUSALS as refusal:
-            if refusal is error:
+            if refusal is args[-1]:
                 raise
-            result = await handle_user_exception(refusal)
-            return await app.finalize_request(result, from_error_handler=True)
+            context = args[:-1]
+            result = await handle_user_exception(*context, refusal)
+            return await quart.finalize_request(*context, result, from_error_handler=True)
 
-    async def handle_websocket_exception(error: Exception) -> Any:
+    async def handle_websocket_exception(*args: Any) -> Any:
         try:
-            return await handle_in_websocket(error)
+            return await handle_in_websocket(*args)
         except _REFUSALS as refusal:
-            if refusal is error:
+            if refusal is args[-1]:
                 raise
-            result = await handle_user_exception(refusal)
-            return await app.finalize_websocket(result, from_error_handler=True)
+            context = args[:-1]
+            result = await handle_user_exception(*context, refusal)
+            return await quart.finalize_websocket(*context, result, from_error_handler=True)
 
-    app.handle_user_exception = handle_user_exception  # type: ignore[method-assign]
-    app.handle_exception = handle_exception  # type: ignore[method-assign]
-    app.handle_websocket_exception = handle_websocket_exception  # type: ignore[method-assign]
+    quart.handle_user_exception = handle_user_exception
+    quart.handle_exception = handle_exception
+    quart.handle_websocket_exception = handle_websocket_exception

@@ -40,8 +40,8 @@ LONGEST_KEPT = 64
 class Evaluator:
     """Charges one app's limits; an error is the app's, unless the settings say otherwise.
 
-    ``local_store`` is where the guard of the store counts while the store is away, and where the
-    limits of ``in_memory_fallback`` count.
+    ``local_store`` is where the guard of the store counts while the store is away, and
+    ``fallback_store`` where the limits of ``in_memory_fallback`` count.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Evaluator:
         settlement: Settlement,
         store: Store,
         local_store: Store,
+        fallback_store: Store,
     ) -> None:
         self._extension = extension
         self._settings = settings
@@ -62,6 +63,7 @@ class Evaluator:
         self._settlement = settlement
         self._store = store
         self._local_store = local_store
+        self._fallback_store = fallback_store
         self._hits = functools.lru_cache(KEPT)(Stage.hits)
         self._charger = Charger(extension, local_store, settings.key_func)
         self._trials = Trials(self._charger, by_rule=settings.fail_on_first_breach)
@@ -230,7 +232,7 @@ class Evaluator:
             if not self.swallows(failure):
                 raise
             return
-        await self.check_in(self._local_store, context, stage, context.memo, "")
+        await self.check_in(self._fallback_store, context, stage, context.memo, "")
 
     async def _decide(self, peeks: Sequence[Charge], charges: list[Charge]) -> list[Charge]:
         """Call the store once for all, all-or-nothing; what was charged.

@@ -52,6 +52,7 @@ class RequestHooks:
         store: Store,
         direct_store: Store,
         local_store: Store,
+        fallback_store: Store,
         filters: Sequence[UserFunction[bool]],
         denials: Sequence[UserFunction[bool]],
     ) -> None:
@@ -77,6 +78,7 @@ class RequestHooks:
             settlement=self._settlement,
             store=store,
             local_store=local_store,
+            fallback_store=fallback_store,
         )
         self._writer = FieldWriter(
             enabled=settings.headers_enabled,

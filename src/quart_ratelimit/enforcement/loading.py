@@ -108,8 +108,8 @@ class Loader:
             isinstance(text, Quota) or len(text) <= LONGEST_KEPT for text in texts
         )
         if keeps and (limit.scope is None or len(str(limit.scope)) <= LONGEST_KEPT):
-            return self._kept(limit, texts)
-        return self._runtime_limits(limit, texts)
+            return self._kept(limit, texts, _policy(limit))
+        return self._runtime_limits(limit, texts, _policy(limit))
 
     def keeps(self, limit: Limit | None) -> bool:
         """Whether what this rule comes to may be kept: it is not made for one request."""
@@ -125,21 +125,23 @@ class Loader:
         return self._answers.usable(provider, answer, where)
 
     def _runtime_limits(
-        self, limit: Limit, texts: tuple[str | Quota, ...]
+        self, limit: Limit, texts: tuple[str | Quota, ...], policy: str
     ) -> Sequence[RuntimeLimit]:
         own, *of_metas = texts
         metas: list[RuntimeLimit] = []
         for meta, text in zip(_metas(limit), of_metas, strict=True):
             if text:
-                found = self._resolved(meta, self._quotas(meta, text), (), limit)
+                quotas = self._quotas(meta, text)
+                found = self._resolved(meta, quotas, (), meta.on_store_error or "", limit)
                 metas += [_of_its_rule(one, limit) for one in found]
-        return self._resolved(limit, self._quotas(limit, own), tuple(metas))
+        return self._resolved(limit, self._quotas(limit, own), tuple(metas), policy)
 
     def _resolved(
         self,
         limit: Limit,
         quotas: Sequence[Quota],
         metas: tuple[RuntimeLimit, ...],
+        policy: str = "",
         parent: Limit | None = None,
     ) -> list[RuntimeLimit]:
         key = limit.key_function or (parent and parent.key_function) or self._settings.key_func
@@ -160,6 +162,7 @@ class Loader:
                 metas,
                 self._settings.shadow if limit.shadow is None else limit.shadow,
                 _place(limit),
+                policy,
                 limit,
             )
             for quota in _named(quotas, limit)
@@ -202,6 +205,13 @@ def _shares(limit: Limit) -> bool:
 def _place(limit: Limit) -> str:
     """See `BlockLimit.place`; a shared limit counts by its scope alone."""
     return limit.place if isinstance(limit, BlockLimit) and not _shares(limit) else ""
+
+
+def _policy(limit: Limit) -> str:
+    """What decides a rule while the store is away: its own word, else its file's; "": neither."""
+    if limit.on_store_error is None and isinstance(limit.limit_provider, FileLimit):
+        return limit.limit_provider.on_store_error
+    return limit.on_store_error or ""
 
 
 def _metas(limit: Limit) -> list[MetaLimit]:

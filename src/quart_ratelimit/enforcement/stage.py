@@ -81,6 +81,7 @@ class Stage:
                 key,
                 limit.cost,  # type: ignore[arg-type]  # no function: `compiled`
                 refundable=bool(limit.deduct_when),
+                policy=limit.on_store_error,
             )
             for limit, (_, key) in zip(self.limits, keys, strict=True)
         ]

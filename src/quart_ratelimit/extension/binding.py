@@ -32,6 +32,7 @@ from ..stores import (
     Store,
     store_from_uri,
 )
+from ..stores.fleet import fleet_of
 from .flask_limiter import Storage, Strategy
 
 #: Tells limiters apart.
@@ -196,10 +197,11 @@ class Bindings:
     def bind(self, settings: Settings, config: Mapping[str, object]) -> Binding:
         """Make what the settings ask for. Opens nothing. Raises `ConfigurationError`."""
         backend = _store(settings) if self._store is None else self._store
-        standin = backend.local if isinstance(backend, GuardedStore) else MemoryStore()
-        store = _guarded(backend, settings, standin)
-        direct_store = _direct(store, settings, standin)
-        local = store if isinstance(store, MemoryStore) else standin
+        store = _guarded(backend, settings)
+        direct_store = _direct(store, settings)
+        #: Counts what concerns this worker alone.
+        own = store if isinstance(store, MemoryStore) else MemoryStore()
+        local = direct_store.local if isinstance(direct_store, GuardedStore) else own
         resolver = Resolver(settings, self.registry)
         hooks = RequestHooks(
             self.limiter,
@@ -209,7 +211,8 @@ class Bindings:
             resolver=resolver,
             store=store,
             direct_store=direct_store,
-            local_store=standin,
+            local_store=local,
+            fallback_store=own,
             filters=self.filters,
             denials=self.denials,
         )
@@ -228,7 +231,7 @@ class Bindings:
             storage=Storage(store, owned_by(settings.key_prefix)),
             strategy=Strategy(direct_store, settings.keys),
             ledger=self._ledger(direct_store, local, lambda: binding.is_active),
-            local_ledger=self._ledger(local, local, lambda: binding.is_active),
+            local_ledger=self._ledger(own, own, lambda: binding.is_active),
         )
         return binding
 
@@ -278,19 +281,19 @@ def _bound_to_no_app() -> ConfigurationError:
     return ConfigurationError("this Limiter is bound to no app: call limiter.init_app(app)")
 
 
-def _guarded(store: Store, settings: Settings, standin: MemoryStore) -> Store:
+def _guarded(store: Store, settings: Settings) -> Store:
     """The store, with what stands between a request and Redis."""
     if not isinstance(store, (ClusterStore, RedisStore)):
         return store
     return GuardedStore(
         store,
         policy=settings.on_store_error,
-        local=standin,
+        fleet=fleet_of(store, settings.workers),
         remember_ms=settings.remember_refusals,
     )
 
 
-def _direct(store: Store, settings: Settings, standin: MemoryStore) -> Store:
+def _direct(store: Store, settings: Settings) -> Store:
     """The store of limits that code checks itself.
 
     ``in_memory_fallback`` replaces the rules alone, so these are counted in memory meanwhile.
@@ -299,7 +302,7 @@ def _direct(store: Store, settings: Settings, standin: MemoryStore) -> Store:
         return store
     if isinstance(store, GuardedStore):
         return store.following("local")
-    return GuardedStore(store, local=standin)
+    return GuardedStore(store)
 
 
 def _store(settings: Settings) -> Store:

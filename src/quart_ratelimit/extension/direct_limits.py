@@ -21,7 +21,8 @@ from ..enforcement.report import Report
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Concurrency, Decision, Hit, Quota
 from ..quotas.quota import tightness
-from ..rules.kinds import check_cost
+from ..rules.kinds import check_cost, checked
+from ..rules.kinds import policy as policy_kind
 from ..rules.notation import one_per_counter, quotas_of, read_limit
 from .binding import Bindings
 
@@ -60,6 +61,7 @@ class DirectLimits:
         duration: int | None = None,
         cost: int = 1,
         scope: str | None = "",
+        on_store_error: str | None = None,
     ) -> Decision:
         """Charge a key, by default the request's: true while the limit allows it.
 
@@ -67,11 +69,13 @@ class DirectLimits:
         limits in the text, all or none are charged, and the answer is that of the one that
         refused, else of the one with least left. Each ``scope`` has counts of its own; None is
         the Flask snippet's own key, ``rate_limit:{key}:{window}``.
-        Raises `InvalidLimit`; what happens when the store is away is the limiter's policy.
+        Raises `InvalidLimit`. ``on_store_error`` decides while the store is away: "local", "open",
+        "closed" or "raise" (default: as the limiter says).
         """
         quotas = self.quotas(limit, requests=requests, duration=duration)
         ledger = self._bindings.ledger()
-        return min(await ledger.charge(await self._hits(quotas, key, cost, scope)), key=tightness)
+        hits = await self._hits(quotas, key, cost, scope, on_store_error)
+        return min(await ledger.charge(hits), key=tightness)
 
     @to_await("limiter.peek(...)")
     async def peek(
@@ -115,6 +119,7 @@ class DirectLimits:
         seconds: float,
         cost: int = 1,
         scope: str | None = "",
+        on_store_error: str | None = None,
     ) -> Decision:
         """Charge a key as soon as the limit allows it, at most so many seconds from now.
 
@@ -124,11 +129,18 @@ class DirectLimits:
         is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
         if not is_number or not seconds >= 0:
             raise ConfigurationError(f"seconds={seconds!r} must be 0 or more, e.g. seconds=5")
-        hits = await self._hits(self.quotas(limit), key, cost, scope)
+        hits = await self._hits(self.quotas(limit), key, cost, scope, on_store_error)
         ledger = self._bindings.ledger()
         return min(await self._bindings.turns.take(ledger, hits, seconds), key=tightness)
 
-    def reserve(self, limit: str | Quota, key: str | None = None, *, cost: int) -> Reserving:
+    def reserve(
+        self,
+        limit: str | Quota,
+        key: str | None = None,
+        *,
+        cost: int,
+        on_store_error: str | None = None,
+    ) -> Reserving:
         """``async with limiter.reserve("10000/hour", cost=estimate) as reservation:``.
 
         Charges the estimate on entry or raises `RateLimitExceeded`; `Reservation.settle` says in
@@ -141,10 +153,11 @@ class DirectLimits:
         for quota in self.quotas(limit):
             if cost > quota.capacity:
                 raise InvalidLimit(f"cost={cost} can never be allowed by '{quota}'")
+        policy = _check_policy(on_store_error)
 
         async def open_account() -> Account:
             who, by = await self._client(key)
-            hits = self._hits_of(self.quotas(limit), who, by, 1)
+            hits = _under(policy, self._hits_of(self.quotas(limit), who, by, 1))
             return await self._account(hits, who, "reserve")
 
         return Reserving(cost, open_account)
@@ -157,14 +170,17 @@ class DirectLimits:
         key_func: UserFunction[str] | None = None,
         scope: str | None = None,
         lease: int = 60,
+        on_store_error: str | None = None,
     ) -> InFlight:
         """At most ``amount`` at a time of each key across all workers.
 
         Decorates a view, under its route, and is held until its response, a stream too, has been
         sent; or guards a block, ``async with limiter.in_flight(5, key):``. A worker that dies
-        frees its places after ``lease`` seconds. Raises `InvalidLimit`.
+        frees its places after ``lease`` seconds. ``on_store_error`` is that of `hit`. Raises
+        `InvalidLimit`.
         """
         check_called(amount, "limiter.in_flight", "limiter.in_flight(10)")
+        policy = _check_policy(on_store_error)
         _check_names("limiter.in_flight", key, scope)
         if type(lease) is not int or lease < 1:
             raise InvalidLimit(f"lease={lease!r} must be whole seconds, 1 or more, e.g. lease=60")
@@ -178,7 +194,8 @@ class DirectLimits:
             who, by = await self._client(key, key_func)
             place, what = ("", scope) if scope else _place_and_scope(view, block)
             bucket = self._bindings.key("in_flight", who, what, place=place, key_func=by)
-            return await self._account([Hit(quota, bucket)], who, scope or "in_flight")
+            hits = [Hit(quota, bucket, policy=policy)]
+            return await self._account(hits, who, scope or "in_flight")
 
         return InFlight(quota, open_account)
 
@@ -263,11 +280,17 @@ class DirectLimits:
         return client_named(answer, key_func or own, own)
 
     async def _hits(
-        self, quotas: Sequence[Quota], key: str | None, cost: int, scope: str | None = ""
+        self,
+        quotas: Sequence[Quota],
+        key: str | None,
+        cost: int,
+        scope: str | None = "",
+        policy: str | None = None,
     ) -> list[Hit]:
+        own = _check_policy(policy)
         check_cost(cost, or_bool=False)
         _check_names("limiter.hit", key, scope)
-        return self._hits_of(quotas, *await self._client(key), cost, scope)
+        return _under(own, self._hits_of(quotas, *await self._client(key), cost, scope))
 
     def _hits_of(
         self,
@@ -293,6 +316,15 @@ class DirectLimits:
         if binding.settings.headers_enabled:
             await binding.hooks.know_request()
         return Account(ledger, hits, binding.hooks.teller(who, scope))
+
+
+def _check_policy(policy: str | None) -> str:
+    """What decides while the store is away; "": as the limiter says."""
+    return "" if policy is None else checked(policy_kind, "on_store_error", policy)
+
+
+def _under(policy: str, hits: list[Hit]) -> list[Hit]:
+    return [hit._replace(policy=policy) for hit in hits] if policy else hits
 
 
 def _check_names(place: str, key: object, scope: object) -> None:

@@ -48,6 +48,7 @@ class Limiter(DirectLimits):
     The keywords up to ``enabled`` are Flask-Limiter's; every function may be sync or async. Each
     has an app's variable that counts if it is None here. Our own are ``store`` (where to count,
     instead of ``storage_uri``), ``on_store_error`` ("local", "open", "closed" or "raise"),
+    ``workers`` (how many share each limit while Redis is away, for a worker that never reached it),
     ``limit_unmatched`` (requests without a route, 404 and 405, fall under application and default
     limits), ``limit_preflights`` (CORS preflights are charged as well), ``remember_refusals``
     (seconds for which a worker refuses a key again by itself that Redis just refused; at most until
@@ -96,6 +97,7 @@ class Limiter(DirectLimits):
         enabled: bool = True,
         store: Store | None = None,
         on_store_error: str | None = None,
+        workers: int | None = None,
         limit_unmatched: bool = False,
         limit_preflights: bool = False,
         remember_refusals: float = 1.0,
@@ -222,6 +224,7 @@ class Limiter(DirectLimits):
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
         shadow: bool | UserFunction[bool] | None = None,
+        on_store_error: str | None = None,
     ) -> RouteLimit:
         """Limit a view, a helper function, a blueprint or, by ``async with``, a block of code.
 
@@ -246,6 +249,7 @@ class Limiter(DirectLimits):
             override_defaults=override_defaults,
             name=name,
             shadow=shadow,
+            on_store_error=on_store_error,
             limiter=self,
         )
 
@@ -266,6 +270,7 @@ class Limiter(DirectLimits):
         meta_limits: Sequence[Provider | MetaLimit] | None = None,
         name: str | None = None,
         shadow: bool | UserFunction[bool] | None = None,
+        on_store_error: str | None = None,
     ) -> RouteLimit:
         """As `limit`, with one counter for all that is limited with this scope."""
         return RouteLimit(
@@ -284,6 +289,7 @@ class Limiter(DirectLimits):
             override_defaults=override_defaults,
             name=name,
             shadow=shadow,
+            on_store_error=on_store_error,
             limiter=self,
         )
 

@@ -17,7 +17,7 @@ from ..enforcement.routes import handler_of
 from ..enforcement.stage import Stage
 from ..errors import ConfigurationError, RateLimitExceeded
 from ..quotas import Quota
-from ..rules.kinds import checked, text
+from ..rules.kinds import checked, policy, text
 from ..rules.notation import one_per_counter, read_limit
 from ..rules.registry import OpenAPINote, WeakTable, chain
 from ..rules.resolved import RuntimeLimit
@@ -40,6 +40,7 @@ def rate_limit(
     key: UserFunction[str] | None = None,
     scope: str | None = "",
     message: str = MESSAGE,
+    on_store_error: str | None = None,
 ) -> ViewDecorator:
     """Limit a view, under its route decorator: ``@rate_limit("10/minute")``.
 
@@ -48,7 +49,8 @@ def rate_limit(
     429 with ``Retry-After`` and ``{"message": message}``, unless the app handles
     `RateLimitExceeded`. Raises `ConfigurationError` at once for a limit that cannot be read, and
     when the view is called in an app without a `Limiter`. Response fields call a limit without a
-    scope "rate_limit", unless it is a `Quota` with a name.
+    scope "rate_limit", unless it is a `Quota` with a name. ``on_store_error``: what decides while
+    the store is away, "local", "open", "closed" or "raise" (default: as the limiter says).
     """
     check_called(limit, "rate_limit", 'rate_limit("10/minute")')
     checked(text, "rate_limit(message=...)", message)
@@ -57,6 +59,7 @@ def rate_limit(
     if key is not None:
         check_user_function(key, "rate_limit(key=...)")
         space_of(key)  # as in `Limit`
+    own = "" if on_store_error is None else checked(policy, "on_store_error", on_store_error)
     note = OpenAPINote(read_limit(limit, requests, duration), says_json=True)
 
     def decorate(view: Callable[..., object]) -> Any:
@@ -77,7 +80,14 @@ def rate_limit(
                 key_func = key or settings.key_func
                 told_as = scope or where.endpoint or name_in_code(view)
                 limits = [
-                    RuntimeLimit(quota, key_func, scope, error_message=message, told_as=told_as)
+                    RuntimeLimit(
+                        quota,
+                        key_func,
+                        scope,
+                        error_message=message,
+                        told_as=told_as,
+                        on_store_error=own,
+                    )
                     for quota in one_per_counter(
                         read_limit(limit, requests, duration, settings.strategy)
                     )

@@ -128,4 +128,4 @@ def is_counted(hits: Sequence[Hit]) -> bool:
     quota = hit.quota
     if type(quota) is not FixedWindow or not quota.aligned:
         return False
-    return hit.cost == 0 or (hit.cost == 1 and not hit.forced and not hit.refundable)
+    return hit.cost == 0 or (hit.cost == 1 and not (hit.forced or hit.refundable or hit.late))

@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..errors import InvalidLimit
-from .quota import LONGEST_PERIOD, MAX_EXACT, Decision, Hit, Quota, check_whole, decided
+from .quota import (
+    LONGEST_PERIOD,
+    MAX_EXACT,
+    Decision,
+    Hit,
+    Quota,
+    check_whole,
+    decided,
+    share_of,
+)
 
 #: The debt, and when it was that much (ms since the epoch).
 Debt = tuple[int, int]
@@ -65,6 +74,21 @@ class GCRA(Quota):
     def scale(self) -> tuple[str | int, ...]:
         """The period in ms, and the debt of a unit."""
         return (self.algorithm, self.period_ms, self._unit)
+
+    def share(self, workers: int, place: int) -> Quota | None:
+        """A share of the burst, at the rate's share: the rates of all places add up as well.
+
+        A burst smaller than the number of workers belongs to as many workers as it has units.
+        """
+        workers = min(workers, self.capacity)
+        burst = share_of(self.capacity, workers, place) if place < workers else 0
+        if not burst:
+            return None
+        period = self.period * workers
+        try:
+            return self._shared(burst=burst, period=period)
+        except InvalidLimit:  # a part was rounded up to more than can be exact
+            return self._shared(burst=max(1, burst - 1), period=period)
 
     def resume(self, decision: Decision, now_ms: int) -> Debt:
         """The debt that drains by the time that the decision told."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 from ..errors import InvalidLimit
@@ -139,6 +139,20 @@ class Quota:
         """Where the state of ``key`` lives at that time."""
         return f"{key}:{self.counter}"
 
+    def share(self, workers: int, place: int) -> Quota | None:
+        """What the worker of this place may admit while each of so many workers counts alone.
+
+        The shares of all places add up to the amount, see `share_of`. None: its share is nothing.
+        """
+        amount = share_of(self.amount, workers, place)
+        return self._shared(amount=amount) if amount else None
+
+    def _shared(self, **changes: int) -> Quota:
+        """This quota with another amount, whose state is kept under this quota's counter."""
+        quota = replace(self, **changes)  # type: ignore[arg-type]  # numbers of a subclass
+        object.__setattr__(quota, "counter", self.counter)
+        return quota
+
     def resume(self, decision: Decision, now_ms: int) -> Any:
         """A state that has as much left as this decision said, and is new again no earlier.
 
@@ -186,6 +200,21 @@ class Hit(NamedTuple):
     lease: str = ""
     #: Whether it may be given back later. A store must then not count it if it is refused.
     refundable: bool = False
+    #: Whether it was admitted while the store was away: it is charged as far as there is room, and
+    #: always allowed.
+    late: bool = False
+    #: What decides it while the store is away, one of `POLICIES`; "": the store's own policy.
+    policy: str = ""
+    #: Whether it is a meta limit's, which counts breaches: each worker may count at least one.
+    of_breaches: bool = False
+
+
+def share_of(units: int, workers: int, place: int) -> int:
+    """The part of these units that belongs to one place of ``workers``, from 0 on.
+
+    All parts add up to the units (Hermite's identity), and no part is smaller for more units.
+    """
+    return (units + workers - 1 - place) // workers
 
 
 def check_whole(what: str, value: object, most: int = MAX_EXACT) -> None:

@@ -14,6 +14,7 @@ from ..callables import check_user_function
 from ..clients.forwarded import TOKEN
 from ..clients.keys import has_text
 from ..errors import ConfigurationError, InvalidLimit
+from ..quotas.policies import check_policy
 from .naming import check_name
 
 T = TypeVar("T")
@@ -127,6 +128,14 @@ def limit_name(_: str, value: object) -> object:
     return value
 
 
+def policy(name: str, value: object) -> str:
+    """Check for the name of a policy: what to do while the store is away."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}: {kind_of(value)} is no text")
+    check_policy(value)
+    return value
+
+
 #: What each argument of a rule takes. What is None was not given. `validation.check_rule` checks
 #: the functions that it can name the place of: ``limit_provider``, ``key_func``, ``exempt_when``.
 ARGUMENTS: Mapping[str, Kind[object]] = {
@@ -142,6 +151,7 @@ ARGUMENTS: Mapping[str, Kind[object]] = {
     "name": limit_name,
     "shadow": switch_or_function,
     "override_defaults": switch,
+    "on_store_error": policy,
 }
 
 

@@ -74,6 +74,9 @@ class Limit:
     #: Counted and reported, and never in the way; None: as the limiter says. With ``shadow=`` it
     #: replaces no other limits.
     shadow: bool | UserFunction[bool] | None = field(default=None, kw_only=True)
+    #: What decides it while the store is away: "local", "open", "closed" or "raise"; None: as the
+    #: limiter says.
+    on_store_error: str | None = field(default=None, kw_only=True)
     #: Whether it replaces the limits around it: the defaults, or outer blueprints' limits.
     override_defaults: bool = field(default=False, init=False)
     #: False: cost, per_method, exempt_when and deduct_when are those of all defaults, or of all

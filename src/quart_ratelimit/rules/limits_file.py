@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping
 
 from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError, InvalidLimit
+from ..quotas.policies import check_policy
 from .naming import check_name
 from .notation import FORM, quotas_of
 from .notation import strategy as strategy_by_name
 
 #: Milliseconds between two looks at the file.
 PAUSE_MS = 1000
+#: The key of a limit's policy; a table that has it is one limit.
+POLICY = "on_store_error"
 #: Bytes, a thousand limits: the event loop waits while a file is parsed.
 LARGEST = 32_768
 
@@ -28,9 +31,11 @@ class LimitsFile:
     """Limits by name from a TOML file: ``limits["login"]`` is one, as ``limiter.limit`` takes it.
 
     A key is a name, and a key in a table a dotted one, ``limits["tiers.free"]``; each value is a
-    limit as text, or "" for none. As limits are asked for, the file is looked at once a second at
-    most. A version that can be read replaces all of the last one, and what was used is kept; of any
-    other version one line is logged, and the last good one counts on. No name may vanish.
+    limit as text, or "" for none, or with what decides it while the store is away,
+    ``{limit = "5/minute", on_store_error = "closed"}``. As limits are asked for, the file is looked
+    at once a second at most. A version that can be read replaces all of the last one, and what was
+    used is kept; of any other version one line is logged, and the last good one counts on. No name
+    may vanish.
     ``strategy`` is the limiter's, if it has another than the default.
     Raises `ConfigurationError`, `InvalidLimit`.
     """
@@ -48,6 +53,7 @@ class LimitsFile:
         self._now_ms = now_ms
         self._limits: dict[str, FileLimit] = {}
         self._texts: dict[str, str] = {}
+        self._policies: dict[str, str] = {}
         self.reload()
 
     def __getitem__(self, name: str) -> FileLimit:
@@ -66,6 +72,10 @@ class LimitsFile:
         """How much the limit of that name allows now."""
         self._look()
         return self._texts[name]
+
+    def policy(self, name: str) -> str:
+        """What decides that limit while the store is away; "": the file does not say."""
+        return self._policies.get(name, "")
 
     def reload(self) -> None:
         """Look at the file now. Raises what is wrong with it: the last good version counts on."""
@@ -113,16 +123,31 @@ class LimitsFile:
             form = 'login = "10/minute; 100/day"'
             raise ConfigurationError(f"{self._path} is no TOML: {error}; write {form}") from error
         texts: dict[str, str] = {}
+        policies: dict[str, str] = {}
         for name, value in _flat(table):
             if name in texts:
                 raise ConfigurationError(f"{self._path}: {name} is there twice")
-            texts[name] = self._checked(name, value)
+            text, policies[name] = self._with_policy(name, value)
+            texts[name] = self._checked(name, text)
         gone = ", ".join(sorted(self._texts.keys() - texts.keys()))
         if gone:
             raise ConfigurationError(
                 f"{self._path}: {gone} is gone; put it back, or start the app anew without it"
             )
-        self._texts = texts
+        self._texts, self._policies = texts, policies
+
+    def _with_policy(self, name: str, value: object) -> tuple[object, str]:
+        """The limit, and what decides it while the store is away."""
+        if not isinstance(value, dict):
+            return value, ""
+        if value.keys() != {"limit", POLICY}:
+            form = f'{name} = {{limit = "5/minute", {POLICY} = "closed"}}'
+            raise ConfigurationError(f"{self._path}: {name} has other keys; write {form}")
+        try:
+            check_policy(value[POLICY])
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self._path}: {name}: {error}") from error
+        return value["limit"], value[POLICY]
 
     def _checked(self, name: str, value: object) -> str:
         if not isinstance(value, str):
@@ -147,6 +172,11 @@ class FileLimit:
         self.limit_name = name
         self.__name__ = f"limits[{name!r}]"
 
+    @property
+    def on_store_error(self) -> str:
+        """What decides it while the store is away; "": the file does not say."""
+        return self._file.policy(self.limit_name)
+
     def __call__(self) -> str:
         """How much it allows now."""
         return self._file.text(self.limit_name)
@@ -154,7 +184,7 @@ class FileLimit:
 
 def _flat(table: Mapping[str, object], start: str = "") -> Iterator[tuple[str, object]]:
     for key, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and POLICY not in value:
             yield from _flat(value, f"{start}{key}.")
         else:
             yield f"{start}{key}", value

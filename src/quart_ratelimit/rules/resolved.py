@@ -30,6 +30,8 @@ class RuntimeLimit:
     shadow: bool | UserFunction[bool] = False
     #: Where the block stands in the code that it limits; "": it limits no block.
     place: str = ""
+    #: What decides it while the store is away; "": as the limiter says.
+    on_store_error: str = ""
     #: The rule that it is a quota of.
     rule: Limit | None = field(default=None, compare=False, repr=False)
     #: What logs and signals call its scope; "": what its key does.

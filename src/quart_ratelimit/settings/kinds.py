@@ -13,7 +13,6 @@ from ..errors import ConfigurationError
 from ..rules.kinds import Kind, function, kind_of
 from ..rules.limits import Limit
 from ..rules.notation import strategy
-from ..stores import check_policy
 
 #: How long a refusal may be remembered, in seconds. A reset by another worker is unseen so long.
 LONGEST_MEMORY = 60
@@ -34,11 +33,10 @@ def strategy_name(name: str, value: object) -> str:
     return value
 
 
-def policy(name: str, value: object) -> str:
-    """Check for the name of a policy: what to do while the store is away."""
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{name}: {kind_of(value)} is no text")
-    check_policy(value)
+def workers(name: str, value: object) -> int:
+    """Check for a number of workers."""
+    if type(value) is not int or value < 1:
+        raise ConfigurationError(f"{name}={value!r} is not a whole number above 0; write {name}=4")
     return value
 
 

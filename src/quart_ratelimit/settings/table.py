@@ -21,6 +21,7 @@ from ..rules.kinds import (
     function,
     function_of_one,
     options,
+    policy,
     switch,
     switch_or_function,
     text,
@@ -106,7 +107,9 @@ class Settings:
         bool, Setting(ConfigVars.IN_MEMORY_FALLBACK_ENABLED, switch, False)
     ]
     #: What to do while the store is away: one of the store's policies, or "raise".
-    on_store_error: Annotated[str, Setting("", kinds.policy)]
+    on_store_error: Annotated[str, Setting("", policy)]
+    #: How many workers share each limit while the store is away, if it has not told it.
+    workers: Annotated[int | None, Setting("", kinds.workers)]
     on_breach: Annotated[
         UserFunction[object] | None, Setting(ConfigVars.ON_BREACH, function_of_one)
     ]

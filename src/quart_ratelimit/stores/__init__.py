@@ -6,20 +6,20 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from .breaker import Breaker
-from .guard import POLICIES, GuardedStore, check_policy
+from .fleet import Fleet
+from .guard import GuardedStore
 from .memory import MemoryStore
 from .redis import ClusterStore, RedisStore, redacted
 from .store import Store
 
 __all__ = [
-    "POLICIES",
     "Breaker",
     "ClusterStore",
+    "Fleet",
     "GuardedStore",
     "MemoryStore",
     "RedisStore",
     "Store",
-    "check_policy",
     "redacted",
     "store_from_uri",
 ]

@@ -1,10 +1,11 @@
-"""What happens when the store cannot decide: a breaker, then a policy.
+"""What happens when the store cannot decide: a breaker, then a policy; and when it can again.
 
 A store around a store. Every decision that it makes up says so in `Decision.by`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import time
@@ -12,7 +13,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ..clock import Clock, monotonic_ms
 from ..errors import (
-    ConfigurationError,
     StoreAway,
     StoreError,
     StoreMisconfigured,
@@ -20,16 +20,19 @@ from ..errors import (
 )
 from ..quotas import Decision, Hit
 from ..quotas.fixed_window import is_counted
+from ..quotas.policies import check_policy
 from ..signals import store_asked, store_recovered, store_unavailable
 from .breaker import Breaker, Breakers
+from .fleet import Fleet, fleet_of
 from .knowledge import Knowledge
 from .memory import MemoryStore
+from .payer import Payer
+from .piggyback import CarryingStore
 from .store import Store, StoreOfNodes, StoreThatConnects
 
-#: "open" admits, "closed" refuses with 503, "local" counts in this worker's memory, "raise" raises
-#: `StoreError`: the caller has an answer of its own.
-POLICIES = ("open", "closed", "local", "raise")
-
+#: Seconds between the registrations of a worker that has just started; after these they go along
+#: with its hits.
+SETTLING = (0.5, 1.0, 2.0, 4.0)
 #: Different mistakes in a store's set-up that are logged at most.
 MOST_REPORTS = 16
 
@@ -40,10 +43,11 @@ class GuardedStore:
     """Calls a store while it replies, and follows a policy while it does not.
 
     ``policy``: one of "local" (the default), "open", "closed" and "raise". ``local``: the store
-    that "local" counts in (default: a new one). ``breaker``: when to call the store again (default:
-    a new `Breaker`). ``remember_ms``: how long a refusal is repeated without calling the store, in
-    ms (default 0: not at all); never longer than the refusal itself lasts. ``now_ms``: the clock
-    for that, in ms.
+    that "local" counts in, and nothing else (default: a new one). ``fleet``: the workers that share
+    each limit then (default: those that count in the same store, as far as it can tell).
+    ``breaker``: when to call the store again (default: a new `Breaker`). ``remember_ms``: how long
+    a refusal is repeated without calling the store, in ms (default 0: not at all); never longer
+    than the refusal itself lasts. ``now_ms``: the clock for that, in ms.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class GuardedStore:
         *,
         policy: str = "local",
         local: MemoryStore | None = None,
+        fleet: Fleet | None = None,
         breaker: Breaker | None = None,
         remember_ms: int = 0,
         now_ms: Clock = monotonic_ms,
@@ -64,15 +69,21 @@ class GuardedStore:
         self._has_nodes = isinstance(store, StoreOfNodes)
         if isinstance(store, StoreOfNodes):
             store.breakers = self._breakers
-        #: Where the policy "local" counts.
-        self.local = MemoryStore() if local is None else local  # an empty store is false
         if isinstance(store, StoreThatConnects):
             store.connected = self._breakers.probe_now
         self._known = Knowledge(
-            self.local,
+            MemoryStore() if local is None else local,  # an empty store is false
+            fleet=fleet_of(store) if fleet is None else fleet,
             remember_ms=remember_ms,
             now_ms=now_ms,
         )
+        self._payer = Payer(self._known, self._charge_late)
+        #: What is owed. Every hit looks at it, so it is a plain dictionary.
+        self._owed = self._known.stand_in.bases
+        #: Decides and gives back what was decided by "local".
+        self.local = LocalSide(self)
+        #: Registers this worker for a while after it started.
+        self._settling: asyncio.Task[None] | None = None
         #: What was wrong with the store's set-up, as it was logged.
         self._reported: set[str] = set()
 
@@ -94,9 +105,23 @@ class GuardedStore:
             raise
         except StoreError as error:
             _log.warning("the rate limit store does not answer yet: %s", error)
+        else:
+            if isinstance(self._store, CarryingStore):
+                await self._carry(self._store)
+        if isinstance(self._store, CarryingStore):
+            self._settling = asyncio.get_running_loop().create_task(self._settle(self._store))
 
     async def aclose(self) -> None:
-        """Close the store."""
+        """Leave the fleet and close the store. What is still owed to it after a second is lost."""
+        await self._payer.aclose()
+        settling, self._settling = self._settling, None
+        if settling is not None and settling.get_loop() is asyncio.get_running_loop():
+            settling.cancel()
+            await asyncio.wait([settling])
+        fleet = self._known.fleet
+        if isinstance(self._store, CarryingStore) and fleet.name in fleet.names:
+            fleet.leave()
+            await self._carry(self._store)
         await self._store.aclose()
 
     def hit(self, hits: Sequence[Hit]) -> Awaitable[list[Decision]]:
@@ -121,7 +146,7 @@ class GuardedStore:
             return await self._store.reset(hits)
         finally:
             # Afterwards: a hit that is decided meanwhile may know the state of before.
-            await self._known.forget(hits)
+            self._known.forget(hits)
 
     async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
         """Forget keys in the store, and all that is known here. Raises `StoreError`."""
@@ -151,21 +176,31 @@ class GuardedStore:
         return decisions
 
     async def _charge(self, hits: Sequence[Hit]) -> list[Decision]:
-        call = self._timed if store_asked.receivers else self._store.hit
+        if self._payer.is_paying:
+            await self._payer.pay_first(hits)
         sent = self._known.generation
         try:
-            if self._has_nodes:
-                decisions = await call(hits)
-            else:
-                decisions = await self._breakers.call(None, call, hits)
+            decisions = await self._call(hits)
         except StoreOverloaded:
             return [self._closed(0) for _ in hits]  # a flood must not open the door
         except StoreError as error:
             if isinstance(error, StoreMisconfigured):
                 self._report_once(str(error))
-            return await self._stand_in(hits, error.wait_ms)
+            return self._stand_in(hits, error)
         self._known.learn(hits, decisions, sent)
+        if self._owed:
+            self._payer.start()
         return decisions
+
+    async def _charge_late(self, hits: Sequence[Hit]) -> None:
+        """Charge what this worker admitted. Raises `StoreError`."""
+        sent = self._known.generation
+        self._known.learn(hits, await self._call(hits), sent)
+
+    def _call(self, hits: Sequence[Hit]) -> Awaitable[list[Decision]]:
+        # Not a coroutine function: every hit would pay for one more.
+        call = self._timed if store_asked.receivers else self._store.hit
+        return call(hits) if self._has_nodes else self._breakers.call(None, call, hits)
 
     async def _timed(self, hits: Sequence[Hit]) -> list[Decision]:
         started, answered, was_asked = time.perf_counter(), False, True
@@ -181,15 +216,41 @@ class GuardedStore:
                 store_asked.send_safely(self._store, seconds=seconds, answered=answered)
         return decisions
 
-    async def _stand_in(self, hits: Sequence[Hit], wait_ms: int) -> list[Decision]:
-        """The policy's decisions."""
-        if self._policy == "raise":
+    def _stand_in(self, hits: Sequence[Hit], error: StoreError) -> list[Decision]:
+        """The decisions of the hits' policies: all are charged, or none if one refuses."""
+        policies = [hit.policy or self._policy for hit in hits]
+        if "closed" in policies:
+            closed = self._closed(error.wait_ms)
+            return [closed if one == "closed" else _uncharged(one) for one in policies]
+        if "raise" in policies:
             raise StoreError("the rate limit store is away")
-        if self._policy == "closed":
-            return [self._closed(wait_ms) for _ in hits]
-        if self._policy == "open":
-            return [Decision(True, hit.quota.amount, 0, 0, 0, "open") for hit in hits]
-        return await self._known.stand_in(hits)
+        own = [hit for hit, policy in zip(hits, policies, strict=True) if policy == "local"]
+        decided = iter(self.decide_here(own, sent=error.was_sent) if own else ())
+        return [
+            next(decided) if policy == "local" else _opened(hit)
+            for hit, policy in zip(hits, policies, strict=True)
+        ]
+
+    def decide_here(self, hits: Sequence[Hit], *, sent: bool) -> list[Decision]:
+        """Decide in this worker's memory, by its share."""
+        decisions = self._known.decide(hits, sent=sent)
+        self._payer.watch()
+        return decisions
+
+    async def _carry(self, store: CarryingStore) -> None:
+        """Send what the store's batches would take along, unless the store fails."""
+        if self._breakers.is_failing():
+            return
+        try:
+            await store.carry()
+        except StoreError as error:
+            _log.debug("this worker could not register: %s", error)
+
+    async def _settle(self, store: CarryingStore) -> None:
+        """Register again a few times: workers that start together know each other after seconds."""
+        for seconds in SETTLING:
+            await asyncio.sleep(seconds)
+            await self._carry(store)
 
     @staticmethod
     def _closed(wait_ms: int) -> Decision:
@@ -213,7 +274,38 @@ class GuardedStore:
             _log.error("the rate limit store cannot decide: %s; policy: %s", text, self._policy)
 
 
-def check_policy(policy: str) -> None:
-    """Raise `ConfigurationError` unless the policy is one of `POLICIES`."""
-    if policy not in POLICIES:
-        raise ConfigurationError(f"{policy!r} is not a policy; write one of {', '.join(POLICIES)}")
+class LocalSide:
+    """The store that decided what is by "local": there it is given back, and meta limits count."""
+
+    def __init__(self, guard: GuardedStore) -> None:
+        self._guard = guard
+
+    async def start(self) -> None:
+        """Nothing to open."""
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+        """Decide in this worker's memory; see `Store.hit`."""
+        return self._guard.decide_here(hits, sent=False)
+
+    def known_refusal(self, hits: Sequence[Hit]) -> None:
+        """None: see `Store.known_refusal`."""
+
+    async def reset(self, hits: Sequence[Hit]) -> int:
+        """As `GuardedStore.reset`."""
+        return await self._guard.reset(hits)
+
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
+        """As `GuardedStore.clear`."""
+        return await self._guard.clear(owns)
+
+
+def _opened(hit: Hit) -> Decision:
+    return Decision(True, hit.quota.amount, 0, 0, 0, "open")
+
+
+def _uncharged(policy: str) -> Decision:
+    """The decision on a hit of a request that another hit's policy refuses."""
+    return Decision(True, 0, 0, 0, 0, policy)

@@ -1,9 +1,9 @@
 """What this worker knows of the counters in a store: one record per counter and key.
 
 A record is the store's last word, a refusal to repeat, and what this worker counted itself while
-the store was away. One rule holds for all three: what the store decides replaces what is known. A
-reset, a clear and a give-back invalidate a record, and a decision on hits that were sent before an
-invalidation never enters it.
+the store was away, see `StandIn`. One rule holds for all three: what the store decides replaces
+what is known. A reset, a clear and a give-back invalidate a record, and a decision on hits that
+were sent before an invalidation never enters it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ..clock import Clock, monotonic_ms
 from ..errors import ConfigurationError
 from ..quotas import Decision, Hit
 from ..recent import Recent
+from .fleet import Fleet
 from .memory import MemoryStore
 from .refusals import Refusal, refusal_of
+from .standin import LONGEST_NAME, Owed, StandIn, Word, name_of
 
 #: Keys remembered at least; twice as many at most.
 REMEMBERED = 20_000
 #: Refusals remembered at least; twice as many at most.
 REFUSALS = 10_000
-#: Characters of the longest name (counter and key) of which anything is remembered.
-LONGEST_NAME = 1024
 #: Names whose invalidation is known one by one; after more, all hits under way count as outdated.
 INVALIDATED = 1000
 #: Requests that are noted at a time: one loop costs each less than a call.
@@ -32,28 +32,36 @@ TOGETHER = 64
 #: store is called once, not by all requests that come until it replies.
 HELD_MS = 50
 
-#: When the store decided, how long until the key is as good as never hit (both ms), the units that
-#: were used, and whether this worker has counted on from there.
-_WORD = Struct("3q?")
+#: A `Word` in bytes, whose units are those of the amount, which is an attribute, not the capacity.
+_WORD = Struct("3q")
 
 
 class Knowledge:
     """The table of one worker; see the module.
 
-    ``local``: where this worker counts while the store is away. ``remember_ms``: how long a refusal
-    is repeated at most, in ms (default 0: not at all). ``now_ms``: the clock for that, in ms.
+    ``local``: where this worker counts while the store is away. ``fleet``: with whom it shares the
+    limits then (default: it is alone). ``remember_ms``: how long a refusal is repeated at most, in
+    ms (default 0: not at all). ``now_ms``: the clock for that, in ms.
     """
 
     # Words are text and bytes, which the garbage collector passes by: a key that was not hit lately
     # costs no more than one that was.
 
     def __init__(
-        self, local: MemoryStore, *, remember_ms: int = 0, now_ms: Clock = monotonic_ms
+        self,
+        local: MemoryStore,
+        *,
+        fleet: Fleet | None = None,
+        remember_ms: int = 0,
+        now_ms: Clock = monotonic_ms,
     ) -> None:
         if remember_ms < 0:
             raise ConfigurationError(f"remember_ms={remember_ms!r} must be 0 or more, e.g. 1000")
-        self._local = local
+        self.fleet = Fleet(workers=1) if fleet is None else fleet
+        self.stand_in = StandIn(local, self.fleet)
         self._local_ms = local.now_ms
+        #: The store's clock less this worker's, in ms, as of the last decision.
+        self._ahead_ms = 0
         self._remember_ms = remember_ms
         self._now_ms = now_ms
         #: How many invalidations there were. The guard notes it when it sends hits, for `learn`.
@@ -106,28 +114,28 @@ class Knowledge:
         if refusal is None or now >= refusal.end_ms:
             return False
         until = min(now + HELD_MS, refusal.end_ms)
-        self._refusals.put(_name(refusal.longest), refusal._replace(until_ms=until))
+        self._refusals.put(name_of(refusal.longest), refusal._replace(until_ms=until))
         return True
 
     def was_allowed(self, hits: Sequence[Hit]) -> None:
         """Drop the refusal of such hits: the store allows them again."""
         refusal = self._refusal(hits)
         if refusal is not None:
-            self._refusals.pop(_name(refusal.longest))
+            self._refusals.pop(name_of(refusal.longest))
 
     def gave_back(self, hits: Sequence[Hit]) -> None:
         """Invalidate what these hits gave back to; the last word is the give-back's own."""
         for hit in hits:
-            self._invalidate(_name(hit))
+            self._invalidate(name_of(hit))
 
-    async def forget(self, hits: Sequence[Hit]) -> None:
+    def forget(self, hits: Sequence[Hit]) -> None:
         """Forget the records of these hits' counters."""
         self._keep()
         for hit in hits:
-            name = _name(hit)
+            name = name_of(hit)
             self._invalidate(name)
             self._words.pop(name)
-        await self._local.reset(hits)
+            self.stand_in.forget(hit)
 
     async def clear(self) -> None:
         """Forget every record."""
@@ -138,30 +146,47 @@ class Knowledge:
         self._words.clear()
         self._refusals.clear()
         self.refuses = False
-        await self._local.clear()
+        await self.stand_in.clear()
 
-    async def stand_in(self, hits: Sequence[Hit]) -> list[Decision]:
-        """Decide in this worker's memory, on from the store's last word."""
+    def decide(self, hits: Sequence[Hit], *, sent: bool) -> list[Decision]:
+        """Decide in this worker's memory, on from the store's last word.
+
+        ``sent``: whether the store may have counted these hits.
+        """
         self._keep()
-        for hit in hits:
-            self._count_on(hit)
-        return [decision._replace(by="local") for decision in await self._local.hit(hits)]
+        # What is given back of a key that is not counted here has been charged in the store.
+        counted = [hit.cost >= 0 or self.stand_in.counts(hit) for hit in hits]
+        words = [self._taken(h) if n else None for h, n in zip(hits, counted, strict=True)]
+        return self.stand_in.decide(hits, words, self.store_ms(), sent=sent)
 
-    def _count_on(self, hit: Hit) -> None:
-        """Replace what this worker counted itself, if the store has decided since."""
-        # A worker's share of what is left belongs here, as a larger ``used``. The units that this
-        # worker admits from here on are the local state's difference to that word: they are to be
-        # charged back at the first success, before `learn` replaces the word.
-        name, quota = _name(hit), hit.quota
-        word = self._words.get(name)
+    def _taken(self, hit: Hit) -> Word | None:
+        """The store's last word on the hit's key, which is not kept."""
+        word = self._words.pop(name_of(hit))
         if word is None:
-            return
-        at, reset, used, counted_on = _WORD.unpack(word)
-        if counted_on:
-            return
-        self._words.put(name, _WORD.pack(at, reset, used, True))
-        left = Decision(used < quota.amount, quota.amount - used, reset, 0)
-        self._local.adopt(hit, quota.resume(left, at) if reset else None, at)
+            return None
+        at, reset, used = _WORD.unpack(word)
+        return Word(at, reset, used + hit.quota.capacity - hit.quota.amount)
+
+    def store_ms(self) -> int:
+        """The store's time, as far as it is known."""
+        return self._local_ms() + self._ahead_ms
+
+    def take_owed(self, most: int) -> list[Owed]:
+        """Take out what so many keys owe to the store."""
+        return self.stand_in.take(most, self.store_ms())
+
+    def put_back(self, owed: Owed) -> None:
+        """Owe again what was taken out and not sent."""
+        hits = [hit._replace(late=False, forced=True) for hit in owed.hits]
+        for hit in hits:
+            self.decide([hit], sent=False)
+
+    def note_lost(self, owed: Owed) -> None:
+        """Know of what was sent late, and may or may not have been charged."""
+        at, reset, used = owed.word
+        for hit in owed.hits[:1]:
+            used += hit.quota.amount - hit.quota.capacity
+            self._words.put(name_of(hit), _WORD.pack(at, reset, used))
 
     def _keep(self) -> None:
         """Make words of what was decided of late."""
@@ -170,17 +195,20 @@ class Knowledge:
         fresh, self._fresh = self._fresh, []
         words: dict[str, bytes] = {}
         pack = _WORD.pack
-        for now, hits, decisions in fresh:
+        for at, hits, decisions in fresh:
             for hit, decision in zip(hits, decisions, strict=True):
-                quota, left = hit.quota, decision.remaining
+                quota, left, now = hit.quota, decision.remaining, decision.at_ms or at
                 name, used = f"{quota.counter}\n{hit.key}", quota.amount - left
                 if left > 0 or not _says_more(words.get(name) or self._words.get(name), used, now):
-                    words[name] = pack(now, decision.reset_ms, used, False)
+                    words[name] = pack(now, decision.reset_ms, used)
+        at, _, decisions = fresh[-1]
+        if decisions and decisions[-1].at_ms:
+            self._ahead_ms = decisions[-1].at_ms - at
         self._words.update(words)
 
     def _refusal(self, hits: Sequence[Hit]) -> Refusal | None:
         for hit in hits:
-            refusal = self._refusals.get(_name(hit))
+            refusal = self._refusals.get(name_of(hit))
             if refusal is not None and refusal.refuses(hits):
                 return refusal
         return None
@@ -188,7 +216,7 @@ class Knowledge:
     def _remember(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> None:
         refusal = refusal_of(hits, decisions, self._now_ms(), self._remember_ms)
         if refusal is not None:
-            self._refusals.put(_name(refusal.longest), refusal)
+            self._refusals.put(name_of(refusal.longest), refusal)
             self.refuses = True
 
     def _invalidate(self, name: str) -> None:
@@ -203,18 +231,12 @@ class Knowledge:
     def _is_outdated(self, hits: Sequence[Hit], sent: int) -> bool:
         """Whether one of these hits' records was invalidated after they were sent."""
         known = self._invalidated
-        return sent < self._floor or any(known.get(_name(hit), 0) > sent for hit in hits)
-
-
-def _name(hit: Hit) -> str:
-    # Limits that share a counter share its record. A limit's name is printable: with a line break
-    # between them this is no other hit's.
-    return f"{hit.quota.counter}\n{hit.key}"
+        return sent < self._floor or any(known.get(name_of(hit), 0) > sent for hit in hits)
 
 
 def _says_more(word: bytes | None, used: int, now_ms: int) -> bool:
     """Whether a word says that more is used; a limit with nothing left says "at least" so much."""
     if word is None:
         return False
-    at, reset, more, _ = _WORD.unpack(word)
+    at, reset, more = _WORD.unpack(word)
     return bool(more > used and at + reset > now_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice
 from marshal import dumps, loads
+from typing import Any
 
 from ..clock import Clock, wall_ms
 from ..errors import ConfigurationError
@@ -80,6 +81,8 @@ class MemoryStore:
             return self._decide_together(hits, now_ms)
         hit = hits[0]
         quota = hit.quota
+        if hit.late:
+            hit = fitted(hit, self.state(hit), now_ms)
         table = self._tables.get(quota.counter)
         if table is None or quota.amount < table.amount:
             table = self._table(quota)
@@ -96,6 +99,11 @@ class MemoryStore:
                 shard[key] = dumps(state, 2) if type(state) is tuple else state
         return [decision]
 
+    def state(self, hit: Hit) -> Any:
+        """The state of a hit's key; None: the key was never hit."""
+        table = self._tables.get(hit.quota.counter)
+        return None if table is None else table.get(hit.key)
+
     def adopt(self, hit: Hit, state: object, now_ms: int) -> None:
         """Replace the state of a hit's key; None: the key was never hit."""
         table = self._table(hit.quota)
@@ -110,6 +118,8 @@ class MemoryStore:
         for hit in hits:
             name = (hit.quota.counter, hit.key)
             before = pending[name] if name in pending else self._table(hit.quota).get(hit.key)
+            if hit.late:
+                hit = fitted(hit, before, now_ms)  # noqa: PLW2901
             state, decision = hit.quota.advance(before, now_ms, hit)
             if decision.allowed:
                 pending[name] = state
@@ -158,6 +168,12 @@ class MemoryStore:
     def _excess(self) -> int:
         """How many keys must go for a new one."""
         return len(self) + 1 - self._max_keys
+
+
+def fitted(hit: Hit, state: Any, now_ms: int) -> Hit:
+    """A late hit as it is charged now: no more than there is room for."""
+    _, look = hit.quota.advance(state, now_ms, hit._replace(cost=0))
+    return hit._replace(cost=min(hit.cost, look.remaining), forced=True)
 
 
 class _Table:

@@ -94,8 +94,9 @@ class Batcher(Generic[T, R]):
     than a tenth of the deadline. So many as ``share`` are worth a send of their own: the server
     works on it while this process sees to another. ``send`` may write as soon as it is called, so
     that the server works while the rest is made ready; what it returns is awaited for the answers,
-    in order, an exception for an item that failed alone. ``late`` and ``full`` make the errors that
-    callers get instead of `DeadlinePassed` and `QueueFull`. Belongs to the event loop that it is
+    in order, an exception for an item that failed alone. ``late``, which is told
+    whether the batch was sent, and ``full`` make the errors that callers get instead of
+    `DeadlinePassed` and `QueueFull`. Belongs to the event loop that it is
     first used in.
     """
 
@@ -108,7 +109,7 @@ class Batcher(Generic[T, R]):
         size: int = SIZE,
         share: int | None = None,
         waiting: int = 20_000,
-        late: Callable[[], Exception] = DeadlinePassed,
+        late: Callable[[bool], Exception] = DeadlinePassed,
         full: Callable[[], Exception] = QueueFull,
     ) -> None:
         self._send = send
@@ -227,7 +228,7 @@ class Batcher(Generic[T, R]):
                     self._launch()  # the server's next work first, then that of these callers
             self._answer(batch.callers, answered)
         except asyncio.CancelledError:
-            batch.fail(self._late())
+            batch.fail(self._late(True))
             raise
         except Exception as error:
             batch.fail(error)
@@ -243,7 +244,7 @@ class Batcher(Generic[T, R]):
                 caller.set_result(answer)
 
     def _expire(self, batch: _Batch[T, R]) -> None:
-        batch.fail(self._late())
+        batch.fail(self._late(batch.task is not None))
         if batch.task:
             # Not before its first step: it would leave its place, and what it holds, to nobody.
             asyncio.get_running_loop().call_soon(batch.task.cancel)

@@ -17,7 +17,9 @@ from redis.crc import key_slot
 from ...findings import Finding
 from ...quotas import Decision, Hit
 from ..breaker import Breaker, Breakers
+from ..piggyback import Piggyback
 from . import script
+from .carrier import own_keys
 from .checkup import distance_findings
 from .cluster_link import ClusterLink
 from .connections import BUDGET
@@ -50,6 +52,8 @@ class ClusterStore:
         self._deadline = deadline
         self._open = source if callable(source) else cluster_opener(source, options)
         self._links = PerLoop(self._open_link)
+        #: What goes out beside its batches.
+        self.piggybacks: list[Piggyback] = []
         #: By the address of a node; None: finding the nodes. These never open.
         self.breakers = Breakers(Breaker(failures=sys.maxsize))
 
@@ -76,6 +80,11 @@ class ClusterStore:
     def known_refusal(self, hits: Sequence[Hit]) -> None:
         """None: this store remembers no refusal; see `Store.known_refusal`."""
 
+    async def carry(self) -> None:
+        """Send what is due now, to the node of its key. Raises `StoreError`."""
+        link = self._links.get()
+        await in_time(link.deadline, link.carry(), link.client, "ZADD")
+
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
         link = self._links.get()
@@ -99,9 +108,10 @@ class ClusterStore:
         pattern = script.pattern(self._prefix)
         client, patience = self._links.get().client, max(START_DEADLINE, self._deadline or 0)
         found = client.scan_iter(match=pattern, count=SCAN_COUNT)
+        own = own_keys(self._prefix, self.piggybacks)
         count = 0
         while (key := await in_time(patience, anext(found, None), client, "SCAN")) is not None:
-            if script.owned([key], self._prefix, owns):
+            if key not in own and script.owned([key], self._prefix, owns):
                 count += int(await in_time(patience, client.unlink(key), client, "UNLINK"))
         return count
 
@@ -157,4 +167,4 @@ class ClusterStore:
         return key_slot(encoded(f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}"))
 
     def _open_link(self) -> ClusterLink:
-        return ClusterLink(self._open(), self._prefix, self._deadline)
+        return ClusterLink(self._open(), self._prefix, self._deadline, self.piggybacks)

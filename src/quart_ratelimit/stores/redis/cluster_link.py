@@ -15,11 +15,13 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError, TryAgainError
 
 from ...clock import monotonic_ms
-from ...errors import StoreOverloaded
+from ...errors import StoreError, StoreOverloaded
 from ...quotas import Decision, Hit
 from ...signals import batch_sent
+from ..piggyback import Piggyback
 from . import script, wire
 from .batcher import Batcher
+from .carrier import Load, due, own_key
 from .connections import BUDGET, Connections, Exchanged, Unpooled, spawn
 from .counters import milliseconds
 from .deadline import Distance
@@ -50,7 +52,14 @@ class ClusterLink:
     elsewhere; the connections to the nodes are ours, so they are opened in the background too.
     """
 
-    def __init__(self, client: RedisCluster, prefix: str, deadline: float | None) -> None:
+    def __init__(
+        self,
+        client: RedisCluster,
+        prefix: str,
+        deadline: float | None,
+        piggybacks: Sequence[Piggyback] = (),
+    ) -> None:
+        self._piggybacks = piggybacks
         self.client = _with_wary_connections(client)
         #: The time of the nodes, which are expected to agree.
         self.clock = ServerClock()
@@ -64,6 +73,7 @@ class ClusterLink:
         self._batchers: dict[int, Batcher[Sequence[Hit], list[Decision]]] = {}
         self._finding: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_carrying = False
 
     @property
     def deadline(self) -> float:
@@ -101,7 +111,7 @@ class ClusterLink:
                 self._send,
                 deadline=distance.deadline,
                 in_flight=1,
-                late=lambda: too_late(distance.deadline, node.pool, "EVALSHA"),
+                late=partial(self._too_late, node),
                 full=partial(StoreOverloaded, "too many hits wait for the cluster already"),
             )
         else:  # the distance may be known better now
@@ -112,12 +122,29 @@ class ClusterLink:
             if batcher.idle and self._batchers.get(slot) is batcher:
                 del self._batchers[slot]
 
+    @staticmethod
+    def _too_late(node: Node, was_sent: bool) -> StoreError:
+        was_sent = was_sent and node.connections.is_prepared  # else it waited for a connection
+        return too_late(node.distance.deadline, node.pool, "EVALSHA", was_sent=was_sent)
+
     async def ask(self, key: str, *parts: str | int) -> Any:
         """The reply of the key's node to one command. Raises the error that it replied with."""
         reply = await self._exchange(key, command(*parts))
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    async def carry(self) -> None:
+        """Send what is due now, each to the node of its own key."""
+        await self.ready()
+        for piggyback in due(self._piggybacks):
+            load = Load([piggyback], self._prefix, self.clock.now_ms())
+            node = self._owner(key_slot(encoded(own_key(self._prefix, piggyback))))
+            await node.connections.ready()
+            exchanged = await node.connections.exchange(load.packed, load.replies)
+            if any(isinstance(reply, MovedError) for reply in exchanged.replies):
+                self._find()
+            load.read(exchanged.replies)
 
     async def aclose(self) -> None:
         """Wait for what was sent, then close every connection."""
@@ -147,6 +174,10 @@ class ClusterLink:
     async def _send(self, requests: list[Sequence[Hit]]) -> Answers:
         if batch_sent.receivers:
             batch_sent.send_safely(self, size=len(requests))
+        if self._piggybacks and due(self._piggybacks) and not self._is_carrying:
+            # Beside the batch: it may be another node's.
+            self._is_carrying = True
+            spawn(self._tasks, self._carry())
         try:
             batch = Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
             reply = await self._exchange(next(iter(batch.keys)), batch)
@@ -163,6 +194,12 @@ class ClusterLink:
             else answer
             for answer in answers
         ]
+
+    async def _carry(self) -> None:
+        try:
+            await self.carry()
+        finally:
+            self._is_carrying = False
 
     async def _exchange(self, key: str, request: bytes | Script) -> Any:
         """The reply to one command, from the node that serves the key."""

@@ -335,7 +335,9 @@ class Connections:
             if waited <= self._patience():
                 waiter.set_result(connection)
                 return True
-            waiter.set_exception(StoreTimeout("Redis was connected too late for this hit"))
+            late = StoreTimeout("Redis was connected too late for this hit")
+            late.was_sent = False
+            waiter.set_exception(late)
         if len(self._idle) < self._keep:
             self._idle.append(connection)
             return True
@@ -364,7 +366,9 @@ class Connections:
         waiting = [waiter for waiter, _ in self._waiters if not waiter.done()]
         self._waiters.clear()
         for waiter in waiting:
-            waiter.set_exception(copy_of(error))
+            copied = copy_of(error)
+            copied.__dict__["was_sent"] = False  # see `store_error`
+            waiter.set_exception(copied)
         return bool(waiting)
 
 

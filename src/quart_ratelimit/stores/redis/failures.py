@@ -77,10 +77,14 @@ async def in_time(deadline: float, call: Awaitable[T], source: object, command: 
         raise store_error(error, source, command) from error
 
 
-def too_late(deadline: float, source: object, command: str) -> StoreTimeout:
+def too_late(
+    deadline: float, source: object, command: str, *, was_sent: bool = True
+) -> StoreTimeout:
     """The error for what took longer than the deadline, in seconds."""
     where = place(source)
-    return StoreTimeout(f"Redis did not answer at {where} within {deadline} s ({command})")
+    error = StoreTimeout(f"Redis did not answer at {where} within {deadline} s ({command})")
+    error.was_sent = was_sent
+    return error
 
 
 def leads_elsewhere(answer: object) -> bool:
@@ -94,9 +98,18 @@ def leads_elsewhere(answer: object) -> bool:
 
 
 def store_error(error: BaseException, source: object, command: str) -> StoreError:
-    """What a failure means to us. ``source`` is the pool, node or cluster that was called."""
+    """What a failure means to us. ``source`` is the pool, node or cluster that was called.
+
+    An error of a connection that was never opened says so: then nothing was sent.
+    """
     if isinstance(error, StoreError):
         return error
+    found = _store_error(error, source, command)
+    found.was_sent = bool(error.__dict__.get("was_sent", True))
+    return found
+
+
+def _store_error(error: BaseException, source: object, command: str) -> StoreError:
     if type(error) is RedisClusterException and error.__cause__ is not None:
         error = error.__cause__  # why no node told of the others
     where = f"at {place(source)} ({command}: {reason(error)})"

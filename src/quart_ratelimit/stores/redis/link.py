@@ -13,11 +13,13 @@ import redis.asyncio
 from redis.exceptions import ResponseError
 
 from ...clock import monotonic_ms
-from ...errors import StoreOverloaded
+from ...errors import StoreError, StoreOverloaded
 from ...quotas import Decision, Hit
 from ...signals import batch_sent
+from ..piggyback import Piggyback
 from . import script, wire
 from .batcher import Batcher
+from .carrier import Load, due
 from .connections import BUDGET, Connections, Exchanged, Pool, Unpooled
 from .counters import Counters, Probe, milliseconds
 from .deadline import Distance
@@ -70,7 +72,10 @@ class Link:
         deadline: float | None,
         in_flight: int,
         connected: Callable[[], None],
+        *,
+        piggybacks: Sequence[Piggyback] = (),
     ) -> None:
+        self._piggybacks = piggybacks
         self.client = client
         self.pool = client.connection_pool
         self.pool.connection_class = prompt(self.pool.connection_class)
@@ -99,13 +104,13 @@ class Link:
         self.counters = batcher(
             partial(self._send, self._counters),
             in_flight=beside,
-            late=lambda: too_late(self.deadline, self.pool, "INCRBY"),
+            late=partial(self._too_late, "INCRBY"),
         )
         self.scripts = batcher(
             partial(self._send, self._script),
             in_flight=max(1, in_flight - beside),
             share=SHARE,
-            late=lambda: too_late(self.deadline, self.pool, "EVALSHA"),
+            late=partial(self._too_late, "EVALSHA"),
         )
         self._prefix = prefix
         #: Whether each run of the script sends it: there is no EVALSHA.
@@ -136,12 +141,24 @@ class Link:
         """Seconds that one hit may wait."""
         return self.distance.deadline
 
+    def _too_late(self, command_name: str, was_sent: bool) -> StoreError:
+        was_sent = was_sent and self.connections.is_prepared  # else it waited for a connection
+        return too_late(self.deadline, self.pool, command_name, was_sent=was_sent)
+
     async def ask(self, *parts: str | int | bytes) -> Any:
         """The reply to one command. Raises the error that Redis replied with."""
         (reply,) = (await self.connections.exchange(command(*parts), 1)).replies
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    async def carry(self) -> None:
+        """Send what is due now, without a batch."""
+        await self.connections.ready()
+        load = Load(due(self._piggybacks), self._prefix, self.clock.now_ms())
+        if load.replies:
+            exchanged = await self.connections.exchange(load.packed, load.replies)
+            load.read(exchanged.replies)
 
     async def _prepare(self, connection: Any) -> None:
         """See whether ``EXPIRE NX`` (Redis 7.0) is known, read the clock, try the script."""
@@ -203,12 +220,18 @@ class Link:
             batch_sent.send_safely(self, size=len(requests))
         if not self.connections.is_prepared:
             return self._read(plan, requests)
+        load = None
         try:
             batch = plan(requests)
-            exchange = self.connections.exchange(batch.packed, batch.replies)
+            if self._piggybacks and (riders := due(self._piggybacks)):
+                load = Load(riders, self._prefix, self.clock.now_ms())
+                packed, replies = batch.packed + load.packed, batch.replies + load.replies
+                exchange = self.connections.exchange(packed, replies)
+            else:
+                exchange = self.connections.exchange(batch.packed, batch.replies)
         except Exception as error:
             raise store_error(error, self.pool, "writing") from error
-        return self._read(plan, requests, batch, exchange)
+        return self._read(plan, requests, batch, exchange, load)
 
     async def _read(
         self,
@@ -216,6 +239,7 @@ class Link:
         requests: list[Sequence[Hit]],
         batch: Batch | None = None,
         exchange: Awaitable[Exchanged] | None = None,
+        load: Load | None = None,
     ) -> Answers:
         """The answers to a batch that was sent, or that can be sent after preparing only."""
         try:
@@ -225,6 +249,8 @@ class Link:
                 exchange = self.connections.exchange(batch.packed, batch.replies)
             replies, sent_ms, received_ms = await exchange
             self._note_trip(sent_ms, received_ms)
+            if load is not None:
+                load.read(replies)
             if isinstance(batch, Script) and script.ran_nothing(replies[0]):
                 self._sends_source = not script.is_unknown(replies[0])
                 replies, sent_ms, received_ms = await self._send_source(batch)

@@ -1,8 +1,8 @@
 -- Decides a batch of requests, each all-or-nothing: the twin of decide() in ../memory.py.
 -- KEYS   the keys of all hits, each once
 -- ARGV   now (ms; 0 = Redis' own clock), then a plan in JSON: specs (each {algorithm, integers
---        ...}), requests (each a list of hits {key index, spec index, cost, at_ms, forced 0|1,
---        lease}, of which all after the spec is left out of a plain hit of 1); or for one plain hit
+--        ...}), requests (each a list of hits {key index, spec index, cost, at_ms, forced 0|1|2,
+--        lease}; 2: late, charged as far as there is room; of which all after the spec is left out of a plain hit of 1); or for one plain hit
 --        alone its spec, an argument each
 -- reply  now, then for each hit {allowed 0|1, remaining, reset_ms, retry_ms or -1}, all flat; for
 --        each hit of a request that failed {-1, number of its error, 0, 0}, and after all hits the
@@ -50,7 +50,12 @@ local function advance(item, state)
     states[key] = state
   end
   if item[3] then
-    hit = {cost = item[3], at = item[4], forced = item[5] == 1, lease = item[6]}
+    hit = {cost = item[3], at = item[4], forced = item[5] > 0, lease = item[6]}
+    if item[5] == 2 then
+      local look = {cost = 0, at = 0, forced = false, lease = item[6]}
+      local _, _, room = part.advance(state, now, spec, look)
+      hit.cost = math.min(hit.cost, room)
+    end
   end
   return part.advance(state, now, spec, hit)
 end

@@ -113,8 +113,8 @@ class Script:
         #: The quota of a single plain hit, which needs no JSON.
         self._single: Quota | None = None
         if len(requests) == 1 and len(requests[0]) == 1:
-            quota, key, cost, _, forced, lease, *_ = requests[0][0]
-            if cost == 1 and not forced and not lease:
+            quota, key, cost, _, forced, lease, _, late, *_ = requests[0][0]
+            if cost == 1 and not forced and not lease and not late:
                 self._single = quota
                 self.keys[f"{prefix}:{quota.state_key(key, now_ms)}"] = 1
                 self._widths.append(1)
@@ -136,11 +136,11 @@ class Script:
         if spec_index is None:
             self._specs.append(quota)
             spec_index = self._spec_index[quota.tag] = len(self._specs)
-        if hit.cost == 1 and not hit.forced and not hit.lease:
+        if hit.cost == 1 and not hit.forced and not hit.lease and not hit.late:
             return f"[{key_index},{spec_index}]"
         # No limit tells costs beyond these apart; an integer of thousands of digits has no JSON.
         cost = max(-BEYOND, min(hit.cost, BEYOND))
-        rest = (cost, hit.at_ms, int(hit.forced), hit.lease)
+        rest = (cost, hit.at_ms, 2 if hit.late else int(hit.forced), hit.lease)
         return f"[{key_index},{spec_index},{json.dumps(rest)[1:]}"
 
     def arguments(self, now_ms: int = 0) -> list[str | int]:

@@ -14,7 +14,9 @@ import redis.asyncio
 from ...findings import Finding
 from ...quotas import Decision, Hit
 from ...quotas.fixed_window import is_counted
+from ..piggyback import Piggyback
 from . import script
+from .carrier import own_keys
 from .checkup import client_findings, deadline_findings, distance_findings, server_findings
 from .connections import BUDGET
 from .failures import in_time
@@ -61,6 +63,8 @@ class RedisStore:
             pool = checked_client(source).connection_pool if handed is None else handed
             self._open = opener_of(pool)
         self._links = PerLoop(self._open_link)
+        #: What its batches take along.
+        self.piggybacks: list[Piggyback] = []
         #: See `StoreThatConnects.connected`.
         self.connected: Callable[[], None] = _nothing
 
@@ -86,6 +90,11 @@ class RedisStore:
     def known_refusal(self, hits: Sequence[Hit]) -> None:
         """None: this store remembers no refusal; see `Store.known_refusal`."""
 
+    async def carry(self) -> None:
+        """Send what is due now, without a batch. Raises `StoreError`."""
+        link = self._links.get()
+        await in_time(link.deadline, link.carry(), link.pool, "ZADD")
+
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
         link = self._links.get()
@@ -103,10 +112,11 @@ class RedisStore:
         pattern = script.pattern(self._prefix)
         link, patience = self._links.get(), max(START_DEADLINE, self._deadline or 0)
         cursor, count = b"", 0
+        own = own_keys(self._prefix, self.piggybacks)
         while cursor != b"0":
             scan = link.ask("SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCAN_COUNT)
             cursor, found = await in_time(patience, scan, link.pool, "SCAN")
-            keys = script.owned(found, self._prefix, owns)
+            keys = [key for key in script.owned(found, self._prefix, owns) if key not in own]
             if keys:
                 unlink = link.ask("UNLINK", *keys)
                 count += int(await in_time(patience, unlink, link.pool, "UNLINK"))
@@ -128,7 +138,12 @@ class RedisStore:
     def _open_link(self) -> Link:
         client = checked_client(self._open())
         return Link(
-            client, self._prefix, self._deadline, self._max_connections, self._note_connected
+            client,
+            self._prefix,
+            self._deadline,
+            self._max_connections,
+            self._note_connected,
+            piggybacks=self.piggybacks,
         )
 
     def _note_connected(self) -> None:

@@ -1,0 +1,245 @@
+"""Counts in this worker while the store is away: its share of each limit, and what it owes.
+
+Each worker has a share of what the store's last word left of a key, and the same share of what
+comes back, so that the fleet together admits what the store would have admitted. What a worker
+admitted is charged in the store when that is back. A hit that was sent and whose reply was lost is
+counted here and never charged again: the store may have counted it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import islice
+from struct import Struct
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from ..quotas import Concurrency, Decision, Hit, Penalty, Quota
+from ..quotas.quota import share_of
+from .fleet import Fleet
+from .memory import MemoryStore
+
+#: Keys whose admissions are remembered for the store; of more, the oldest are forgotten.
+MOST_OWED = 200_000
+#: Characters of the longest name of such a key.
+LONGEST_NAME = 1024
+#: What a worker that has no unit of a limit says of the wait: another worker may have one, and the
+#: store is asked again within this time.
+RETRY_MS = 1000
+
+#: When the store decided, how long until the key is as good as never hit (both ms), the units that
+#: were used then; and the units that were sent since and must not be charged again.
+_BASE = Struct("4q")
+
+
+class Word(NamedTuple):
+    """The store's last word on a key; times in ms."""
+
+    at_ms: int
+    #: Until the key is as good as never hit.
+    reset_ms: int
+    #: Units used, of the quota's capacity.
+    used: int
+
+
+class _Part(NamedTuple):
+    """One hit, and its twin on this worker's share of the limit."""
+
+    hit: Hit
+    own: Hit
+    #: Whether this worker has a unit of the limit. Else ``own`` is on the whole limit: what was
+    #: spent already is counted all the same.
+    has_units: bool
+    #: How many workers share the limit, and the place of this one for the hit's key.
+    workers: int
+    place: int
+
+    @property
+    def lacks_units(self) -> bool:
+        """Whether the hit is refused because this worker has no unit."""
+        return not self.has_units and self.hit.cost >= 0 and not self.hit.forced
+
+    def resumed(self, word: Word) -> Any:
+        """The state of the key as the store's word leaves it to this worker."""
+        if not word.reset_ms:
+            return None
+        quota = self.own.quota
+        left = quota.capacity - share_of(word.used, self.workers, self.place)
+        return quota.resume(Decision(left > 0, left, word.reset_ms, 0), word.at_ms)
+
+
+class Owed(NamedTuple):
+    """What this worker admitted of one key, to be charged late."""
+
+    hits: Sequence[Hit]
+    #: What is known of the key if these hits are lost.
+    word: Word
+
+
+class StandIn:
+    """Decides for one worker of a fleet.
+
+    ``memory``: where it counts. Nothing else may count there.
+    """
+
+    def __init__(self, memory: MemoryStore, fleet: Fleet) -> None:
+        self._memory = memory
+        self._fleet = fleet
+        #: What each key here was counted on from; see `_BASE`.
+        self.bases: dict[str, bytes] = {}
+        #: How many workers there are and the place of this one, while anything is owed.
+        self._view = (1, 0)
+        #: Of each counter, the quota of the largest amount: it has most room for a late hit.
+        self._quotas: dict[str, Quota] = {}
+
+    def __len__(self) -> int:
+        """How many keys were counted here and not yet charged in the store."""
+        return len(self.bases)
+
+    def counts(self, hit: Hit) -> bool:
+        """Whether this hit's key was counted here, and what was admitted is still owed."""
+        return name_of(hit) in self.bases
+
+    def decide(
+        self, hits: Sequence[Hit], words: Sequence[Word | None], now_ms: int, *, sent: bool
+    ) -> list[Decision]:
+        """Decide one request, on from the store's words that are newer than what is known here.
+
+        ``sent``: whether the store may have counted these hits.
+        """
+        if not self.bases:
+            self._view = self._fleet.view()
+        parts = [self._part(hit) for hit in hits]
+        for part, word in zip(parts, words, strict=True):
+            if part.hit.cost >= 0 or self.counts(part.hit):
+                self._count_on(part, word, now_ms)
+        own = [part.own for part in parts]
+        lacking = [n for n, part in enumerate(parts) if part.lacks_units]
+        if lacking:  # the others are told what a look would be told
+            own = [hit._replace(cost=0) if hit.cost > 0 else hit for hit in own]
+        decisions = self._memory.decide(own, now_ms)
+        for place in lacking:
+            decisions[place] = Decision(False, 0, RETRY_MS, RETRY_MS, now_ms)
+        if sent and all(decisions):
+            self._note_sent(hits)
+        return list(map(_by_local, hits, decisions))
+
+    def take(self, most: int, now_ms: int) -> list[Owed]:
+        """Take so many of the oldest keys out, with what each of them owes."""
+        names = list(islice(self.bases, most))
+        return [self._take(name, now_ms) for name in names]
+
+    def look(self) -> Hit:
+        """A look at the oldest key that owes something."""
+        return self._largest(next(iter(self.bases))).hit._replace(cost=0, late=False)
+
+    def take_one(self, hit: Hit, now_ms: int) -> Owed:
+        """Take this hit's key out."""
+        return self._take(name_of(hit), now_ms)
+
+    def forget(self, hit: Hit) -> None:
+        """Forget the hit's key, and what it owes."""
+        self.bases.pop(name_of(hit), None)
+        self._memory.adopt(hit, None, 0)
+
+    async def clear(self) -> None:
+        """Forget all keys."""
+        self.bases.clear()
+        self._quotas.clear()
+        await self._memory.clear()
+
+    def _part(self, hit: Hit) -> _Part:
+        """The hit as this worker's share decides it.
+
+        Each key has another order of workers, so that the odd units belong to all of them alike.
+        """
+        quota, (workers, place) = hit.quota, self._view
+        if workers > 1:
+            place = (place + crc32(name_of(hit).encode("utf-8", "surrogatepass"))) % workers
+            if hit.of_breaches or isinstance(quota, Penalty):
+                # Without a unit a worker would refuse clients that never offended.
+                workers = min(workers, quota.capacity)
+                place %= workers
+        share = _share(quota, workers, place)
+        return _Part(hit, hit._replace(quota=share or quota), share is not None, workers, place)
+
+    def _count_on(self, part: _Part, word: Word | None, now_ms: int) -> None:
+        """Have the key counted here, from the store's word if that is new."""
+        name, quota = name_of(part.hit), part.hit.quota
+        base = self.bases.get(name)
+        largest = self._quotas.get(quota.counter)
+        if largest is None or largest.amount < quota.amount:
+            self._quotas[quota.counter] = quota
+        if base is not None and word is None:
+            return
+        owed = 0
+        if word is not None:
+            if base is not None:  # the store decided on the key, and was not told what is owed
+                owed = self._owed(self._largest(name), base, now_ms)
+            self._memory.adopt(part.own, part.resumed(word), word.at_ms)
+        if base is not None or (len(self.bases) < MOST_OWED and len(name) <= LONGEST_NAME):
+            self.bases[name] = _BASE.pack(*(word or Word(now_ms, 0, 0)), 0)
+        if owed:
+            charge = self._largest(name).own
+            self._memory.decide([charge._replace(cost=owed, forced=True)], now_ms)
+
+    def _largest(self, name: str) -> _Part:
+        """A late hit of 1 on a key, by the limit that has most room for it."""
+        counter, _, key = name.partition("\n")
+        return self._part(Hit(self._quotas[counter], key, late=True))
+
+    def _owed(self, part: _Part, base: bytes, now_ms: int) -> int:
+        """Units admitted here that still count: the state's difference to the store's word.
+
+        Both are as they are now, so what has come back or ended meanwhile is not owed.
+        """
+        at, reset, used, sent = _BASE.unpack(base)
+        look, quota = part.own._replace(cost=0, late=False), part.own.quota
+        (now,) = self._memory.decide([look], now_ms)
+        state = part.resumed(Word(at, reset, used))
+        state = None if state is None else quota.heal(state, now_ms)
+        _, before = quota.advance(state, now_ms, look)
+        return int(max(0, before.remaining - now.remaining - sent))
+
+    def _take(self, name: str, now_ms: int) -> Owed:
+        part, base = self._largest(name), self.bases.pop(name)
+        hit, own = part.hit, part.own
+        units = self._owed(part, base, now_ms)
+        state = self._memory.state(own)
+        (look,) = self._memory.decide([own._replace(cost=0, late=False)], now_ms)
+        self._memory.adopt(own, None, now_ms)
+        at, reset, used, _ = _BASE.unpack(base)
+        # As if every worker had admitted as much.
+        used = (used if at + reset > now_ms else 0) + units * self._view[0]
+        word = Word(now_ms, look.reset_ms, min(hit.quota.capacity, used))
+        if isinstance(hit.quota, Concurrency):
+            leases = [lease for lease in state or () if not lease.startswith("?")]
+            return Owed([hit._replace(lease=lease) for lease in leases], word)
+        return Owed([hit._replace(cost=units)] if units else [], word)
+
+    def _note_sent(self, hits: Sequence[Hit]) -> None:
+        for hit in hits:
+            base = self.bases.get(name_of(hit))
+            if base is not None and hit.cost > 0:
+                *word, sent = _BASE.unpack(base)
+                self.bases[name_of(hit)] = _BASE.pack(*word, sent + hit.cost)
+
+
+def name_of(hit: Hit) -> str:
+    """The name of a hit's record."""
+    # Limits that share a counter share its record. A limit's name is printable: with a line break
+    # between them this is no other hit's.
+    return f"{hit.quota.counter}\n{hit.key}"
+
+
+@lru_cache(4096)
+def _share(quota: Quota, workers: int, place: int) -> Quota | None:
+    return quota if workers == 1 else quota.share(workers, place)
+
+
+def _by_local(hit: Hit, decision: Decision) -> Decision:
+    """The decision, of which no limit says "never" because it is shared."""
+    if decision.retry_ms is None and hit.cost <= hit.quota.capacity:
+        return decision._replace(by="local", retry_ms=RETRY_MS)
+    return decision._replace(by="local")
