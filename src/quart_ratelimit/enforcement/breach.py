@@ -190,7 +190,7 @@ async def _response(answer: Any) -> Response | None:
 
 
 def _log_refusal(charge: Charge) -> None:
-    quota, scope = charge.limit.limit, charge.args[-1]
+    quota, scope = charge.limit.limit, charge.limit.told_as or charge.args[-1]
     facts = {
         "ratelimit_event": "limit_refused",
         "ratelimit_limit": limit_name(quota),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from importlib import resources
 from itertools import islice
@@ -67,13 +67,20 @@ def sha() -> str:
     return hashlib.sha1(script().encode(), usedforsecurity=False).hexdigest()
 
 
-def patterns(prefix: str, starts: Sequence[str]) -> list[str]:
-    """The globs by which SCAN finds the keys under a prefix that begin with one of these texts.
+def pattern(prefix: str) -> str:
+    """Return the glob by which SCAN finds the keys under a prefix."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", f"{prefix}:") + "*"
 
-    Without a text these are all keys under the prefix.
-    """
-    texts = [f"{prefix}:{start}" for start in starts or [""]]
-    return [re.sub(r"([*?\[\]\\])", r"\\\1", text) + "*" for text in texts]
+
+def owned(
+    keys: Sequence[str | bytes], prefix: str, owns: Callable[[str], bool] | None
+) -> list[str | bytes]:
+    """Return the keys under a prefix, as SCAN found them, for which ``owns`` is true."""
+    if owns is None:
+        return list(keys)
+    texts = [key if isinstance(key, str) else key.decode(errors="replace") for key in keys]
+    start = len(prefix) + 1
+    return [key for key, text in zip(keys, texts, strict=True) if owns(text[start:])]
 
 
 class Script:
