@@ -71,7 +71,8 @@ class Breach:
         for charge in refused:
             if _log.isEnabledFor(logging.INFO):
                 _log_refusal(charge)
-            for callback in dict.fromkeys([self._settings.on_breach, charge.limit.on_breach]):
+            general, own = self._settings.on_breach, charge.limit.on_breach
+            for callback in [general] if own == general else [general, own]:
                 if callback is not None:
                     response = await self._notify(callback, charge.status, "on_breach") or response
         if context.meta_peeks or context.any_breach_peeks:
