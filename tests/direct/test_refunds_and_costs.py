@@ -8,14 +8,21 @@ from typing import Any
 import pytest
 from quart import Quart
 
-from quart_ratelimit import Decision, InvalidLimit, Limiter, RateLimitExceeded, StoreError
+from quart_ratelimit import Decision, InvalidLimit, Limiter, Quota, RateLimitExceeded, StoreError
 from quart_ratelimit.stores import GuardedStore
 
+from ..support.algorithms import RATES, name
 from ..support.stores import Moody, store, who
 
 __all__ = ["store"]  # fixtures
 
-STRATEGIES = ["fixed-window", "sliding-window-counter", "moving-window", "gcra"]
+STRATEGIES = [
+    "fixed-window",
+    "sliding-window-counter",
+    "strict-window",
+    "moving-window",
+    "gcra",
+]
 
 
 @pytest.fixture(params=STRATEGIES)
@@ -142,3 +149,164 @@ async def test_what_the_policy_open_admitted_is_not_given_back(
     charged = await limiter.hit("5/hour", "ann")
     await limiter.refund("5/hour", "ann", charged=admitted._replace(at_ms=charged.at_ms))
     assert (await limiter.peek("5/hour", "ann")).remaining == 1
+
+
+# However often, and with whatever decision, a refund is asked for
+
+
+async def spent(limiter: Limiter, limit: str = "10/hour", key: str = "ann") -> int:
+    return 10 - (await limiter.peek(limit, key)).remaining
+
+
+async def test_a_second_refund_of_one_decision_gives_nothing_back(limiter: Limiter) -> None:
+    await limiter.hit("10/hour", "ann", cost=5)
+    charged = await limiter.hit("10/hour", "ann")
+    for _ in range(3):
+        told = await limiter.refund("10/hour", "ann", charged=charged)
+    assert await spent(limiter) == 5
+    assert told.remaining == 5
+
+
+async def test_refunds_at_the_same_time_give_one_decision_back_once(limiter: Limiter) -> None:
+    await limiter.hit("10/hour", "ann", cost=5)
+    charged = await limiter.hit("10/hour", "ann")
+    again = [limiter.refund("10/hour", "ann", charged=charged) for _ in range(5)]
+    await asyncio.gather(*again)
+    assert await spent(limiter) == 5
+
+
+async def test_refunds_in_parts_end_at_what_was_charged(limiter: Limiter) -> None:
+    await limiter.hit("10/hour", "ann", cost=4)
+    charged = await limiter.hit("10/hour", "ann", cost=5)
+    used = []
+    for cost in (2, 2, 2, 100):
+        await limiter.refund("10/hour", "ann", charged=charged, cost=cost)
+        used.append(await spent(limiter))
+    # GCRA may hold back what could have drained since each refund.
+    assert used in ([7, 5, 4, 4], [7, 6, 5, 5], [7, 5, 5, 5])
+
+
+async def test_no_refund_is_larger_than_its_charge(limiter: Limiter) -> None:
+    await limiter.hit("10/hour", "ann", cost=5)
+    charged = await limiter.hit("10/hour", "ann")
+    await limiter.refund("10/hour", "ann", charged=charged, cost=100)
+    assert await spent(limiter) == 5
+
+
+async def look(limiter: Limiter) -> Decision:
+    return await limiter.peek("10/hour", "ann")
+
+
+async def hit_of_nothing(limiter: Limiter) -> Decision:
+    return await limiter.hit("10/hour", "ann", cost=0)
+
+
+async def wait_for_nothing(limiter: Limiter) -> Decision:
+    return await limiter.wait("10/hour", "ann", seconds=0, cost=0)
+
+
+async def refunded(limiter: Limiter) -> Decision:
+    charged = await limiter.hit("10/hour", "ann")
+    return await limiter.refund("10/hour", "ann", charged=charged)
+
+
+async def of_another_key(limiter: Limiter) -> Decision:
+    return await limiter.hit("10/hour", "bob")
+
+
+async def of_another_limit(limiter: Limiter) -> Decision:
+    return await limiter.hit("10/day", "ann")
+
+
+async def of_another_scope(limiter: Limiter) -> Decision:
+    return await limiter.hit("10/hour", "ann", scope="shop")
+
+
+async def of_a_reservation(limiter: Limiter) -> Decision:
+    async with limiter.reserve("10/hour", "ann", cost=2) as reservation:
+        reservation.settle(0)
+    return reservation.decisions[0]
+
+
+async def made_by_hand(limiter: Limiter) -> Decision:
+    charged = await limiter.peek("10/hour", "ann")
+    return Decision(True, 9, 0, 0, at_ms=charged.at_ms)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        look,
+        hit_of_nothing,
+        wait_for_nothing,
+        refunded,
+        of_another_key,
+        of_another_limit,
+        of_another_scope,
+        of_a_reservation,
+        made_by_hand,
+    ],
+)
+async def test_what_did_not_charge_this_key_of_this_limit_gives_nothing_back(
+    limiter: Limiter, other: Callable[[Limiter], Awaitable[Decision]]
+) -> None:
+    await limiter.hit("10/hour", "ann", cost=5)
+    before = await spent(limiter)
+    told = await limiter.refund("10/hour", "ann", charged=await other(limiter))
+    assert (before, await spent(limiter), told.remaining) == (5, 5, 5)
+
+
+@pytest.mark.parametrize("quota", RATES, ids=name)
+async def test_no_quota_gives_back_more_than_it_charged(store: Any, quota: Quota) -> None:
+    app, key = Quart(__name__), who()
+    limiter = Limiter(app=app, store=store)
+    async with app.app_context():
+        await limiter.hit(quota, key, cost=5)
+        for charged in [await limiter.hit(quota, key), await limiter.peek(quota, key)]:
+            for cost in (1, 1, 100):
+                await limiter.refund(quota, key, charged=charged, cost=cost)
+        assert (await limiter.peek(quota, key)).remaining == 5
+
+
+async def test_what_a_wait_charged_is_given_back_once(limiter: Limiter) -> None:
+    await limiter.hit("10/hour", "ann", cost=5)
+    charged = await limiter.wait("10/hour", "ann", seconds=0, cost=2)
+    for _ in range(2):
+        await limiter.refund("10/hour", "ann", charged=charged, cost=2)
+    assert await spent(limiter) == 5
+
+
+async def test_each_limit_of_a_text_is_given_back_once(limiter: Limiter) -> None:
+    both = "10/hour;10/day"
+    await limiter.hit(both, "ann", cost=5)
+    charged = await limiter.hit(both, "ann", cost=2)
+    await limiter.refund("10/day", "ann", charged=charged, cost=2)
+    assert [await spent(limiter, one) for one in ("10/hour", "10/day")] == [7, 5]
+    await limiter.refund(both, "ann", charged=charged, cost=2)
+    assert [await spent(limiter, one) for one in ("10/hour", "10/day")] == [5, 5]
+
+
+async def test_a_refund_that_failed_is_not_carried_out_a_second_time() -> None:
+    moody, app = Moody(), Quart(__name__)
+    limiter = Limiter(app=app, store=GuardedStore(moody, policy="raise"))
+    async with app.app_context():
+        await limiter.hit("10/hour", "ann", cost=5)
+        charged = await limiter.hit("10/hour", "ann")
+        moody.error = StoreError("away")
+        with pytest.raises(StoreError):
+            await limiter.refund("10/hour", "ann", charged=charged)
+        moody.error = None
+        await limiter.refund("10/hour", "ann", charged=charged)
+        assert await spent(limiter) == 6
+
+
+async def test_what_this_worker_counted_is_given_back_once() -> None:
+    moody, app = Moody(), Quart(__name__)
+    limiter = Limiter(app=app, store=GuardedStore(moody), in_memory_fallback=["1000/minute"])
+    async with app.app_context():
+        moody.error = StoreError("away")
+        await limiter.hit("10/hour", "ann", cost=5)
+        charged = await limiter.hit("10/hour", "ann")
+        for _ in range(3):
+            await limiter.refund("10/hour", "ann", charged=charged)
+        assert (charged.by, await spent(limiter)) == ("local", 5)

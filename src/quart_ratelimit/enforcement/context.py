@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..callables import Memo
 from ..current import current_request_or_none
+from ..quotas.quota import CHARGING
 from ..responses.request_limit import RequestLimit, limit_to_report, same_counter
 from ..responses.writer import MOST_REPORTED
 from .charges import Charge
@@ -83,7 +84,8 @@ class RequestContext:
     def keep(self, stage: Stage, charges: Iterable[Charge]) -> None:
         """Keep what may be given back: what the response decides on, and the defaults."""
         for charge in charges:
-            if not charge.decision.was_charged or not charge.hit.cost:
+            decision = charge.decision
+            if not decision.allowed or decision.by not in CHARGING or not charge.hit.cost:
                 continue
             if charge.limit.deduct_when:
                 self.reserved = self.reserved or []

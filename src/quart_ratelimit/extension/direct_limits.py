@@ -20,7 +20,7 @@ from ..direct.websocket_connection import Data
 from ..enforcement.report import Report
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Concurrency, Decision, Hit, Quota
-from ..quotas.quota import tightness
+from ..quotas.quota import Receipt, decided, tightness
 from ..rules.kinds import check_cost, checked
 from ..rules.kinds import policy as policy_kind
 from ..rules.notation import one_per_counter, quotas_of, read_limit
@@ -75,7 +75,7 @@ class DirectLimits:
         quotas = self.quotas(limit, requests=requests, duration=duration)
         ledger = self._bindings.ledger()
         hits = await self._hits(quotas, key, cost, scope, on_store_error)
-        return min(await ledger.charge(hits), key=tightness)
+        return _told(hits, await ledger.charge(hits))
 
     @to_await("limiter.peek(...)")
     async def peek(
@@ -94,21 +94,23 @@ class DirectLimits:
         cost: int = 1,
         scope: str | None = "",
     ) -> Decision:
-        """Give back a cost that this decision charged; never more than still counts of it.
+        """Give back a cost that this decision of `hit` or `wait` charged.
 
-        A decision that charged nothing (a refusal, or the policy "open") gives nothing back: the
-        answer is that of `peek`. Raises `InvalidLimit`.
+        All refunds of one decision together give back at most what it charged this key of this
+        limit, and never more than still counts of it. Where that is nothing (a refusal, a look, the
+        policy "open", another key), the answer is that of `peek`. A refund that fails is not to be
+        repeated. Raises `InvalidLimit`.
         """
         if not isinstance(charged, Decision):
             raise ConfigurationError(
                 f"charged={charged!r} is no Decision; write charged=await limiter.hit(...)"
             )
-        if not charged.was_charged:
-            return await self.peek(limit, key, scope=scope)
         hits = await self._hits(self.quotas(limit), key, cost, scope)
-        back = [hit._replace(cost=-hit.cost, at_ms=charged.at_ms) for hit in hits]
+        back = charged.receipt.spend(hits) if charged.receipt else []
+        if not back:
+            return await self.peek(limit, key, scope=scope)
         ledger = self._bindings.ledger()
-        return min(await ledger.give_back(back, [charged] * len(back)), key=tightness)
+        return min(await ledger.give_back(*zip(*back, strict=True)), key=tightness)
 
     @to_await("limiter.wait(...)")
     async def wait(
@@ -131,7 +133,7 @@ class DirectLimits:
             raise ConfigurationError(f"seconds={seconds!r} must be 0 or more, e.g. seconds=5")
         hits = await self._hits(self.quotas(limit), key, cost, scope, on_store_error)
         ledger = self._bindings.ledger()
-        return min(await self._bindings.turns.take(ledger, hits, seconds), key=tightness)
+        return _told(hits, await self._bindings.turns.take(ledger, hits, seconds))
 
     def reserve(
         self,
@@ -316,6 +318,14 @@ class DirectLimits:
         if binding.settings.headers_enabled:
             await binding.hooks.know_request()
         return Account(ledger, hits, binding.hooks.teller(who, scope))
+
+
+def _told(hits: Sequence[Hit], decisions: Sequence[Decision]) -> Decision:
+    """The decision that tells most of these, with what may be given back of all."""
+    told = decisions[0] if len(decisions) == 1 else min(decisions, key=tightness)
+    if not told.allowed or not hits[0].cost:
+        return told
+    return decided((*told[:-1], Receipt(hits, decisions)))
 
 
 def _check_policy(policy: str | None) -> str:

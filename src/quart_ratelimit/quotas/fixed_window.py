@@ -76,7 +76,7 @@ class FixedWindow(Quota):
         cost = hit.cost
         left = self.amount - used
         if 0 < cost <= left:  # nearly every hit
-            decision = decided((True, left - cost, end - now_ms, 0, now_ms, "store"))
+            decision = decided((True, left - cost, end - now_ms, 0, now_ms, "store", None))
             return (end << USED_BITS) + used + cost, decision
         if cost < 0:
             if end - self.period_ms <= hit.at_ms < end:
@@ -93,8 +93,8 @@ class FixedWindow(Quota):
         """The answer to a hit of 1 that an aligned window's counter raised to ``total``."""
         left, reset = self.amount - total, self._end(now_ms) - now_ms
         if left >= 0:
-            return decided((True, left, reset, 0, now_ms, "store"))
-        return decided((False, 0, reset, reset, now_ms, "store"))
+            return decided((True, left, reset, 0, now_ms, "store", None))
+        return decided((False, 0, reset, reset, now_ms, "store", None))
 
     def seen(self, used: int, now_ms: int) -> Decision:
         """The answer to a look at an aligned window's counter."""

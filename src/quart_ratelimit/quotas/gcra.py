@@ -133,4 +133,4 @@ class GCRA(Quota):
 
     def _decide(self, allowed: bool, debt: int, now_ms: int, retry: int | None) -> Decision:
         remaining = max(0, (self.capacity * self._unit - debt) // self._unit)
-        return decided((allowed, remaining, -(-debt // self._drain), retry, now_ms, "store"))
+        return decided((allowed, remaining, -(-debt // self._drain), retry, now_ms, "store", None))

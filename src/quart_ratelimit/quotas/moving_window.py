@@ -72,4 +72,4 @@ class MovingWindow(Quota):
         self, allowed: bool, log: array[int], used: int, now_ms: int, retry: int | None
     ) -> Decision:
         reset = log[-1] + self.period_ms - now_ms if used else 0
-        return decided((allowed, max(0, self.amount - used), reset, retry, now_ms, "store"))
+        return decided((allowed, max(0, self.amount - used), reset, retry, now_ms, "store", None))

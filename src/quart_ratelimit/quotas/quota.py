@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, TypeGuard
 
@@ -29,6 +30,10 @@ MAX_EXACT = 2**53 - 1
 LONGEST_PERIOD = 10_000 * UNITS["year"]
 
 
+#: Those of `Decision.by` whose allowed hits are counted.
+CHARGING = frozenset({"store", "local"})
+
+
 class Decision(NamedTuple):
     """The whole answer to a hit: headers, metrics and handlers never ask twice."""
 
@@ -47,16 +52,13 @@ class Decision(NamedTuple):
     #: "memory" for a remembered refusal, "queue" for one of `Limiter.wait`, "off" if the limiter
     #: was switched off and charged nothing.
     by: str = "store"
+    #: What `Limiter.refund` may give back of it; None: it charged nothing, or a rule charged it.
+    receipt: Receipt | None = None
 
     @property
     def retry_after(self) -> int | None:
         """The wait as ``Retry-After`` has it: whole seconds, rounded up; None: it never ends."""
         return None if self.retry_ms is None else -(-self.retry_ms // 1000)
-
-    @property
-    def was_charged(self) -> bool:
-        """Whether a charge stands behind it, which can be given back."""
-        return self.allowed and self.by != "open"
 
     def __bool__(self) -> bool:
         """Whether the hit was allowed: ``if not await limiter.hit(...)`` works as it reads."""
@@ -64,7 +66,7 @@ class Decision(NamedTuple):
 
 
 #: A `Decision` of all its fields, in order, in less time than calling the class takes.
-decided: Callable[[tuple[bool, int, int, int | None, int, str]], Decision]
+decided: Callable[[tuple[bool, int, int, int | None, int, str, Receipt | None]], Decision]
 decided = functools.partial(tuple.__new__, Decision)
 
 
@@ -207,6 +209,31 @@ class Hit(NamedTuple):
     policy: str = ""
     #: Whether it is a meta limit's, which counts breaches: each worker may count at least one.
     of_breaches: bool = False
+
+
+class Receipt:
+    """What one call charged, as long as it is not given back: no unit can be given back twice."""
+
+    __slots__ = ("_charged", "_given_back")
+
+    def __init__(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> None:
+        self._charged = (hits, decisions)
+        #: Units by counter and key; None: nothing yet, as of nearly every receipt.
+        self._given_back: Counter[tuple[str, str]] | None = None
+
+    def spend(self, hits: Sequence[Hit]) -> list[tuple[Hit, Decision]]:
+        """Hits that give these back, each at most what is left of its charge, and that charge."""
+        if self._given_back is None:
+            self._given_back = Counter()
+        back = []
+        for charged, decision in zip(*self._charged, strict=True):
+            name = (charged.quota.counter, charged.key)
+            for hit in hits:
+                units = min(hit.cost, charged.cost - self._given_back[name])
+                if (hit.quota.counter, hit.key) == name and units and decision.by in CHARGING:
+                    self._given_back[name] += units
+                    back.append((hit._replace(cost=-units, at_ms=decision.at_ms), decision))
+        return back
 
 
 def share_of(units: int, workers: int, place: int) -> int:

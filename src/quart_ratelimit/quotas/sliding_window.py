@@ -86,4 +86,4 @@ class SlidingWindow(Quota):
         spent = previous * (period - elapsed)
         remaining = max(0, (self.amount * period - spent) // period - current)
         reset = (period if current else 0) + (period - elapsed if current or previous else 0)
-        return decided((allowed, remaining, reset, retry, now_ms, "store"))
+        return decided((allowed, remaining, reset, retry, now_ms, "store", None))

@@ -92,4 +92,4 @@ class StrictWindow(Quota):
             length = self.period_ms // self.segments
             reset = (index + len(counts) - newest) * length - now_ms
         remaining = max(0, self.amount - sum(counts))
-        return decided((allowed, remaining, reset, retry, now_ms, "store"))
+        return decided((allowed, remaining, reset, retry, now_ms, "store", None))

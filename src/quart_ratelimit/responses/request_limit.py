@@ -88,7 +88,7 @@ class RequestLimit:
 
     def window_ms(self) -> tuple[int, int]:
         """As `window`, its end in milliseconds."""
-        allowed, remaining, reset_ms, retry_ms, _, _ = self.decision
+        allowed, remaining, reset_ms, retry_ms = self.decision[:4]
         wait = reset_ms if allowed else retry_ms or reset_ms
         if (time.monotonic() - self._ticks) * 1000 >= wait:
             return wall_ms(), self.limit.capacity if wait else remaining

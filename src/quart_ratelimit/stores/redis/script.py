@@ -194,12 +194,14 @@ class Script:
         if hits == 1 and not errors:
             at, allowed, remaining, reset, retry = reply
             self.server_ms = at
-            told = (allowed == 1, remaining, reset, None if retry < 0 else retry, at, "store")
+            told = (allowed == 1, remaining, reset, None if retry < 0 else retry, at, "store", None)
             return [self._in_windows([decided(told)], at)]
         numbers = iter(reply)
         at = self.server_ms = next(numbers)
         decisions = [
-            decided((allowed == 1, remaining, reset, None if retry < 0 else retry, at, "store"))
+            decided(
+                (allowed == 1, remaining, reset, None if retry < 0 else retry, at, "store", None)
+            )
             for allowed, remaining, reset, retry in zip(*[numbers] * REPLY_WIDTH, strict=True)
         ]
         decisions = self._in_windows(decisions, at)
