@@ -198,6 +198,7 @@ _USED_BY = frozenset({"all", "any", "bool", "dict", "int", "len", "list", "set",
 _BETWEEN = (
     "BUILD_",
     "CALL",
+    "COPY",
     "KW_NAMES",
     "LOAD_CONST",
     "LOAD_SMALL_INT",

@@ -180,7 +180,7 @@ async def _response(answer: Any) -> Response | None:
         return answer
     try:
         response: Response = await current_app.make_response(answer)
-    except TypeError:
+    except (TypeError, ValueError):
         return None
     parts = answer[1:] if isinstance(answer, tuple) else ()
     if not isinstance(answer, HTTPException) and not any(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from quart import current_app
@@ -17,6 +17,7 @@ from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
 from ..rules.registry import LimitedFunction, Registry, functions_of
 from ..rules.validation import check_views
+from ..settings.reading import VARIABLES_READ, check_unchanged
 from ..settings.table import Settings
 from ..stores import Store
 from .breach import Breach
@@ -33,6 +34,14 @@ from .stage import Stage
 
 #: What requests without a route are called in keys.
 UNMATCHED = "<unmatched>"
+
+
+async def unless_denied(denials: Iterable[UserFunction[bool]]) -> None:
+    """Raise `Forbidden` if one of these functions denies the request."""
+    for function in denials:
+        if await call(function):
+            note_refusal()
+            raise Forbidden
 
 
 class RequestHooks:
@@ -199,7 +208,11 @@ class RequestHooks:
                     "are under limit_unmatched; write endpoint='unmatched'"
                 )
             views = functions_of(current_app)
-            check_views(views, self._extension, self._registry, self._settings.strategy)
+            rules = current_app.url_map.iter_rules()
+            methods = {method for rule in rules for method in rule.methods or ()}
+            strategy = self._settings.strategy
+            check_views(views, self._extension, self._registry, strategy, methods)
+            check_unchanged(current_app.extensions[VARIABLES_READ], current_app.config)
             self._views_checked = True
 
     def _has_nothing_before(self) -> bool:
@@ -214,10 +227,7 @@ class RequestHooks:
         route: Route,
         then: Callable[[Any, Route], Awaitable[None]] | None,
     ) -> None:
-        for function in self._denials:
-            if await call(function):
-                note_refusal()
-                raise Forbidden
+        await unless_denied(self._denials)
         if then is not None:
             await then(request, route)
 

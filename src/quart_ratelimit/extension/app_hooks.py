@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 from quart import Quart
 from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
+from ..callables import UserFunction
 from ..current import AsgiCall, current_call
 from ..direct.websocket_connection import current_connection
 from ..enforcement.error_handlers import answer_refusals_of_handlers
+from ..enforcement.hooks import unless_denied
 from ..errors import ConfigurationError
 from ..responses.drain import Drain
 from .binding import Binding
@@ -48,6 +50,16 @@ def hook_into(app: Quart, attribute: str) -> None:
     _hook_into_requests(app, attribute)
     app.before_serving(functools.partial(_start, app, attribute))
     app.after_serving(functools.partial(_close, app, attribute))
+
+
+def hook_denials_into(app: Quart, denials: Iterable[UserFunction[bool]]) -> None:
+    """Have an app that starts without limits ask what `Limiter.deny` was given."""
+
+    async def deny() -> None:
+        await unless_denied(denials)
+
+    app.before_request(deny)
+    app.before_websocket(deny)
 
 
 def _hook_into_requests(app: Quart, attribute: str) -> None:

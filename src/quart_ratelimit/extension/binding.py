@@ -22,6 +22,7 @@ from ..direct.turns import Turns
 from ..enforcement.hooks import RequestHooks
 from ..enforcement.resolver import Resolver
 from ..errors import ConfigurationError
+from ..rules.kinds import kind_of
 from ..rules.registry import Registry
 from ..settings.table import Settings
 from ..stores import (
@@ -105,7 +106,7 @@ class Bindings:
         self.latest: Binding | None = None
         #: The queues of `Limiter.wait`.
         self.turns = Turns()
-        self._store = store
+        self._store = _checked(store)
         self._unbound: Ledger | None = None
         nothing = MemoryStore()
         self._switched_off = Ledger(nothing, nothing, is_active=lambda: False, sender=limiter)
@@ -279,6 +280,15 @@ def binding_of(limiter: Any, app: Quart) -> Binding | None:
 
 def _bound_to_no_app() -> ConfigurationError:
     return ConfigurationError("this Limiter is bound to no app: call limiter.init_app(app)")
+
+
+def _checked(store: Store | None) -> Store | None:
+    if store is None or (not isinstance(store, type) and hasattr(store, "hit")):
+        return store
+    raise ConfigurationError(
+        f"store: {kind_of(store)} is no store; write store=RedisStore('redis://localhost:6379/0'), "
+        "or storage_uri='redis://localhost:6379/0'"
+    )
 
 
 def _guarded(store: Store, settings: Settings) -> Store:

@@ -27,10 +27,10 @@ from ..rules.limits import ApplicationLimit, BlockLimit, Limit, MetaLimit, Provi
 from ..rules.registry import LimitedFunction, Registry, WeakTable, check_function, note_app
 from ..rules.validation import check_limit, check_provider, check_rule
 from ..rules.views import Decorator, name_in_code, wrap_view
-from ..settings.reading import read_settings
+from ..settings.reading import VARIABLES_READ, read_settings, variables_of
 from ..signals import limit_decided, send_decided
 from ..stores import Store
-from .app_hooks import app_by_keyword, hook_into, most_drained
+from .app_hooks import app_by_keyword, hook_denials_into, hook_into, most_drained
 from .binding import Binding, Bindings
 from .direct_limits import DirectLimits
 from .flask_limiter import Storage, Strategy
@@ -132,14 +132,18 @@ class Limiter(DirectLimits):
             raise ConfigurationError(f"{app!r} is no Quart app: write app = Quart(__name__)")
         bindings = self._bindings
         app.extensions.setdefault(EXTENSION, self)
+        is_new = app not in bindings.known_apps
         bindings.known_apps.add(app)
         note_app(app)
         enabled = app.config.setdefault(ConfigVars.ENABLED, self.enabled)
         if not checked(switch, ConfigVars.ENABLED, enabled):
             self.enabled = self.initialized  # another app may be limited
+            if is_new:
+                hook_denials_into(app, bindings.denials)
             return
         self.enabled = True
         settings = read_settings(bindings.given, app.config)
+        app.extensions[VARIABLES_READ] = variables_of(app.config)
         # Private in Flask-Limiter, and read by its users' tests.
         self._in_memory_fallback = settings.in_memory_fallback
         self._in_memory_fallback_enabled = settings.on_store_error in ("raise", "local")

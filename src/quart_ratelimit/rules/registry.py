@@ -233,8 +233,21 @@ def note_wrapped(
 
 
 def functions_of(app: Quart) -> list[Callable[..., object]]:
-    """Return the functions that an app calls for its clients: views and error handlers."""
+    """Return the functions that an app calls for its clients.
+
+    They are views, error handlers, and those around each request and websocket.
+    """
     found: list[Callable[..., object]] = list(app.view_functions.values())
+    for around in (
+        app.before_request_funcs,
+        app.after_request_funcs,
+        app.teardown_request_funcs,
+        app.before_websocket_funcs,
+        app.after_websocket_funcs,
+        app.teardown_websocket_funcs,
+    ):
+        for functions in around.values():
+            found += functions
     for by_code in app.error_handler_spec.values():
         for by_class in by_code.values():
             found += by_class.values()

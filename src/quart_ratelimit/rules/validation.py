@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from difflib import get_close_matches
+from http import HTTPMethod
 from types import FunctionType
 
 from ..callables import bare, check_user_function, takes
@@ -13,6 +15,9 @@ from .limits import Limit, MetaLimit, RouteLimit
 from .naming import check_name
 from .notation import quotas_of
 from .registry import HasRegistry, Registry, is_lost, note_used
+
+#: HTTP methods that a limit may name, whatever routes there are.
+STANDARD_METHODS = frozenset(method.value for method in HTTPMethod)
 
 
 def check_rule(limit: Limit, where: str, strategy_name: str | None = None) -> None:
@@ -99,7 +104,18 @@ def check_order(
             name = getattr(view, "__qualname__", repr(view))
             raise ConfigurationError(
                 f"the limit of {name} stands above its route and never runs: write the route (or "
-                "errorhandler) first, as in @app.get(...) and below it @limiter.limit(...)"
+                "errorhandler, or before_request) first, as in @app.get(...) and below it "
+                "@limiter.limit(...)"
+            )
+
+
+def check_methods(limit: Limit, where: str, methods: Container[str]) -> None:
+    """Raise `ConfigurationError` for an HTTP method that no standard and no route knows."""
+    for method in limit.methods or ():
+        if method.upper() not in methods:
+            near = get_close_matches(method.upper(), STANDARD_METHODS, 1) or ["GET"]
+            raise ConfigurationError(
+                f"{where}: methods: no route of the app has {method.upper()!r}; write {near!r}"
             )
 
 
@@ -108,15 +124,18 @@ def check_views(
     limiter: HasRegistry,
     registry: Registry,
     strategy_name: str,
+    methods: Iterable[str] = (),
 ) -> None:
     """Find the mistakes in an app's views that decorators could not find yet.
 
-    Raises `ConfigurationError`.
+    ``methods`` are the HTTP methods of its routes. Raises `ConfigurationError`.
     """
     views = list(views)
+    known = STANDARD_METHODS.union(methods)
     check_order(views, limiter, registry)
     for view in views:
         limited = registry.limited(view)
         if limited is not None:
             for limit in limited.limits:
                 check_limit(limit, f"function {limited.name}", strategy_name)
+                check_methods(limit, f"function {limited.name}", known)

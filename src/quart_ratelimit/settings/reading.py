@@ -22,6 +22,8 @@ from .table import ENABLED, HEADER_VARIABLES, ROWS, VARIABLES, Settings
 
 #: Settings by the fields of `Settings`, before it is made.
 Values = dict[str, Any]
+#: Where an app keeps its variables as its latest limiter read them, in its ``extensions``.
+VARIABLES_READ = "quart_ratelimit/variables"
 #: The fields of `Settings` that hold limits; the first two have a cost and functions of their own.
 _GROUPS = ("default_limits", "application_limits")
 _LIMITS = (*_GROUPS, "meta_limits", "in_memory_fallback")
@@ -48,6 +50,27 @@ def read_settings(given: Mapping[str, object], config: Mapping[str, object]) -> 
         values[name] = _limits(name, values, sources.origin(ROWS[name]))
     values["on_store_error"] = _policy(values, sources)
     return Settings(**values)
+
+
+def check_unchanged(read: Mapping[str, object], config: Mapping[str, object]) -> None:
+    """Raise `ConfigurationError` for a variable that was set after the last limiter read them.
+
+    It would count for nothing. ``RATELIMIT_ENABLED`` may change at any time.
+    """
+    _check_variables(config)
+    now = variables_of(config)
+    for name in sorted({*now, *read}):
+        if now.get(name) != read.get(name):
+            raise ConfigurationError(
+                f"{name} was changed after the limiter met the app, which has no effect; set it "
+                "before Limiter(app=app) or limiter.init_app(app)"
+            )
+
+
+def variables_of(config: Mapping[str, object]) -> dict[str, object]:
+    """Return the app's variables that count from `Limiter.init_app` on."""
+    known = {*VARIABLES.values(), *HEADER_VARIABLES.values()}
+    return {name: config[name] for name in known if name in config}
 
 
 def _check_variables(config: Mapping[str, object]) -> None:

@@ -1,0 +1,155 @@
+"""What would switch a declared limit or ban off, and nobody be told: an error, or it holds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from quart import Blueprint, Quart
+
+from quart_ratelimit import ConfigurationError, Limiter, RequestLimit
+from quart_ratelimit.stores import RedisStore
+
+from ..support.apps import ask, view
+
+#: What registers a function that runs around requests.
+REGISTER: dict[str, Callable[[Quart, Blueprint], Callable[..., Any]]] = {
+    "app.before_request": lambda app, _: app.before_request,
+    "app.after_request": lambda app, _: app.after_request,
+    "app.teardown_request": lambda app, _: app.teardown_request,
+    "app.before_websocket": lambda app, _: app.before_websocket,
+    "app.after_websocket": lambda app, _: app.after_websocket,
+    "app.teardown_websocket": lambda app, _: app.teardown_websocket,
+    "blueprint.before_request": lambda _, blueprint: blueprint.before_request,
+    "blueprint.before_app_request": lambda _, blueprint: blueprint.before_app_request,
+}
+
+
+@pytest.mark.parametrize("name", REGISTER)
+async def test_a_limit_above_what_registers_its_function_is_an_error(name: str) -> None:
+    app, blueprint = Quart(__name__), Blueprint("shop", __name__)
+    limiter = Limiter(app=app)
+
+    async def around(*given: Any) -> Any:
+        return given[0] if given else None
+
+    limiter.limit("1/minute")(REGISTER[name](app, blueprint)(around))
+    app.register_blueprint(blueprint)
+    with pytest.raises(ConfigurationError, match=r"around .*or before_request\) first"):
+        await app.startup()
+
+
+@pytest.mark.parametrize("name", ["app.before_request", "blueprint.before_request"])
+async def test_below_it_the_limit_applies(name: str) -> None:
+    app, blueprint = Quart(__name__), Blueprint("shop", __name__)
+    limiter = Limiter(app=app)
+
+    @REGISTER[name](app, blueprint)
+    @limiter.limit("1/minute")
+    async def around() -> None:
+        return None
+
+    @blueprint.get("/")
+    async def index() -> str:
+        return "index"
+
+    app.register_blueprint(blueprint)
+    await app.startup()
+    assert await ask(app, "/", 2) == [200, 429]
+
+
+@pytest.mark.parametrize("how", ["keyword", "variable"])
+async def test_a_ban_holds_in_an_app_that_starts_without_limits(how: str) -> None:
+    app = Quart(__name__)
+    if how == "variable":
+        app.config["RATELIMIT_ENABLED"] = False
+    limiter = Limiter(enabled=how == "variable")
+    denied = [True]
+    limiter.deny(lambda: denied[0])
+    limiter.init_app(app)
+    limiter.init_app(app)
+    view(app, "/", limiter.limit("1/minute"))
+    assert await ask(app, "/", 1) == [403]
+    assert await ask(app, "/unknown", 1) == [403]
+    denied[0] = False
+    assert await ask(app, "/", 2) == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RATELIMIT_DEFAULT", "1/minute"),
+        ("RATELIMIT_STORAGE_URI", "redis://localhost:1/0"),
+        ("RATELIMIT_HEADER_LIMIT", "X-Limit"),
+        ("RATELIMIT_DEFAULTS", "1/minute"),
+    ],
+)
+async def test_a_variable_that_is_set_too_late_is_an_error(name: str, value: str) -> None:
+    app = Quart(__name__)
+    Limiter(app=app)
+    app.config[name] = value
+    with pytest.raises(ConfigurationError, match=name):
+        await app.startup()
+
+
+@pytest.mark.parametrize("method", ["GTE", "POTS", "purge"])
+async def test_a_method_that_no_route_has_is_an_error(method: str) -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app)
+    view(app, "/", limiter.limit("1/minute", methods=[method]))
+    with pytest.raises(ConfigurationError, match=f"no route of the app has '{method.upper()}'"):
+        await app.startup()
+
+
+async def test_a_method_of_the_app_s_own_is_none() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app)
+    write = limiter.limit("1/minute", methods=["PURGE", "PATCH"])
+
+    @app.route("/", methods=["GET", "PURGE"])
+    @write
+    async def index() -> str:
+        return "index"
+
+    await app.startup()
+    client = app.test_client()
+    got = [(await client.open("/", method="PURGE")).status_code for _ in range(2)]
+    assert got == [200, 429]
+
+
+@pytest.mark.parametrize("store", ["redis://localhost:6379/0", RedisStore, 5, object()])
+def test_what_is_no_store_is_an_error(store: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is no store; write store=RedisStore"):
+        Limiter(store=store)
+
+
+class Unhashable:
+    """A function that equals others and has no hash."""
+
+    def __init__(self) -> None:
+        self.called = 0
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unhashable)
+
+    def __call__(self, limit: RequestLimit) -> str:
+        self.called += 1
+        return "slow"
+
+
+@pytest.mark.parametrize("where", ["general", "own", "both"])
+async def test_a_callback_without_a_hash_answers_once(where: str) -> None:
+    callback, app = Unhashable(), Quart(__name__)
+    limiter = Limiter(app=app, on_breach=None if where == "own" else callback)
+    view(app, "/", limiter.limit("1/minute", on_breach=None if where == "general" else callback))
+    assert await ask(app, "/", 2) == [200, 429]
+    assert callback.called == 1
+
+
+@pytest.mark.parametrize("answer", [("body", "abc"), ("a", "b", "c", "d"), 5])
+async def test_what_no_view_may_answer_leaves_the_usual_answer(answer: Any) -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app)
+    view(app, "/", limiter.limit("1/minute", on_breach=lambda _: answer))
+    assert await ask(app, "/", 2) == [200, 429]
