@@ -25,6 +25,9 @@ LOCAL = "127.0.0.1"
 #: Quart's word for a peer without an address.
 NO_PEER = "<local>"
 
+#: What Quart's test client adds to a connection's scope; its peer has no address.
+TEST_CLIENT = "_quart._preserve_context"
+
 #: How servers begin the name of a unix socket, which a client may choose.
 SOCKET_NAMES = ("/", "@", "\0", "unix:")
 
@@ -71,7 +74,7 @@ class ClientAddress:
             who = canonical(connection.remote_addr, ipv6_prefix=self._ipv6_prefix)
             if self._looks:
                 self._look(connection)
-        if who is None and not self._warned:
+        if who is None and not self._warned and TEST_CLIENT not in connection.scope:
             self._warned = True
             _log.warning(
                 "requests come from no address (a unix socket, or a proxy that does not tell): "
