@@ -39,7 +39,7 @@ class Clock:
 
     def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
         #: Milliseconds since the epoch.
-        self.now_ms = now_ms
+        self.now_ms: int = now_ms
 
     def __call__(self) -> int:
         """The time, in milliseconds since the epoch."""

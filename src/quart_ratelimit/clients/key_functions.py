@@ -56,7 +56,7 @@ class ClientAddress:
         #: Who is believed about the client.
         self.proxies = proxies
         #: The request fields that decide, with the connection, what it returns.
-        self.depends_on = fields_by(proxies)
+        self.depends_on: tuple[bytes, ...] = fields_by(proxies)
         self._ipv6_prefix = ipv6_prefix
         self._trusts = bool(proxies)
         #: Plain, so that functions with other proxies have other spaces.

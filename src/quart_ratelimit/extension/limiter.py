@@ -113,8 +113,8 @@ class Limiter(DirectLimits):
         own = ("self", "app", "store", "__class__")
         given = {name: value for name, value in locals().items() if name not in own}
         super().__init__(Bindings(self, given, store))
-        self.enabled = checked(switch, "enabled", enabled)
-        self.logger = logging.getLogger("quart_ratelimit")
+        self.enabled: bool = checked(switch, "enabled", enabled)
+        self.logger: logging.Logger = logging.getLogger("quart_ratelimit")
         self._attribute = self._bindings.attribute
         self._warned = False
         #: How many `paused` blocks are entered, and what `enabled` was before the first.
