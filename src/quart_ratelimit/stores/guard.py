@@ -9,7 +9,7 @@ import asyncio
 import copy
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..clock import Clock, monotonic_ms
 from ..errors import (
@@ -148,10 +148,10 @@ class GuardedStore:
             # Afterwards: a hit that is decided meanwhile may know the state of before.
             self._known.forget(hits)
 
-    async def clear(self, *starts: str) -> int:
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
         """Forget keys in the store, and all that is known here. Raises `StoreError`."""
         try:
-            return await self._store.clear(*starts)
+            return await self._store.clear(owns)
         finally:
             await self._known.clear()
 
@@ -297,9 +297,9 @@ class LocalSide:
         """As `GuardedStore.reset`."""
         return await self._guard.reset(hits)
 
-    async def clear(self, *starts: str) -> int:
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
         """As `GuardedStore.clear`."""
-        return await self._guard.clear(*starts)
+        return await self._guard.clear(owns)
 
 
 def _opened(hit: Hit) -> Decision:
