@@ -37,7 +37,7 @@ class HeaderNames(enum.Enum):
 
 
 #: The IETF's drafts whose response fields can be sent.
-DRAFT_NAMES = ("draft-6", "draft-7", "draft-8", "draft-9", "draft-10")
+DRAFT_NAMES = ("draft-6", "draft-7", "draft-10", "draft-11")
 
 
 class ConfigVars:

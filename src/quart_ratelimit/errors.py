@@ -91,7 +91,7 @@ class _Refusal(HTTPException):
         Its frames know the error as it knows them: all that a refused request was would stay until
         the garbage collector comes, which a flood would make dear.
         """
-        self.__traceback__ = None
+        self.with_traceback(None)
 
     def get_response(self, environ: Any = None, scope: Any = None) -> Any:
         """werkzeug's."""

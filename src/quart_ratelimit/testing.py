@@ -1,6 +1,7 @@
 """For the tests of limited apps: no Redis, no sleep, and time that the test turns.
 
-Plain context managers and functions, for pytest and unittest alike.
+Plain context managers and functions, for pytest and unittest alike. `quart_ratelimit.pytest` has a
+fixture of them.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Clock:
 
     def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
         #: Milliseconds since the epoch.
-        self.now_ms = now_ms
+        self.now_ms: int = now_ms
 
     def __call__(self) -> int:
         """The time, in milliseconds since the epoch."""
@@ -55,13 +56,14 @@ class Clock:
 
 
 @contextmanager
-def in_memory(limiter: Limiter) -> Iterator[Clock]:
+def in_memory(limiter: Limiter, clock: Clock | None = None) -> Iterator[Clock]:
     """Count in memory, from nothing, by the clock that this gives; whatever the limiter's store.
 
     What waits for a turn, as `Limiter.wait` does, turns the clock instead. Enter it before the app
-    starts serving, or that opens the limiter's own store.
+    starts serving, or that opens the limiter's own store. ``clock``: one that several limiters
+    share (default: a new one).
     """
-    clock = Clock()
+    clock = clock or Clock()
     turns = Turns(sleep=clock.sleep, now=lambda: clock() / 1000)
     with bindings_of(limiter).counting_in(MemoryStore(now_ms=clock), turns):
         yield clock

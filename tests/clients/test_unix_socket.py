@@ -1,5 +1,6 @@
 """Clients on a unix socket have no address: they share one key, and no list knows them."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -108,3 +109,32 @@ async def test_a_peer_with_an_address_keeps_it(address: str) -> None:
 
     await app.test_client().get("/", scope_base={"client": (address, 1)})
     assert found == [address]
+
+
+@pytest.mark.parametrize("trusted", [None, "10.0.0.0/8"])
+async def test_the_warning_about_them_is_logged_once_and_never_for_quarts_test_client(
+    trusted: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site(client_address(trusted_proxies=trusted))
+    assert await site.get(None) == 200
+    assert caplog.records == []
+
+    messages: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop() if messages else await asyncio.Future()
+
+    async def send(_: Any) -> None:
+        pass
+
+    scope = {
+        "type": "http", "http_version": "1.1", "asgi": {}, "method": "GET", "scheme": "http",
+        "path": "/", "raw_path": b"/", "query_string": b"", "root_path": "", "headers": [],
+        "extensions": {}, "client": None,
+    }  # fmt: skip
+    for _ in range(2):
+        messages = [{"type": "http.request", "body": b"", "more_body": False}]
+        await site.app(dict(scope), receive, send)  # type: ignore[arg-type]
+    assert [record.getMessage()[:30] for record in caplog.records] == [
+        "requests come from no address "
+    ]

@@ -248,7 +248,7 @@ async def test_it_runs_where_an_event_loop_runs_already(app: Quart) -> None:
 
 
 def test_without_rich_only_json_is_printed(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "render", None)
+    monkeypatch.setattr(cli, "_render", None)
     assert "pip install 'quart-ratelimit[cli]'" in run(app, "limits", exit_code=1)
     assert json.loads(run(app, "limits", "--json"))
 

@@ -101,7 +101,12 @@ FITTING: dict[str, list[Any]] = {
     "storage_uri": URIS,
     "strategy": ["fixed-window", "moving-window", "gcra", "Fixed-Window", "fixed window"],
     "retry_after": ["delta-seconds", "http-date", "seconds"],
-    "header_fields": ["draft-10", ["x-ratelimit", "draft-10"], ["draft-9"], "x-ratelimit,draft-10"],
+    "header_fields": [
+        "draft-10",
+        ["x-ratelimit", "draft-10"],
+        ["draft-11"],
+        "x-ratelimit,draft-10",
+    ],
     "on_store_error": ["local", "open", "closed", "raise", "fail"],
     "remember_refusals": [0, 1, 0.5, 60, 60.5],
     "drain_refused_bodies": [0, 1, 1_048_576, -1],

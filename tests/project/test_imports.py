@@ -69,6 +69,7 @@ UNITS: dict[str, tuple[int, set[str]]] = {
     "testing": (8, EVERYWHERE | BELOW_EXTENSION | {"extension"}),
     "__init__": (9, EVERYWHERE | BELOW_EXTENSION | {"extension"}),
     "commands": (9, {"cli"}),
+    "pytest": (9, {"extension", "testing"}),
 }
 FLOORS = {name: floor for name, (floor, _) in UNITS.items()}
 
@@ -234,6 +235,7 @@ PROMISED = {
         "RateLimitError", "RateLimitExceeded", "StoreError", "StoreMisconfigured",
         "StoreOverloaded", "StoreTimeout",
     ],
+    "quart_ratelimit.pytest": ["CountInMemory", "count_in_memory"],
     "quart_ratelimit.quart_rate_limiter": [
         "RateLimit", "RateLimiter", "limit_blueprint", "rate_exempt", "rate_limit",
     ],

@@ -198,8 +198,16 @@ def test_a_name_that_no_field_can_hold_is_found_when_the_view_is_limited(
         limiter.limit("1/day", name=name)(lambda: "")
 
 
-def test_drafts_8_to_10_are_the_same() -> None:
-    assert DRAFTS["draft-8"] is DRAFTS["draft-9"] is DRAFTS["draft-10"]
+def test_draft_11_has_the_fields_of_draft_10() -> None:
+    assert DRAFTS["draft-11"] is DRAFTS["draft-10"]
+
+
+@pytest.mark.parametrize("name", ["draft-8", "draft-9"])
+def test_a_draft_that_has_the_fields_of_draft_10_is_known_by_that_name_alone(
+    make: Make, name: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="draft-10 has its fields"):
+        make(header_fields=name)
 
 
 class OtherHeaders:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from quart import Quart, ResponseReturnValue
 
-from quart_ratelimit import Limiter, RateLimitExceeded, StoreError, rate_limit
+from quart_ratelimit import Limiter, Penalty, RateLimitExceeded, StoreError, rate_limit
 from quart_ratelimit.responses.problems import TYPES
 from quart_ratelimit.stores import GuardedStore, MemoryStore
 
@@ -54,6 +54,28 @@ async def test_all_policies_that_refuse_are_violated() -> None:
     problem = await (await refused(app)).get_json(force=True)
     assert problem["violated-policies"] == ["page:1/minute", "page:1/hour"]
     assert problem["retry_after"] > 60
+
+
+@pytest.mark.parametrize("as_meta_limit", [True, False])
+async def test_a_client_that_a_penalty_blocks_is_told_of_abnormal_usage(
+    as_meta_limit: bool,
+) -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, problem_details=True, header_fields="draft-11")
+    ban = Penalty(1, 60, name="ban")
+    rule = (
+        limiter.limit("1/minute", name="page", meta_limits=[ban])
+        if as_meta_limit
+        else limiter.limit(ban)
+    )
+    app.add_url_rule("/", "page", rule(lambda: "OK"))
+    first = await (await refused(app)).get_json(force=True)
+    second = await (await refused(app)).get_json(force=True)
+    if as_meta_limit:  # its first refusal is the limit's own
+        assert (first["type"], first["violated-policies"]) == (TYPES + "quota-exceeded", ["page"])
+    assert second["type"] == TYPES + "abnormal-usage-detected"
+    assert second["violated-policies"] == ["ban"]
+    assert second["title"] == "Request not satisfied due to detection of abnormal request pattern"
 
 
 async def test_a_browser_gets_a_page() -> None:

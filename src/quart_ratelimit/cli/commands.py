@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 try:
-    from . import render
-except ImportError as error:  # without Rich there is still --json
-    if (error.name or "").partition(".")[0] != "rich":
+    from . import render as _render
+except ImportError as _error:  # without Rich there is still --json
+    if (_error.name or "").partition(".")[0] != "rich":
         raise
-    render = None  # type: ignore[assignment]
+    _render = None  # type: ignore[assignment]
 
 #: Seconds between two looks of ``--watch``.
 WATCH = 0.4
@@ -68,7 +68,7 @@ def command(
     def register(function: Command) -> click.Command:
         @click.pass_context
         def run(context: click.Context, /, **kwargs: object) -> None:
-            if drawn and render is None and not kwargs["as_json"]:
+            if drawn and _render is None and not kwargs["as_json"]:
                 raise click.ClickException(
                     "this output needs Rich: pip install 'quart-ratelimit[cli]', or use --json"
                 )
@@ -106,8 +106,8 @@ async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
         )
         if not as_json:
             enabled = binding.is_active
-            drawn = render.settings(settings, enabled=enabled, storage=storage, healthy=healthy)
-            render.console().print(drawn)
+            drawn = _render.settings(settings, enabled=enabled, storage=storage, healthy=healthy)
+            _render.console().print(drawn)
     if as_json:
         _print_json(reports)
     if not all(report.get("healthy", True) for report in reports):
@@ -147,14 +147,14 @@ async def limits(
         return found
 
     if watch:
-        await render.watch(lambda: _drawn(look, app), WATCH)
+        await _render.watch(lambda: _drawn(look, app), WATCH)
         return
     surveys = await look()
     if as_json:
         _print_json([one.as_dict() for one in surveys])
     else:
         for one in surveys:
-            render.console().print(render.survey(one, app.name))
+            _render.console().print(_render.survey(one, app.name))
     if any(line.error == UNAVAILABLE for one in surveys for line in one.lines):
         raise SystemExit(1)
 
@@ -192,14 +192,14 @@ async def clear(
         for surveyor, found in surveys:
             await surveyor.look(found.lines)
             if not as_json:
-                render.console().print(render.survey(found, app.name))
+                _render.console().print(_render.survey(found, app.name))
         click.confirm(f"Proceed with resetting limits for key: {key}?", abort=True)
     for surveyor, found in surveys:
         await surveyor.clear(found.lines)
         for line in found.lines:
             line.allowed = None
         if not as_json:
-            render.console().print(render.survey(found, app.name))
+            _render.console().print(_render.survey(found, app.name))
     if as_json:
         _print_json([found.as_dict() for _, found in surveys])
     if any(_is_left(line) for _, found in surveys for line in found.lines):
@@ -317,7 +317,7 @@ def _storage(binding: Binding) -> StorageShown:
 async def _drawn(
     look: Callable[[], Coroutine[object, None, list[Survey]]], app: Quart
 ) -> list[RenderableType]:
-    return [render.survey(one, app.name) for one in await look()]
+    return [_render.survey(one, app.name) for one in await look()]
 
 
 def _keep_method(found: Survey, method: str) -> None:

@@ -25,6 +25,9 @@ LOCAL = "127.0.0.1"
 #: Quart's word for a peer without an address.
 NO_PEER = "<local>"
 
+#: What Quart's test client adds to a connection's scope; its peer has no address.
+TEST_CLIENT = "_quart._preserve_context"
+
 #: How servers begin the name of a unix socket, which a client may choose.
 SOCKET_NAMES = ("/", "@", "\0", "unix:")
 
@@ -53,7 +56,7 @@ class ClientAddress:
         #: Who is believed about the client.
         self.proxies = proxies
         #: The request fields that decide, with the connection, what it returns.
-        self.depends_on = fields_by(proxies)
+        self.depends_on: tuple[bytes, ...] = fields_by(proxies)
         self._ipv6_prefix = ipv6_prefix
         self._trusts = bool(proxies)
         #: Plain, so that functions with other proxies have other spaces.
@@ -71,7 +74,7 @@ class ClientAddress:
             who = canonical(connection.remote_addr, ipv6_prefix=self._ipv6_prefix)
             if self._looks:
                 self._look(connection)
-        if who is None and not self._warned:
+        if who is None and not self._warned and TEST_CLIENT not in connection.scope:
             self._warned = True
             _log.warning(
                 "requests come from no address (a unix socket, or a proxy that does not tell): "

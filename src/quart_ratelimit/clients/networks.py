@@ -56,7 +56,7 @@ class ClientIn:
         #: Who is believed about the client.
         self.proxies = proxies
         #: The request fields that decide, with the connection, what it returns.
-        self.depends_on = fields_by(proxies)
+        self.depends_on: tuple[bytes, ...] = fields_by(proxies)
         self._networks = networks
         self._denies = denies
         self._warned = False

@@ -10,10 +10,10 @@ from functools import lru_cache
 
 try:
     from opentelemetry.metrics import Meter, MeterProvider, get_meter_provider
-except ImportError as error:  # pragma: no cover
+except ImportError as _error:  # pragma: no cover
     raise ImportError(
         "OpenTelemetry metrics need its API: pip install 'quart-ratelimit[otel]'"
-    ) from error
+    ) from _error
 
 from ..signals import Decided
 from ._metrics import POLICIES, SECONDS, SIZES, Feed, Subscription

@@ -22,10 +22,10 @@ try:
         generate_latest,
         multiprocess,
     )
-except ImportError as error:  # pragma: no cover
+except ImportError as _error:  # pragma: no cover
     raise ImportError(
         "Prometheus metrics need their client: pip install 'quart-ratelimit[prometheus]'"
-    ) from error
+    ) from _error
 
 from ..signals import Decided
 from ._metrics import POLICIES, SECONDS, SIZES, Feed, Subscription

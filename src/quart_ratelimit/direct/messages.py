@@ -56,7 +56,7 @@ class Messages:
             known = ", ".join(map(repr, CHOICES))
             raise ConfigurationError(f"on_breach={on_breach!r} is none of {known} or a function")
         self.extension = extension
-        self.cost = cost if callable(cost) else check_cost(cost)
+        self.cost: UserFunction[int] | int = cost if callable(cost) else check_cost(cost)
         self.on_breach = on_breach
         self._open_account = open_account
         self._blocks: Blocks[Inbox] = Blocks()
@@ -101,7 +101,7 @@ class Inbox:
     """One limit on one connection's messages, while it applies."""
 
     def __init__(self, limit: Messages, connection: Connection, account: Account) -> None:
-        self.name = account.hits[0].key if account.hits else ""
+        self.name: str = account.hits[0].key if account.hits else ""
         self._limit = limit
         self._connection = connection
         self._account = account

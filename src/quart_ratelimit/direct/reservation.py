@@ -28,7 +28,7 @@ class Reservation:
         self._account = account
         self._hits = hits
         #: The answer to each hit, from before the work and, once closed, from after it.
-        self.decisions = list(decisions)
+        self.decisions: list[Decision] = list(decisions)
         self._actual: int | None = None
         self._closed = False
 

@@ -51,7 +51,7 @@ class Connection:
         self.websocket = websocket
         #: What the handshake was answered with; None: it was not accepted yet.
         self.response: Response | None = None
-        self.closed = False
+        self.closed: bool = False
         #: The limits on its messages, in the order in which each message passes them.
         self.inboxes: list[Inbox] = []
         #: Messages whose reader gave up, and the inboxes that have admitted them.

@@ -40,11 +40,11 @@ class RequestContext:
         self.identity = identity
         self.route = route
         #: No rule limits it: a static file, no route, or `filtered`.
-        self.free = route.static or not identity
+        self.free: bool = route.static or not identity
         self.limits: list[RequestLimit] = []
-        self.paid = Paid()
+        self.paid: Paid = Paid()
         #: Answers for this request and its view; a helper's functions are called at each call.
-        self.memo = Memo()
+        self.memo: Memo = Memo()
 
     @property
     def current_limit(self) -> RequestLimit | None:

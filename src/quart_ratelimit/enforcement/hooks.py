@@ -76,7 +76,7 @@ class RequestHooks:
         self._denials = denials
         self._identifier = settings.request_identifier
         #: What is left for a shield.
-        self.refusal_notes = RefusalNotes(self._called_always)
+        self.refusal_notes: RefusalNotes = RefusalNotes(self._called_always)
         self._breach = Breach(settings, self.refusal_notes)
         self._settlement = Settlement(settings)
         self._evaluator = Evaluator(

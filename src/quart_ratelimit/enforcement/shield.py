@@ -116,7 +116,7 @@ class Shield:
         #: When those of before the last turn are outdated, in ms.
         self._turn_ms = 0
         #: How many requests it answered.
-        self.answered = 0
+        self.answered: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand the connection on."""

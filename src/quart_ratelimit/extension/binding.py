@@ -93,19 +93,19 @@ class Bindings:
     def __init__(self, limiter: Extension, given: dict[str, Any], store: Store | None) -> None:
         self.limiter = limiter
         self.key_func: UserFunction[str] = given["key_func"] or client_address()
-        self.given = {**given, "default_key_func": self.key_func}
-        self.registry = Registry()
+        self.given: dict[str, Any] = {**given, "default_key_func": self.key_func}
+        self.registry: Registry = Registry()
         self.filters: list[UserFunction[bool]] = []
         self.denials: list[UserFunction[bool]] = []
         #: Where each app that is limited keeps its binding, in its ``extensions``, and each request
         #: what is known of it, as an attribute.
-        self.attribute = f"quart_ratelimit/{next(_numbers)}"
+        self.attribute: str = f"quart_ratelimit/{next(_numbers)}"
         #: Every app that the limiter was bound to, also one that it is switched off in.
         self.known_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
         self.limited_apps: weakref.WeakSet[Quart] = weakref.WeakSet()
         self.latest: Binding | None = None
         #: The queues of `Limiter.wait`.
-        self.turns = Turns()
+        self.turns: Turns = Turns()
         self._store = _checked(store)
         self._unbound: Ledger | None = None
         nothing = MemoryStore()

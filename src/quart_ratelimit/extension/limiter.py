@@ -54,7 +54,7 @@ class Limiter(DirectLimits):
     (seconds for which a worker refuses a key again by itself that Redis just refused; at most until
     its time has come), ``header_fields`` ("x-ratelimit", a draft of the IETF's such as "draft-10",
     or both), ``partition_secret`` (adds partition keys
-    to draft-10, a client's by keyed hash), ``problem_details`` (refusals as
+    to draft-10 and draft-11, a client's by keyed hash), ``problem_details`` (refusals as
     ``application/problem+json`` for clients that take it), ``key_secret``, by which keys bear
     pseudonyms instead of clients, ``doctor`` (False logs no findings at start), ``shadow``
     (limits count and report, and refuse nothing), ``retry_jitter`` (0 to 1: lengthens
@@ -113,8 +113,8 @@ class Limiter(DirectLimits):
         own = ("self", "app", "store", "__class__")
         given = {name: value for name, value in locals().items() if name not in own}
         super().__init__(Bindings(self, given, store))
-        self.enabled = checked(switch, "enabled", enabled)
-        self.logger = logging.getLogger("quart_ratelimit")
+        self.enabled: bool = checked(switch, "enabled", enabled)
+        self.logger: logging.Logger = logging.getLogger("quart_ratelimit")
         self._attribute = self._bindings.attribute
         self._warned = False
         #: How many `paused` blocks are entered, and what `enabled` was before the first.

@@ -1,7 +1,7 @@
 """Decisions as the IETF's rate limit fields, by the draft: decisions in, field lines out.
 
 Source: draft-ietf-httpapi-ratelimit-headers, whose fields changed with the drafts. 6 has three
-``RateLimit-*`` fields of one limit, 7 makes one of them, 8 to 10 list every limit by its name:
+``RateLimit-*`` fields of one limit, 7 makes one of them, 8 to 11 list every limit by its name:
 ``RateLimit-Policy: "login";q=10;w=60`` and ``RateLimit: "login";r=9;t=60``. Strings, byte sequences
 and integers are those of RFC 9651. Seconds are whole and rounded up.
 """
@@ -57,7 +57,7 @@ def draft_7(
 def draft_10(
     limits: Sequence[RequestLimit], _: RequestLimit, pseudonym: Pseudonym | None = None
 ) -> list[Line]:
-    """``RateLimit-Policy`` and ``RateLimit`` of all limits, by name; as in drafts 8 and 9."""
+    """``RateLimit-Policy`` and ``RateLimit`` of all limits, by name."""
     policies, states = [], []
     for name, told in zip(names(limits), limits, strict=True):
         quoted, policy = _policy_of(name, told.limit)
@@ -77,9 +77,8 @@ def draft_10(
 DRAFTS: dict[str, Draft] = {
     "draft-6": draft_6,
     "draft-7": draft_7,
-    "draft-8": draft_10,
-    "draft-9": draft_10,
     "draft-10": draft_10,
+    "draft-11": draft_10,  # 11 calls ``t`` the effective window: no more than ``r`` until its end
 }
 
 

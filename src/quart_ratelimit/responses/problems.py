@@ -1,5 +1,5 @@
 """Refusals as ``application/problem+json``. Sources: RFC 9457, and for the types and the member
-``violated-policies`` draft-ietf-httpapi-ratelimit-headers-10.
+``violated-policies`` draft-ietf-httpapi-ratelimit-headers-11.
 """
 
 from __future__ import annotations
@@ -10,11 +10,22 @@ from collections.abc import Sequence
 from werkzeug.sansio.request import Request
 
 from ..errors import LimiterUnavailable, RateLimitExceeded
-from ..responses.request_limit import RequestLimit
+from ..quotas import Penalty
 from .drafts import names
+from .request_limit import RequestLimit
 
 JSON = "application/problem+json"
 TYPES = "https://iana.org/assignments/http-problem-types#"
+
+#: Types and titles of 429: a quota is used up, or a `Penalty` blocks the client.
+QUOTA = (
+    TYPES + "quota-exceeded",
+    "Request cannot be satisfied as assigned quota has been exceeded",
+)
+ABUSE = (
+    TYPES + "abnormal-usage-detected",
+    "Request not satisfied due to detection of abnormal request pattern",
+)
 
 #: The longest ``Accept`` field that is read, in characters; those of browsers have some 150.
 LONGEST_ACCEPT = 1024
@@ -45,8 +56,9 @@ def describe(
     }
     if isinstance(error, RateLimitExceeded):
         violated = [name for name, told in zip(names(limits), limits, strict=True) if told.breached]
-        problem["type"] = TYPES + "quota-exceeded"
-        problem["title"] = "Request cannot be satisfied as assigned quota has been exceeded"
+        problem["type"], problem["title"] = QUOTA
+        if isinstance(error.limit.limit, Penalty):
+            problem["type"], problem["title"] = ABUSE
         problem["detail"] = str(error.description)
         problem["violated-policies"] = violated
     if error.retry_after is not None:

@@ -44,17 +44,17 @@ class RequestLimit:
         *,
         decision: Decision | None = None,
     ) -> None:
-        self.extension = extension
+        self.extension: Any = extension
         #: The quota, with ``.amount`` and ``.get_expiry()``.
-        self.limit = limit
+        self.limit: Quota = limit
         #: The key's parts: prefix and key function (if it is not the limiter's), client, scope.
-        self.request_args = request_args
-        self.breached = breached
-        self.shared = shared
+        self.request_args: list[str] = request_args
+        self.breached: bool = breached
+        self.shared: bool = shared
         if decision is None:  # not `or`: a refusal is false
             decision = Decision(not breached, 0 if breached else limit.amount, 0, 0)
         # As `decide` does, without a call for each limit of each request.
-        self.decision = decision
+        self.decision: Decision = decision
         self._at, self._ticks = time.time(), time.monotonic()
 
     def decide(self, decision: Decision) -> None:

@@ -153,7 +153,8 @@ class RouteLimit(Limit):
     def __exit__(self, *exc_info: object) -> None:
         """Nothing was entered."""
 
-    __hash__ = Limit.__hash__
+    def __hash__(self) -> int:
+        return Limit.__hash__(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +171,8 @@ class BlockLimit(RouteLimit):
         vars(block).update(vars(limit), place=place)
         return block
 
-    __hash__ = Limit.__hash__
+    def __hash__(self) -> int:
+        return Limit.__hash__(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +182,8 @@ class ApplicationLimit(Limit):
     scope: object = "global"
     shared: bool = field(default=True, init=False)
 
-    __hash__ = Limit.__hash__
+    def __hash__(self) -> int:
+        return Limit.__hash__(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,4 +200,5 @@ class MetaLimit(Limit):
     shadow: bool | UserFunction[bool] | None = field(default=False, init=False)
     shared: bool = field(default=True, init=False)
 
-    __hash__ = Limit.__hash__
+    def __hash__(self) -> int:
+        return Limit.__hash__(self)

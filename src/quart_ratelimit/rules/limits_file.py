@@ -170,7 +170,7 @@ class FileLimit:
         self._file = file
         #: In response fields and metrics, and what was used is kept under it.
         self.limit_name = name
-        self.__name__ = f"limits[{name!r}]"
+        self.__name__: str = f"limits[{name!r}]"
 
     @property
     def on_store_error(self) -> str:

@@ -56,7 +56,7 @@ class ClosedWindow(FixedWindow):
 
 
 #: For limits by the snippet's rule: windows by the clock, in the snippet's own keys.
-aligned_window = functools.partial(FixedWindow, aligned=True)
+aligned_window: Callable[..., Quota] = functools.partial(FixedWindow, aligned=True)
 
 
 def strategy(name: str | None) -> Callable[..., Quota]:

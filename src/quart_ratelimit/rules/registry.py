@@ -132,7 +132,7 @@ class Registry:
 
     def __init__(self) -> None:
         #: Another number after each change.
-        self.version = 0
+        self.version: int = 0
         #: Each blueprint's limits.
         self.blueprints: dict[Blueprint, list[Limit]] = {}
         self.exempt_blueprints: dict[Blueprint, ExemptionScope] = {}

@@ -103,7 +103,8 @@ def header_fields(_: str, value: object) -> Sequence[str]:
     for one in given:
         if one != "x-ratelimit" and one not in DRAFT_NAMES:
             known = ", ".join(["x-ratelimit", *DRAFT_NAMES])
-            raise ConfigurationError(f"header_fields={value!r}: {one!r} is none of {known}")
+            same = "; draft-10 has its fields" if one in ("draft-8", "draft-9") else ""
+            raise ConfigurationError(f"header_fields={value!r}: {one!r} is none of {known}{same}")
     return tuple(given)
 
 

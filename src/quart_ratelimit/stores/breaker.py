@@ -34,10 +34,10 @@ class Breaker:
         self._longest_ms = longest_ms
         self._now_ms = now_ms
         #: How many failures in a row there were; nearly always 0.
-        self.failures = 0
+        self.failures: int = 0
         #: Changes with each failure that is counted. A call reads it before and passes it to
         #: `failed`.
-        self.turn = 0
+        self.turn: int = 0
         #: Whether the last failure was a call that took too long.
         self._hangs = False
         #: Whether a call is under way that began after a failure.

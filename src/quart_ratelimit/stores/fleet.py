@@ -38,7 +38,7 @@ class Fleet:
     def __init__(
         self, workers: int | None = None, *, name: str = "", now_ms: Clock = monotonic_ms
     ) -> None:
-        self.name = name or secrets.token_hex(8)
+        self.name: str = name or secrets.token_hex(8)
         self._workers = workers
         self._now_ms = now_ms
         self._due_ms = now_ms()

@@ -81,7 +81,7 @@ class GuardedStore:
         #: What is owed. Every hit looks at it, so it is a plain dictionary.
         self._owed = self._known.stand_in.bases
         #: Decides and gives back what was decided by "local".
-        self.local = LocalSide(self)
+        self.local: LocalSide = LocalSide(self)
         #: Registers this worker for a while after it started.
         self._settling: asyncio.Task[None] | None = None
         #: What was wrong with the store's set-up, as it was logged.

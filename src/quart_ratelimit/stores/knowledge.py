@@ -57,17 +57,17 @@ class Knowledge:
     ) -> None:
         if remember_ms < 0:
             raise ConfigurationError(f"remember_ms={remember_ms!r} must be 0 or more, e.g. 1000")
-        self.fleet = Fleet(workers=1) if fleet is None else fleet
-        self.stand_in = StandIn(local, self.fleet)
+        self.fleet: Fleet = Fleet(workers=1) if fleet is None else fleet
+        self.stand_in: StandIn = StandIn(local, self.fleet)
         self._local_ms = local.now_ms
         #: The store's clock less this worker's, in ms, as of the last decision.
         self._ahead_ms = 0
         self._remember_ms = remember_ms
         self._now_ms = now_ms
         #: How many invalidations there were. The guard notes it when it sends hits, for `learn`.
-        self.generation = 0
+        self.generation: int = 0
         #: Whether any refusal was remembered. Every hit reads this, so it is a plain attribute.
-        self.refuses = False
+        self.refuses: bool = False
         #: The generation of each name's last invalidation; what was sent before `_floor` is
         #: outdated whatever its name is.
         self._invalidated: dict[str, int] = {}

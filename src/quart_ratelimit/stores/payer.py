@@ -35,7 +35,7 @@ class Payer:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         #: Whether the store is back, and not all is charged yet.
-        self.is_paying = False
+        self.is_paying: bool = False
 
     def watch(self) -> None:
         """Something is owed: see to it that it is charged, also without further requests."""

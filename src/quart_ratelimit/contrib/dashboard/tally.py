@@ -81,7 +81,7 @@ class Tally:
         self._now_ms = now_ms
         self._rows: dict[tuple[str, str], Row] = {}
         #: Decisions on limits that found no room.
-        self.left_off = 0
+        self.left_off: int = 0
         limit_decided.connect(self._on_decided, sender=limiter, weak=False)
 
     def close(self) -> None:

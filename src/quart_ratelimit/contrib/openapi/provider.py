@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 try:
     from quart_schema import OpenAPIProvider
-except ImportError as error:  # pragma: no cover
+except ImportError as _error:  # pragma: no cover
     raise ImportError(
-        f"an OpenAPI document needs quart-schema: pip install 'quart-ratelimit[openapi]' ({error})"
-    ) from error
+        f"an OpenAPI document needs quart-schema: pip install 'quart-ratelimit[openapi]' ({_error})"
+    ) from _error
 
 from ...constants import ExemptionScope
 from ...current import blueprint_path

@@ -25,7 +25,7 @@ MEANINGS = {
     HeaderNames.RETRY_AFTER: "How long to wait.",
 }
 DRAFT = "Rate limits as structured fields: draft-ietf-httpapi-ratelimit-headers."
-PROBLEM = {
+PROBLEM: Object = {
     "type": "object",
     "properties": {
         "type": {"type": "string", "format": "uri"},
@@ -37,7 +37,7 @@ PROBLEM = {
     },
     "required": ["type", "title", "status"],
 }
-MESSAGE = {
+MESSAGE: Object = {
     "type": "object",
     "properties": {"message": {"type": "string"}},
     "required": ["message"],

@@ -22,9 +22,9 @@ class Load:
             commands = piggyback.commands(own_key(prefix, piggyback), now_ms)
             packed += [command(*parts) for parts in commands]
             self._parts.append((piggyback, len(commands)))
-        self.packed = b"".join(packed)
+        self.packed: bytes = b"".join(packed)
         #: How many replies belong to it.
-        self.replies = len(packed)
+        self.replies: int = len(packed)
 
     def read(self, replies: list[object]) -> None:
         """Take the replies to the commands off the end, and give each piggyback its own."""

@@ -55,7 +55,7 @@ class ClusterStore:
         #: What goes out beside its batches.
         self.piggybacks: list[Piggyback] = []
         #: By the address of a node; None: finding the nodes. These never open.
-        self.breakers = Breakers(Breaker(failures=sys.maxsize))
+        self.breakers: Breakers = Breakers(Breaker(failures=sys.maxsize))
 
     async def start(self) -> None:
         """Find the nodes and connect to each. Raises `StoreError`."""

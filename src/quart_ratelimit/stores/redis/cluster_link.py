@@ -60,11 +60,11 @@ class ClusterLink:
         piggybacks: Sequence[Piggyback] = (),
     ) -> None:
         self._piggybacks = piggybacks
-        self.client = _with_wary_connections(client)
+        self.client: RedisCluster = _with_wary_connections(client)
         #: The time of the nodes, which are expected to agree.
-        self.clock = ServerClock()
+        self.clock: ServerClock = ServerClock()
         #: Whether the nodes and their time are known.
-        self.is_ready = False
+        self.is_ready: bool = False
         self._prefix = prefix
         self._given = deadline
         self._nodes: dict[Address, Node] = {}
@@ -288,13 +288,15 @@ class Node:
 
     def __init__(self, address: Address, link: ClusterLink) -> None:
         self.address = address
-        self.distance = link.new_distance()
+        self.distance: Distance = link.new_distance()
         self._clock = link.clock
         #: Whether each run of the script sends it: there is no EVALSHA.
         self._sends_source = False
         host, port = address
-        self.pool = Unpooled(partial(link.new_connection, address), MOST, host=host, port=port)
-        self.connections = Connections(
+        self.pool: Unpooled = Unpooled(
+            partial(link.new_connection, address), MOST, host=host, port=port
+        )
+        self.connections: Connections = Connections(
             self.pool,
             self._prepare,
             most=MOST,

@@ -51,7 +51,7 @@ class Unpooled:
 
     def __init__(self, new_connection: Callable[[], Any], most: int, **place: object) -> None:
         self._new_connection = new_connection
-        self.max_connections = most + 1
+        self.max_connections: int = most + 1
         self.connection_kwargs = place
 
     async def get_connection(self) -> Connection:
@@ -124,7 +124,7 @@ class Connections:
         #: Connections on their way back to the pool; never cancelled.
         self._closing: set[asyncio.Task[None]] = set()
         #: Whether the server that the open connections lead to is prepared.
-        self.is_prepared = False
+        self.is_prepared: bool = False
 
     def exchange(self, packed: bytes, replies: int) -> Coroutine[object, object, Exchanged]:
         """The replies, errors of single commands among them.

@@ -138,7 +138,8 @@ class Probe:
     command = "SET, INCRBY, EXPIRE NX, DEL"
 
     def __init__(self, prefix: str) -> None:
-        self.key = key = f"{prefix}:probe"
+        key = f"{prefix}:probe"
+        self.key: str = key
         parts = [
             MULTI,
             command("SET", key, 0, "PX", 1000),
@@ -147,8 +148,8 @@ class Probe:
             command("DEL", key, f"{key}2"),
             EXEC,
         ]
-        self.packed = b"".join(parts)
-        self.replies = len(parts)
+        self.packed: bytes = b"".join(parts)
+        self.replies: int = len(parts)
 
     def read(self, replies: list[object]) -> bool:
         """Whether it does. Raises what else the server refused the probe for."""

@@ -77,7 +77,7 @@ class Link:
     ) -> None:
         self._piggybacks = piggybacks
         self.client = client
-        self.pool = client.connection_pool
+        self.pool: redis.asyncio.ConnectionPool = client.connection_pool
         self.pool.connection_class = prompt(self.pool.connection_class)
         most = max(2, in_flight)
         self.sentinels: Sentinels | None = None
@@ -86,27 +86,27 @@ class Link:
             self.sentinels = Sentinels(self.pool, self._leave)
             source = Unpooled(self.sentinels.new_connection, most)
         self._connected = connected
-        self.connections = Connections(
+        self.connections: Connections = Connections(
             source,
             self._prepare,
             most=most,
             patience=lambda: self.distance.patience,
             budget=max(BUDGET, deadline or 0),
         )
-        self.clock = ServerClock()
-        self.distance = Distance(deadline)
+        self.clock: ServerClock = ServerClock()
+        self.distance: Distance = Distance(deadline)
         beside = max(1, in_flight // 2)
         batcher = partial(
             Batcher[Sequence[Hit], list[Decision]],
             deadline=self.deadline,
             full=partial(StoreOverloaded, "too many hits wait for Redis already"),
         )
-        self.counters = batcher(
+        self.counters: Batcher[Sequence[Hit], list[Decision]] = batcher(
             partial(self._send, self._counters),
             in_flight=beside,
             late=partial(self._too_late, "INCRBY"),
         )
-        self.scripts = batcher(
+        self.scripts: Batcher[Sequence[Hit], list[Decision]] = batcher(
             partial(self._send, self._script),
             in_flight=max(1, in_flight - beside),
             share=SHARE,
@@ -116,7 +116,7 @@ class Link:
         #: Whether each run of the script sends it: there is no EVALSHA.
         self._sends_source = False
         #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
-        self.counts = True
+        self.counts: bool = True
 
     async def aclose(self) -> None:
         """Wait for what was sent, then close every connection."""

@@ -43,7 +43,8 @@ class Sentinels:
     """
 
     #: What redis-py's connections look at, to which this is their pool.
-    is_master, check_connection = True, False
+    is_master: bool = True
+    check_connection: bool = False
 
     def __init__(self, pool: SentinelConnectionPool, switched: Callable[[], None]) -> None:
         self._pool = pool
