@@ -22,6 +22,7 @@ from .clients.keys import slot_key
 from .current import request_context
 from .errors import LimiterUnavailable
 from .quotas import GCRA, Decision, Hit
+from .responses.drain import Drain
 from .responses.refusal import retry_after
 from .rules.registry import WeakTable, chain
 from .stores import GuardedStore, MemoryStore, RedisStore, Store
@@ -32,6 +33,7 @@ ENABLED = "QUART_RATE_LIMITER_ENABLED"
 _limits: WeakTable[list[RateLimit]] = WeakTable()
 _exempt: WeakTable[bool] = WeakTable()
 _TOLD = "_quart_rate_limiter_told"
+_REFUSAL = "_quart_rate_limiter_refusal"
 
 _address = client_address()
 
@@ -150,6 +152,7 @@ class RateLimiter:
     def init_app(self, app: Quart, enabled: bool = True) -> None:
         """Bind the limiter to an app. Opens nothing."""
         app.config.setdefault(ENABLED, enabled)
+        app.asgi_app = Drain(app.asgi_app)  # type: ignore[assignment, method-assign]
         app.before_serving(self.store.start)
         app.after_serving(self.store.aclose)
         app.before_request(self._before_request)
@@ -170,7 +173,9 @@ class RateLimiter:
         told = min(zip(limits, decisions, strict=True), key=lambda pair: pair[0].period)
         setattr(request_context, _TOLD, {**getattr(request_context, _TOLD, {}), self: told})
         if refused:
-            raise _refusal(refused)
+            error = _refusal(refused)
+            setattr(request_context, _REFUSAL, error)
+            raise error
 
     async def _after_request(self, response: R) -> R:
         told = getattr(request_context, _TOLD, {}).get(self)
@@ -179,6 +184,11 @@ class RateLimiter:
             response.headers["RateLimit-Limit"] = str(limit.count)
             response.headers["RateLimit-Remaining"] = str(decision.remaining)
             response.headers["RateLimit-Reset"] = str(math.ceil(decision.reset_ms / 1000))
+        refusal = getattr(request_context, _REFUSAL, None)
+        if refusal is not None and response.status_code == refusal.code:
+            response.headers.setdefault("Cache-Control", "no-store")
+            if refusal.retry_after is not None:
+                response.headers.setdefault("Retry-After", str(refusal.retry_after))
         return response
 
     def _limits(self) -> list[RateLimit]:

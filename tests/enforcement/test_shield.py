@@ -8,11 +8,11 @@ from quart import Quart, Response, request, session
 
 from quart_ratelimit import ConfigurationError, Limiter, client_in, rate_limit
 from quart_ratelimit.clients.key_functions import client_address
-from quart_ratelimit.enforcement.shield import Shield
+from quart_ratelimit.enforcement.shield import PASSED, PLAIN, Shield
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.testing import in_memory
 
-from ..support.asgi import ask
+from ..support.asgi import Answer, ask
 from ..support.sites import ShieldedSite
 
 
@@ -270,3 +270,64 @@ async def test_answers_of_any_length_are_bounded_in_bytes_and_forgotten_by_time(
         site.now += 200
         await site.get("/", client="192.0.2.2")
     assert kept() < 3 * 17_000
+
+
+async def report_of(site: ShieldedSite, query: str) -> Answer:
+    return await site.get("/report", scope={"query_string": query.encode()})
+
+
+@pytest.mark.parametrize("kind", ["snippet", "helper", "block", "shared block", "before_request"])
+async def test_what_the_view_may_skip_refuses_no_other_request(
+    site: ShieldedSite, kind: str
+) -> None:
+    limit = site.limiter.limit
+
+    @rate_limit("1/hour")
+    async def by_snippet() -> None: ...
+
+    @limit("1/hour")
+    async def helper() -> None: ...
+
+    async def block() -> None:
+        async with limit("1/hour"):
+            pass
+
+    async def shared_block() -> None:
+        async with site.limiter.shared_limit("1/hour", scope="export"):
+            pass
+
+    limited = {"snippet": by_snippet, "helper": helper, "block": block}
+    limited |= {"shared block": shared_block, "before_request": by_snippet}
+
+    async def spend() -> None:
+        if "free" not in request.args:
+            await limited[kind]()
+
+    if kind == "before_request":
+        site.app.before_request(spend)
+
+    @site.app.get("/report")
+    async def report() -> str:
+        if kind != "before_request":
+            await spend()
+        return "here"
+
+    for number in range(PASSED + 5):
+        expected = 429 if number else 200
+        assert (await report_of(site, f"n={number}")).status == expected
+    assert (await report_of(site, "free")).status == 200
+    assert await report_of(site, "n=9") == await report_of(site, "n=9")
+    assert site.shield.answered  # an equal request is refused all the same
+
+
+@pytest.mark.parametrize("scope", ["", "reports", None])
+async def test_a_view_under_rate_limit_is_refused_whatever_its_query(
+    site: ShieldedSite, scope: str | None
+) -> None:
+    @site.app.get("/report")
+    @rate_limit("1/hour", scope=scope)
+    async def report() -> str:
+        return "here"
+
+    bodies = [(await report_of(site, f"n={n}")).body for n in range(PASSED + 5)]
+    assert bodies[-1] == PLAIN

@@ -1,20 +1,40 @@
-"""A limiter with a key prefix forgets its own counts, and no other service's on the same store."""
+"""A limiter forgets its own counts, and no other service's on the same store."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from quart import Quart
 
 from quart_ratelimit import Limiter
-from quart_ratelimit.stores import MemoryStore, RedisStore, Store
+from quart_ratelimit.stores import ClusterStore, MemoryStore, RedisStore, Store
+
+from ..support.cluster import Cluster
+
+#: Of the service that is reset, and of another one.
+PREFIXES = [
+    ("a", "b"), ("a", "a|"), ("a", "ab"), ("*", "a"),
+    ("", "a"), ("a", ""), ("", "{a}"), ("", "|"), ("", " "), ("", "\u00e9" * 70), ("{", "}"),
+]  # fmt: skip
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     if request.param == "memory":
         yield MemoryStore()
         return
-    redis = RedisStore(request.getfixturevalue("redis_url"), deadline=5)
+    redis: RedisStore | ClusterStore
+    if request.param == "cluster":
+        redis = ClusterStore(request.getfixturevalue("cluster").url, deadline=5)
+    else:
+        redis = RedisStore(request.getfixturevalue("redis_url"), deadline=5)
+    await redis.clear()
     yield redis
     await redis.aclose()
 
@@ -28,7 +48,7 @@ async def counted(limiter: Limiter) -> list[int]:
 
 
 @pytest.mark.parametrize("by_storage", [False, True])
-@pytest.mark.parametrize(("one", "other"), [("a", "b"), ("a", "a|"), ("a", "ab"), ("*", "a")])
+@pytest.mark.parametrize(("one", "other"), PREFIXES)
 async def test_a_reset_of_one_service_leaves_the_counts_of_another(
     store: Store, one: str, other: str, by_storage: bool
 ) -> None:

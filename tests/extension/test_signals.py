@@ -118,9 +118,9 @@ async def test_the_snippets_decorator_is_heard(ear: Ear) -> None:
 
     await get(app, 2)
     assert [(e.limit, e.scope, e.outcome) for e in ear.events] == [
-        ("1 per 1 minute", "rate_limit", "allowed"),
-        ("5 per 1 hour", "rate_limit", "allowed"),
-        ("1 per 1 minute", "rate_limit", "refused"),
+        ("1 per 1 minute", "index", "allowed"),
+        ("5 per 1 hour", "index", "allowed"),
+        ("1 per 1 minute", "index", "refused"),
     ]
 
 

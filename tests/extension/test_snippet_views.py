@@ -1,5 +1,6 @@
 """What ``@rate_limit`` counts together: a view, a shared scope, or the Flask snippet's own key."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,9 @@ from quart import Blueprint, Quart
 from quart.views import MethodView, View
 
 from quart_ratelimit import ConfigurationError, Hit, Limiter, rate_limit
+from quart_ratelimit.clients.key_spaces import space_of
+from quart_ratelimit.clients.keys import slot_key
+from quart_ratelimit.signals import Decided, limit_decided
 from quart_ratelimit.stores import MemoryStore
 
 
@@ -82,7 +86,8 @@ async def test_views_of_blueprints_and_classes_and_of_one_function_count_apart()
 
 async def test_a_helper_has_one_count_whoever_calls_it() -> None:
     app, _, store = site()
-    helper = rate_limit("1/minute")(plain())
+    bare = plain()
+    helper = rate_limit("1/minute")(bare)
 
     async def view() -> Any:
         return await helper()
@@ -90,8 +95,79 @@ async def test_a_helper_has_one_count_whoever_calls_it() -> None:
     app.add_url_rule("/a", "a", view)
     app.add_url_rule("/b", "b", view)
     assert [*await statuses(app, "/a", 1), *await statuses(app, "/b", 1)] == [200, 429]
-    name = f"{__name__}.plain.<locals>.view"
-    assert set(store.keys) == {f"||function|{name}|{{127.0.0.1}}|rate_limit"}
+    (key,) = set(store.keys)
+    assert key.startswith("||function|")
+    assert key == slot_key("", "", "function", space_of(bare), "127.0.0.1", "rate_limit")
+
+
+@pytest.mark.parametrize("path", ["/one", "/both"])
+async def test_helpers_that_one_function_makes_count_apart(path: str) -> None:
+    app, _, store = site()
+
+    def partner(name: str) -> Callable[[], Any]:
+        @rate_limit("2/minute")
+        async def call() -> str:
+            return name
+
+        return call
+
+    helpers = {name: partner(name) for name in ("ann", "bob")}
+
+    @app.get("/one/<name>")
+    async def one(name: str) -> str:
+        return str(await helpers[name]())
+
+    @app.get("/both/<name>")
+    async def both(name: str) -> str:
+        for helper in helpers.values():
+            await helper()
+        return name
+
+    assert await statuses(app, f"{path}/ann", 2) == [200, 200]
+    assert await statuses(app, f"{path}/bob", 1) == [200 if path == "/one" else 429]
+    assert len(set(store.keys)) == 2
+    assert {key.rpartition("|")[2] for key in store.keys} == {"rate_limit"}
+
+
+async def test_a_client_without_a_name_has_one_key_in_the_space_of_addresses() -> None:
+    app, _, store = site()
+    name: list[str | None] = [None]
+
+    @app.get("/")
+    @rate_limit("9/minute", key=lambda: name[0])
+    async def index() -> str:
+        return ""
+
+    await statuses(app, "/", 2)
+    name[0] = "127.0.0.1"  # an account that is called like an address
+    await statuses(app, "/", 1)
+    nobody, account = dict.fromkeys(store.keys)
+    assert nobody != account
+    assert {key.rpartition("|")[2] for key in store.keys} == {"rate_limit"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "told"), [("", "shop.index"), (None, "shop.index"), ("spent", "spent")]
+)
+async def test_logs_and_signals_name_the_endpoint_that_refused(
+    caplog: pytest.LogCaptureFixture, scope: str | None, told: str
+) -> None:
+    caplog.set_level(logging.INFO, "quart_ratelimit")
+    app, _, _ = site()
+    shop = Blueprint("shop", __name__)
+    shop.add_url_rule("/", "index", rate_limit("1/minute", scope=scope)(plain()))
+    app.register_blueprint(shop)
+    heard: list[tuple[str, str]] = []
+
+    def on_decided(_: object, *, event: Decided, **__: object) -> None:
+        heard.append((event.outcome, event.scope))
+
+    with limit_decided.connected_to(on_decided):
+        assert await statuses(app, "/", 2) == [200, 429]
+    assert heard == [("allowed", told), ("refused", told)]
+    (record,) = [one for one in caplog.records if hasattr(one, "ratelimit_event")]
+    assert record.getMessage() == f"ratelimit 1 per 1 minute (client) exceeded at endpoint: {told}"
+    assert vars(record)["ratelimit_scope"] == told
 
 
 @pytest.mark.parametrize("scope", ["", "own"])

@@ -267,3 +267,57 @@ def test_a_limit_that_can_never_be_kept_is_an_error_at_once(
 def test_a_limit_and_limits_together_are_refused() -> None:
     with pytest.raises(ValueError, match="either a limit and its period, or limits"):
         rate_limit(10, MINUTE, limits=[RateLimit(1, MINUTE)])
+
+
+@pytest.mark.parametrize("own", [None, {}, {"Retry-After": "7", "Cache-Control": "private"}])
+async def test_a_refusal_says_when_to_come_back_and_is_not_stored(
+    app: Quart, store: MemoryStore, own: dict[str, str] | None
+) -> None:
+    RateLimiter(app, store=store)
+
+    @app.get("/")
+    @rate_limit(1, MINUTE)
+    async def index() -> str:
+        return "ok"
+
+    if own is not None:
+
+        @app.errorhandler(429)
+        async def slow(error: Exception) -> Any:
+            return "slow", 429, own
+
+    first, second = await get(app), await get(app)
+    assert (first.status_code, second.status_code) == (200, 429)
+    assert "Cache-Control" not in first.headers
+    expected = own or {"Retry-After": "60", "Cache-Control": "no-store"}
+    assert {name: second.headers[name] for name in expected} == expected
+
+
+async def test_the_body_of_a_refused_request_is_drained(app: Quart, store: MemoryStore) -> None:
+    RateLimiter(app, store=store, default_limits=[RateLimit(1, MINUTE)])
+
+    @app.post("/")
+    async def index() -> str:
+        return "ok"
+
+    pieces = [{"type": "http.request", "body": b"x" * 10, "more_body": n < 399} for n in range(400)]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(0)  # the app may answer between two pieces
+        if not pieces:
+            await asyncio.Event().wait()
+        return pieces.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append((message.get("status"), len(pieces)))
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+        "scheme": "http", "path": "/", "raw_path": b"/", "query_string": b"", "root_path": "",
+        "headers": [(b"content-length", b"4000"), (b"host", b"localhost")],
+        "client": ("10.0.0.1", 1), "server": ("localhost", 80), "extensions": {},
+    }  # fmt: skip
+    await app.test_client().post("/", scope_base={"client": ("10.0.0.1", 1)})
+    await app(scope, receive, send)  # type: ignore[arg-type]
+    assert sent[0] == (429, 0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from quart import Quart, Response, websocket
+from quart.testing import WebsocketResponseError
 
 from quart_ratelimit import Limiter, MetaLimit, Penalty, rate_limit
 from quart_ratelimit.stores import MemoryStore
@@ -126,22 +127,47 @@ async def test_a_refused_handshake_says_when_to_come_back(make: Make) -> None:
     @limiter.limit("1/minute")
     async def talk() -> None:
         await websocket.accept()
+        await websocket.send("hello")
 
     @app.errorhandler(429)
     async def slow(error: Exception) -> Any:
         return "slow", 429
 
     client = app.test_client()
-    for status in (None, 429):
-        try:
-            async with client.websocket("/") as connection:
-                await connection.accept()
-        except Exception as error:
-            response = getattr(error, "response", None)
-            assert response is None or response.status_code == status
-            if response is not None:
-                assert 1 <= int(response.headers["Retry-After"]) <= 60
-                assert response.headers["Cache-Control"] == "no-store"
+    async with client.websocket("/") as connection:
+        assert await connection.receive() == "hello"
+    with pytest.raises(WebsocketResponseError) as refused:
+        async with client.websocket("/") as connection:
+            await connection.receive()
+    assert refused.value.response.status_code == 429
+    assert 1 <= int(refused.value.response.headers["Retry-After"]) <= 60
+    assert refused.value.response.headers["Cache-Control"] == "no-store"
+
+
+class Unhashable:
+    """A callback that Python cannot hash."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, status: object) -> None:
+        self.calls += 1
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_callback_that_cannot_be_hashed_is_called_once(make: Make, same: bool) -> None:
+    general = Unhashable()
+    own = general if same else Unhashable()
+    app, limiter = make(on_breach=general)
+    view(app, "/", limiter.limit("1/minute", on_breach=own))
+    client = app.test_client()
+    assert [(await client.get("/")).status_code for _ in range(2)] == [200, 429]
+    assert (general.calls, own.calls) == (1, 1)
 
 
 async def test_a_refusal_that_the_view_handles_leaves_its_answer_alone(make: Make) -> None:

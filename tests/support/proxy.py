@@ -124,22 +124,24 @@ class Proxy:
         client: asyncio.StreamWriter,
         armed: list[Fault],
     ) -> None:
-        while data := await reader.read(65_536):
-            self.requests += 1
-            if self.silent:
-                continue
-            if self.request_cut is not None and self.match in data and self.times > 0:
-                self.times -= 1
-                writer.write(data[: self.request_cut])
+        try:
+            while data := await reader.read(65_536):
+                self.requests += 1
+                if self.silent:
+                    continue
+                if self.request_cut is not None and self.match in data and self.times > 0:
+                    self.times -= 1
+                    writer.write(data[: self.request_cut])
+                    await writer.drain()
+                    client.close()
+                    break
+                if self.fault is not deliver and self.match in data and self.times > 0:
+                    self.times -= 1
+                    armed.append(self.fault)
+                writer.write(data)
                 await writer.drain()
-                client.close()
-                break
-            if self.fault is not deliver and self.match in data and self.times > 0:
-                self.times -= 1
-                armed.append(self.fault)
-            writer.write(data)
-            await writer.drain()
-        writer.close()
+        finally:  # also when the client's end was reset
+            writer.close()
 
     async def _down(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, armed: list[Fault]

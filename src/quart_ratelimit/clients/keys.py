@@ -48,9 +48,16 @@ def key_parts(
     return [*before, who, scope]
 
 
-def key_starts(prefix: str) -> tuple[str, ...]:
-    """How all keys with this prefix begin, and no others; none without a prefix: all keys do."""
-    return (f"{_part(prefix)}|",) if prefix else ()
+def owned_by(prefix: str) -> Callable[[str], bool]:
+    """Return what tells the keys of limiters with this prefix from those of all others.
+
+    Without a prefix a key begins with its client or an empty part, or is the snippet's own, which
+    has one part alone. No prefix contains "|" or a brace as it is.
+    """
+    if prefix:
+        start = f"{_part(prefix)}|"
+        return lambda key: key.startswith(start)
+    return lambda key: key.startswith(("{", "|")) or "|" not in key
 
 
 def client_text(answer: object) -> str:

@@ -113,9 +113,11 @@ class Ledger:
 
     async def _undo(self, charging: asyncio.Task[list[Decision]], hits: Sequence[Hit]) -> None:
         await asyncio.wait([charging])
+        # Looked at for a lease as well, or the event loop logs an error that nobody retrieved.
+        failed = charging.cancelled() or charging.exception() is not None
         if hits[0].lease:
             await self._release(hits[0]._replace(cost=-1))
-        elif not charging.cancelled() and charging.exception() is None and all(charging.result()):
+        elif not failed and all(charging.result()):
             back = [
                 hit._replace(cost=-hit.cost, at_ms=one.at_ms)
                 for hit, one in zip(hits, charging.result(), strict=True)

@@ -71,7 +71,8 @@ class Breach:
         for charge in refused:
             if _log.isEnabledFor(logging.INFO):
                 _log_refusal(charge)
-            for callback in dict.fromkeys([self._settings.on_breach, charge.limit.on_breach]):
+            general, own = self._settings.on_breach, charge.limit.on_breach
+            for callback in [general] if own == general else [general, own]:
                 if callback is not None:
                     response = await self._notify(callback, charge.status, "on_breach") or response
         if context.meta_peeks or context.any_breach_peeks:
@@ -190,7 +191,7 @@ async def _response(answer: Any) -> Response | None:
 
 
 def _log_refusal(charge: Charge) -> None:
-    quota, scope = charge.limit.limit, charge.args[-1]
+    quota, scope = charge.limit.limit, charge.limit.told_as or charge.args[-1]
     facts = {
         "ratelimit_event": "limit_refused",
         "ratelimit_limit": limit_name(quota),

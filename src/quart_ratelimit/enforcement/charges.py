@@ -110,7 +110,7 @@ class Charger:
         decisions = await charges[0].store.hit(hits)
         self.decided(charges, decisions)
         if limit_decided.receivers:
-            scopes = [charge.args[-1] for charge in charges]
+            scopes = [charge.limit.told_as or charge.args[-1] for charge in charges]
             shadow = any(charge.limit.shadow for charge in charges)
             send_decided(self._extension, hits, decisions, scopes, shadow=shadow)
 

@@ -131,7 +131,9 @@ class Evaluator:
                 )
             )
         if limit_decided.receivers:
-            send_decided(self._extension, hits, decisions, stage.scopes)
+            named = zip(stage.limits, stage.scopes, strict=True)
+            scopes = [limit.told_as or scope for limit, scope in named]
+            send_decided(self._extension, hits, decisions, scopes)
         if refused:
             charges = self._charged(store, stage, hits, statuses)
             await self._conclude(context, stage, (), charges, hits)

@@ -62,11 +62,12 @@ class Resolver:
         else:
             fixed = False
             limits, any_breach = await finish(steps, memo, function)
-        stage = self._stage(context, limits, any_breach, fixed=fixed)
+        of_view = limited in (None, context.route.limited)
+        stage = self._stage(context, limits, any_breach, fixed=fixed, of_view=of_view)
         if stage.overrides:
             context.applied |= OVERRIDDEN
         route = context.route
-        if fixed and limited in (None, route.limited):
+        if fixed and of_view:
             stage.kept = True
             route.fixed_stages[limited, before] = (stage, context.applied)
             if limited is None and not before:
@@ -76,7 +77,7 @@ class Resolver:
     async def for_fallback(self, context: RequestContext) -> Stage:
         """What replaces all limits while the store is away."""
         limits = await self.load_all(self._settings.in_memory_fallback, context.memo)
-        return self._stage(context, limits, [], fixed=False)
+        return self._stage(context, limits, [], fixed=False, of_view=False)
 
     async def of_function(
         self, context: RequestContext, limited: LimitedFunction, memo: Memo
@@ -169,11 +170,12 @@ class Resolver:
         any_breach: list[RuntimeLimit],
         *,
         fixed: bool,
+        of_view: bool,
     ) -> Stage:
         """The stage of these limits; compiled once for a route while they are the same objects."""
         stages = context.route.stages
         # A kept stage holds its limits, so no other object has the id of one of them.
-        name = (fixed, *map(id, limits), None, *map(id, any_breach))
+        name = (fixed, of_view, *map(id, limits), None, *map(id, any_breach))
         kept = stages.get(name)
         if kept is not None:
             return kept[1]
@@ -195,6 +197,7 @@ class Resolver:
             key_form=self._key_form,
             fixed=fixed,
         )
+        stage.of_view = of_view
         if all(self._loader.keeps(limit.rule) for limit in (*limits, *any_breach)):
             if len(stages) >= KEPT:
                 stages.clear()

@@ -60,6 +60,8 @@ class Refused(NamedTuple):
     hits: Sequence[Hit]
     #: Request fields that the client was known by, in lower case.
     fields: tuple[bytes, ...]
+    #: Whether every request for this path is refused, whatever the view would do with it.
+    of_view: bool = True
 
 
 class _Answer(NamedTuple):
@@ -136,7 +138,13 @@ class Shield:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def note(self, request: _Request, refused: Refused) -> None:
-        """Note that the app answers this request with 429."""
+        """Note that the app answers this request with 429.
+
+        A function or a block that the view calls may be skipped in another request, so its refusal
+        says nothing of that request.
+        """
+        if not refused.of_view:
+            return
         new = set(refused.fields) - set(self._fields)
         if new:
             self._fields = (*self._fields, *sorted(new))
@@ -299,7 +307,7 @@ class RefusalNotes:
             return
         scope = cast(MutableMapping[str, Any] | None, request.scope)
         if scope is not None:
-            scope[REFUSED] = Refused(hits, fields)
+            scope[REFUSED] = Refused(hits, fields, stage.of_view)
 
 
 def _functions_of(stage: Stage) -> list[object]:

@@ -43,6 +43,8 @@ class Stage:
     key_form: KeyForm
     #: Whether no function of the app says which limits these are.
     fixed: bool = False
+    #: Whether every request of the route is charged so, whatever the view's code does.
+    of_view: bool = False
     #: The one key function of all limits; None: more must be called.
     key_func: UserFunction[object] | None = None
     #: What each limit counts together, see `RuntimeLimit.full_scope`.

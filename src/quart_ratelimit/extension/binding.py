@@ -14,7 +14,7 @@ from quart import Quart
 from ..callables import UserFunction
 from ..clients.key_functions import client_address
 from ..clients.key_spaces import space_of
-from ..clients.keys import Keys, key_parts, key_starts, keys_with
+from ..clients.keys import Keys, key_parts, keys_with, owned_by
 from ..constants import ConfigVars
 from ..current import current_app_or_none
 from ..direct.ledger import Ledger
@@ -228,7 +228,7 @@ class Bindings:
             instance=type(backend).__name__,
             resolver=resolver,
             hooks=hooks,
-            storage=Storage(store, key_starts(settings.key_prefix)),
+            storage=Storage(store, owned_by(settings.key_prefix)),
             strategy=Strategy(direct_store, settings.keys),
             ledger=self._ledger(direct_store, local, lambda: binding.is_active),
             local_ledger=self._ledger(own, own, lambda: binding.is_active),

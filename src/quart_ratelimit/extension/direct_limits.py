@@ -9,7 +9,7 @@ from secrets import token_hex
 from ..callables import UserFunction, call, check_called, check_user_function, to_await
 from ..clients.key_functions import client_named
 from ..clients.key_spaces import space_of
-from ..clients.keys import Keys, client_text, has_text, key_starts
+from ..clients.keys import Keys, client_text, has_text, owned_by
 from ..current import current_request_or_none
 from ..direct.blocks import place_in_code
 from ..direct.in_flight import InFlight
@@ -41,13 +41,13 @@ class DirectLimits:
     ) -> int:
         """Forget all that was counted, or what one key used of a limit; how many counters.
 
-        With a ``key_prefix`` only keys with that prefix are forgotten, and without one all that
-        the store holds. ``scope`` is that of the `hit`. Raises `StoreError`.
+        Keys of limiters with another ``key_prefix`` stay, also if this one has none. ``scope`` is
+        that of the `hit`. Raises `StoreError`.
         """
         if limit is not None:
             hits = await self._hits(self.quotas(limit), key, 1, scope)
             return await self._bindings.store.reset(hits)
-        count = await self._bindings.store.clear(*key_starts(self._bindings.key_prefix))
+        count = await self._bindings.store.clear(owned_by(self._bindings.key_prefix))
         _log.info("Storage has been reset and all limits cleared")
         return count
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from ..clients.keys import Keys, slot_key
 from ..clock import wall_ms
@@ -15,13 +15,13 @@ from ..stores import Store
 class Storage:
     """Where the limiter counts, as a whole."""
 
-    def __init__(self, store: Store, starts: Sequence[str] = ()) -> None:
+    def __init__(self, store: Store, owns: Callable[[str], bool]) -> None:
         self.store = store
-        self._starts = starts
+        self._owns = owns
 
     async def reset(self) -> int:
         """Forget all that the limiter counted; how many keys there were. Raises `StoreError`."""
-        return await self.store.clear(*self._starts)
+        return await self.store.clear(self._owns)
 
     async def check(self) -> bool:
         """Whether the store itself answers, and no policy in its place."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from quart import jsonify
 from werkzeug.sansio.response import Response
@@ -64,7 +64,7 @@ def rate_limit(
 
     def decorate(view: Callable[..., object]) -> Any:
         place = _Place(view, scope, _number(view, scope, key, note.quotas))
-        known: tuple[Settings, dict[tuple[str, str], Stage]] | None = None
+        known: tuple[Settings, dict[_Where, Stage]] | None = None
 
         def charge() -> Awaitable[None] | None:
             nonlocal known
@@ -78,8 +78,16 @@ def rate_limit(
             stage = known[1].get(where)
             if stage is None:
                 key_func = key or settings.key_func
+                told_as = scope or where.endpoint or name_in_code(view)
                 limits = [
-                    RuntimeLimit(quota, key_func, scope, error_message=message, on_store_error=own)
+                    RuntimeLimit(
+                        quota,
+                        key_func,
+                        scope,
+                        error_message=message,
+                        told_as=told_as,
+                        on_store_error=own,
+                    )
                     for quota in one_per_counter(
                         read_limit(limit, requests, duration, settings.strategy)
                     )
@@ -125,54 +133,73 @@ def _number(
     return str(len(found) or "")
 
 
-@dataclass(slots=True)
+class _Where(NamedTuple):
+    """What one ``@rate_limit`` counts in one request."""
+
+    #: The kind of the scope, see `key_parts`.
+    kind: str
+    #: The endpoint of a view, or the space of a helper; "" with a scope.
+    place: str
+    endpoint: str
+    #: Whether it limits the view of the request, and no helper.
+    of_view: bool
+
+
 class _Place:
     """Where one ``@rate_limit`` counts: at the endpoint, or at the function itself."""
 
-    function: Callable[..., object]
-    scope: str | None
-    #: See `_number`.
-    number: str
-    #: The kind of the scope if the function is the view, by endpoint and method; else "".
-    _kinds: dict[tuple[str, str], str] = field(default_factory=dict)
+    def __init__(self, function: Callable[..., object], scope: str | None, number: str) -> None:
+        self._function = function
+        self._scope = scope
+        #: See `_number`.
+        self._number = number
+        #: The helper's own; found now, as in a request the values of its closure do not count.
+        self._space = space_of(function)
+        self._known: dict[tuple[str, str], _Where] = {}
 
-    def of_request(self) -> tuple[str, str]:
+    def of_request(self) -> _Where:
         """The kind of the scope, and the endpoint or the function."""
-        if self.scope != "":
-            return f"shared{self.number}", ""
         app, request = current_app_or_none(), current_request_or_none()
         endpoint = request.endpoint if request else None
-        if app is not None and request is not None and endpoint is not None:
-            name = (endpoint, request.method)
-            kind = self._kinds.get(name)
-            if kind is None:
-                view = app.view_functions.get(endpoint)
-                kind = self._kinds[name] = self._kind(view, request.method)
-            if kind:
-                return kind, endpoint
-        return f"function{self.number}", name_in_code(self.function)
+        if app is None or request is None or endpoint is None:
+            return self._where("", "")
+        name = (endpoint, request.method)
+        where = self._known.get(name)
+        if where is None:
+            kind = self._kind(app.view_functions.get(endpoint), request.method)
+            where = self._known[name] = self._where(kind, endpoint)
+        return where
+
+    def _where(self, kind: str, endpoint: str) -> _Where:
+        """As told by the kind of a view's scope; "" for a helper."""
+        of_view = bool(kind)
+        if self._scope != "":
+            return _Where(f"shared{self._number}", "", endpoint, of_view)
+        if of_view:
+            return _Where(kind, endpoint, endpoint, of_view)
+        return _Where(f"function{self._number}", self._space, "", of_view)
 
     def _kind(self, view: object, method: str) -> str:
         """Of a view; a method of a class-based view counts by itself; "" for a helper."""
-        own = next(chain(self.function))
+        own = next(chain(self._function))
         if any(function is own for function in chain(view)):
-            return f"view{self.number}"
+            return f"view{self._number}"
         if any(function is own for function in chain(handler_of(view, method))):
-            return f"view{self.number}.{getattr(self.function, '__name__', '')}"
+            return f"view{self._number}.{getattr(self._function, '__name__', '')}"
         return ""
 
 
-def _stage(limits: Sequence[RuntimeLimit], where: tuple[str, str], settings: Settings) -> Stage:
+def _stage(limits: Sequence[RuntimeLimit], where: _Where, settings: Settings) -> Stage:
     """What the limits of one ``@rate_limit`` charge there."""
     keys, prefix = settings.keys, settings.key_prefix
-    key_func, scope = limits[0].key_func, limits[0].scope
-    space = "" if key_func == settings.key_func else space_of(key_func)
-    kind, place = where
+    scope = limits[0].scope
+    name = str(scope or NAME)
 
-    def key_form(_: RuntimeLimit, client: str, name: str) -> tuple[list[str], str]:
+    def key_form(limit: RuntimeLimit, client: str, _: str) -> tuple[list[str], str]:
         if scope is None:
             return [client, name], keys.join(*([prefix] if prefix else []), client)
-        args = key_parts(prefix, space, client, name, kind=kind, place=place)
+        space = "" if limit.key_func == settings.key_func else space_of(limit.key_func)
+        args = key_parts(prefix, space, client, name, kind=where.kind, place=where.place)
         return args, keys.slot(*args)
 
     return Stage(
@@ -180,8 +207,9 @@ def _stage(limits: Sequence[RuntimeLimit], where: tuple[str, str], settings: Set
         limits=tuple(limits),
         key_form=key_form,
         fixed=True,
-        key_func=key_func,
-        scopes=(str(scope or NAME),) * len(limits),
+        of_view=where.of_view,
+        key_func=limits[0].key_func,
+        scopes=(name,) * len(limits),
         body=_json,
     )
 

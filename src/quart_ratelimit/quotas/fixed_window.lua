@@ -30,7 +30,7 @@ function part.advance(state, now, spec, hit)
   local amount, fin, used, cost = spec[2], state.fin, state.used, hit.cost
   if used == 0 and spec[4] == 0 then fin = now + spec[3] end
   if cost < 0 then
-    if hit.at >= fin - spec[3] then
+    if hit.at >= fin - spec[3] and hit.at < fin then
       used = math.max(0, used + cost)
     end
     return decide({fin = fin, used = used}, spec, now, true, 0)

@@ -79,7 +79,7 @@ class FixedWindow(Quota):
             decision = decided((True, left - cost, end - now_ms, 0, now_ms, "store", None))
             return (end << USED_BITS) + used + cost, decision
         if cost < 0:
-            if hit.at_ms >= end - self.period_ms:
+            if end - self.period_ms <= hit.at_ms < end:
                 used = max(0, used + cost)
             return _window(end, used), self._decide(True, used, end, now_ms, 0)
         units = cost or 1

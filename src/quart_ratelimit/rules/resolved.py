@@ -34,6 +34,8 @@ class RuntimeLimit:
     on_store_error: str = ""
     #: The rule that it is a quota of.
     rule: Limit | None = field(default=None, compare=False, repr=False)
+    #: What logs and signals call its scope; "": what its key does.
+    told_as: str = ""
 
     def __hash__(self) -> int:
         """Return the same for equal limits; functions may be objects without a hash."""

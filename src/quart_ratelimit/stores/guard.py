@@ -9,7 +9,7 @@ import asyncio
 import copy
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..clock import Clock, monotonic_ms
 from ..errors import (
@@ -148,10 +148,10 @@ class GuardedStore:
             # Afterwards: a hit that is decided meanwhile may know the state of before.
             self._known.forget(hits)
 
-    async def clear(self, *starts: str) -> int:
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
         """Forget keys in the store, and all that is known here. Raises `StoreError`."""
         try:
-            return await self._store.clear(*starts)
+            return await self._store.clear(owns)
         finally:
             await self._known.clear()
 
@@ -182,10 +182,12 @@ class GuardedStore:
         return decisions
 
     async def _charge(self, hits: Sequence[Hit]) -> list[Decision]:
-        if self._payer.is_paying:
-            await self._payer.pay_first(hits)
         sent = self._known.generation
         try:
+            if self._owed and any(map(self._known.stand_in.counts, hits)):
+                if not self._payer.is_paying:  # the look finds out whether the store is back
+                    await self._call([hits[0]._replace(cost=0)])
+                await self._payer.pay_first(hits)
             decisions = await self._call(hits)
         except StoreOverloaded:
             return [self._closed(0) for _ in hits]  # a flood must not open the door
@@ -303,9 +305,9 @@ class LocalSide:
         """As `GuardedStore.reset`."""
         return await self._guard.reset(hits)
 
-    async def clear(self, *starts: str) -> int:
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
         """As `GuardedStore.clear`."""
-        return await self._guard.clear(*starts)
+        return await self._guard.clear(owns)
 
 
 def _opened(hit: Hit) -> Decision:

@@ -60,10 +60,10 @@ class MemoryStore:
         tables = self._tables
         return sum(tables[h.quota.counter].forget(h.key) for h in hits if h.quota.counter in tables)
 
-    async def clear(self, *starts: str) -> int:
-        """Forget every key, or those that begin with one of these texts; how many there were."""
-        if starts:
-            return sum(table.forget_those(starts) for table in self._tables.values())
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
+        """Forget the keys for which ``owns`` is true, or every key; how many there were."""
+        if owns is not None:
+            return sum(table.forget_those(owns) for table in self._tables.values())
         count = len(self)
         self._tables.clear()
         return count
@@ -212,9 +212,9 @@ class _Table:
         self.count -= found
         return found
 
-    def forget_those(self, starts: tuple[str, ...]) -> int:
-        """Forget the keys that begin with one of these texts; how many there were."""
-        found = [key for shard in self.shards for key in shard if key.startswith(starts)]
+    def forget_those(self, owns: Callable[[str], bool]) -> int:
+        """Forget the keys for which ``owns`` is true; how many there were."""
+        found = [key for shard in self.shards for key in shard if owns(key)]
         return sum(map(self.forget, found))
 
     def _sweep(self, now_ms: int) -> None:

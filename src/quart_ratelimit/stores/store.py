@@ -34,10 +34,10 @@ class Store(Protocol):
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
 
-    async def clear(self, *starts: str) -> int:
-        """Forget every key of this store, or those that begin with one of these texts.
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
+        """Forget the keys for which ``owns`` returns true, or every key; how many there were.
 
-        Returns how many there were. Raises `StoreError`.
+        ``owns`` is given a key as it is in its hits; more text may follow. Raises `StoreError`.
         """
 
 

@@ -148,3 +148,18 @@ async def test_whatever_breaks_while_connecting_no_connection_is_left(
     await asyncio.sleep(0.05)  # the proxy hears of it
     until(lambda: connected(redis_server) <= connections)
     assert not proxy._writers
+
+
+@BOTH
+async def test_a_connection_that_was_reset_while_it_was_idle_costs_no_hit(
+    proxy: Proxy, quota: FixedWindow
+) -> None:
+    """As a firewall or a load balancer resets what was idle for long."""
+    store = GuardedStore(RedisStore(proxy.url, deadline=2))
+    await store.hit([Hit(quota, "ann")])
+    for _ in range(5):
+        proxy.drop_all()
+        await asyncio.sleep(0.02)  # the event loop sees the reset
+        (decision,) = await store.hit([Hit(quota, "ann")])
+        assert decision.by == "store"
+    await store.aclose()

@@ -125,3 +125,20 @@ async def test_a_single_redis_by_a_clusters_uri_is_an_error_at_start(
     with pytest.raises(StoreMisconfigured, match=rf"at {place} .*write redis://{place}"):
         await store.hit([Hit(SCRIPT, "ann")])
     await store.aclose()
+
+
+async def test_a_database_that_redis_lacks_is_an_error_at_start(redis_server: RedisServer) -> None:
+    store = RedisStore(f"redis://127.0.0.1:{redis_server.port}/99", deadline=5)
+    with pytest.raises(StoreMisconfigured, match=r"no such database at .*/0, or set its databases"):
+        await store.start()
+    await store.aclose()
+
+
+async def test_another_database_of_a_clusters_node_is_an_error_at_start(
+    redis_cluster: Cluster,
+) -> None:
+    port = redis_cluster.nodes[0].port
+    store = RedisStore(f"redis://127.0.0.1:{port}/1", deadline=5)
+    with pytest.raises(StoreMisconfigured, match=rf"write redis\+cluster://127.0.0.1:{port}"):
+        await store.start()
+    await store.aclose()

@@ -8,7 +8,7 @@ one after another, and given back when a later one refuses.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -103,17 +103,15 @@ class ClusterStore:
         await in_time(BUDGET, link.open(), link.client, "connecting")
         return list(distance_findings(link.farthest()))
 
-    async def clear(self, *starts: str) -> int:
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
         """Forget keys under this store's prefix, by SCAN of each node; see `Store.clear`."""
-        return sum([await self._clear(one) for one in script.patterns(self._prefix, starts)])
-
-    async def _clear(self, pattern: str) -> int:
+        pattern = script.pattern(self._prefix)
         client, patience = self._links.get().client, max(START_DEADLINE, self._deadline or 0)
         found = client.scan_iter(match=pattern, count=SCAN_COUNT)
         own = own_keys(self._prefix, self.piggybacks)
         count = 0
         while (key := await in_time(patience, anext(found, None), client, "SCAN")) is not None:
-            if key not in own:
+            if key not in own and script.owned([key], self._prefix, owns):
                 count += int(await in_time(patience, client.unlink(key), client, "UNLINK"))
         return count
 

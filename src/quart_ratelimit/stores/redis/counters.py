@@ -98,7 +98,8 @@ class Counters:
         never give.
         """
         if self._asks_time:
-            self._time = replies.pop()
+            time = replies.pop()
+            self._time = None if isinstance(time, Exception) else time
         looks = replies[: len(self.looks)]
         totals = executed(replies[len(self.looks) :])[::2] if self.keys else ()
         answers: Answers = [[]] * len(self._requests)

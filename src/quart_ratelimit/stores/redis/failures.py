@@ -39,6 +39,10 @@ _CLUSTERS = (MovedError, AskError, TryAgainError, ClusterCrossSlotError, Cluster
 #: What a Redis that is not one answers, or redis-py says of it.
 _NO_CLUSTER = ("cluster support disabled", "Cluster mode is not enabled")
 
+#: What a node of a Cluster says of another database than 0, and any Redis of one that it lacks.
+_NO_SELECT = "SELECT is not allowed in cluster mode"
+_NO_DATABASE = "DB index is out of range"
+
 #: Characters of a server's reason that are reported at most.
 LONGEST_REASON = 120
 #: Commands that a server may name in quotes; anything else in quotes may be a key.
@@ -132,6 +136,8 @@ def _mistake(error: BaseException, source: object) -> tuple[str, str] | None:
         return "is a node of a Cluster", f"write redis+cluster://{place(source)}"
     if any(said in text for said in _NO_CLUSTER):
         return "is not a Cluster", f"write redis://{place(source).partition(',')[0]}"
+    if isinstance(error, ResponseError) and _NO_SELECT in text:
+        return "is a node of a Cluster", f"write redis+cluster://{place(source)}"
     return _answered_mistake(error) if isinstance(error, ResponseError) else None
 
 
@@ -140,6 +146,8 @@ def _answered_mistake(error: ResponseError) -> tuple[str, str] | None:
     # An error with a class of its own, such as OutOfMemoryError, speaks of commands and passes.
     if type(error) is ResponseError and _NO_COMMAND.search(str(error)):
         return "lacks a command that is needed", "allow it in the server or the proxy"
+    if _NO_DATABASE in str(error):
+        return "has no such database", "write redis://host:6379/0, or set its databases"
     # Before Redis 7.0 a script hides the code in its text.
     if _concerns_key(error):
         return "holds something else under a key of ours", "give the store a prefix of its own"

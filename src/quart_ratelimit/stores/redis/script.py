@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from importlib import resources
 from itertools import islice
@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from ... import quotas
-from ...quotas import ALGORITHMS, Decision, Hit, Quota
+from ...quotas import ALGORITHMS, Decision, FixedWindow, Hit, Quota
 from ...quotas.fixed_window import KEPT_LONGER
 from ...quotas.quota import MAX_EXACT, decided
 from .packing import bulk, command
@@ -67,13 +67,20 @@ def sha() -> str:
     return hashlib.sha1(script().encode(), usedforsecurity=False).hexdigest()
 
 
-def patterns(prefix: str, starts: Sequence[str]) -> list[str]:
-    """The globs by which SCAN finds the keys under a prefix that begin with one of these texts.
+def pattern(prefix: str) -> str:
+    """Return the glob by which SCAN finds the keys under a prefix."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", f"{prefix}:") + "*"
 
-    Without a text these are all keys under the prefix.
-    """
-    texts = [f"{prefix}:{start}" for start in starts or [""]]
-    return [re.sub(r"([*?\[\]\\])", r"\\\1", text) + "*" for text in texts]
+
+def owned(
+    keys: Sequence[str | bytes], prefix: str, owns: Callable[[str], bool] | None
+) -> list[str | bytes]:
+    """Return the keys under a prefix, as SCAN found them, for which ``owns`` is true."""
+    if owns is None:
+        return list(keys)
+    texts = [key if isinstance(key, str) else key.decode(errors="replace") for key in keys]
+    start = len(prefix) + 1
+    return [key for key, text in zip(keys, texts, strict=True) if owns(text[start:])]
 
 
 class Script:
@@ -92,6 +99,9 @@ class Script:
     ) -> None:
         self._prefix = prefix
         self._now_ms = now_ms
+        self._hits = requests
+        #: The periods of windows by the clock, in ms.
+        self._by_clock: set[int] = set()
         #: Whether the script itself is sent, so that Redis need not know it.
         self.with_source = with_source
         #: Its keys, each once, with their numbers.
@@ -109,6 +119,7 @@ class Script:
             quota, key, cost, _, forced, lease, _, late, *_ = requests[0][0]
             if cost == 1 and not forced and not lease and not late:
                 self._single = quota
+                self._note_window(quota)
                 self.keys[f"{prefix}:{quota.state_key(key, now_ms)}"] = 1
                 self._widths.append(1)
                 return
@@ -128,6 +139,7 @@ class Script:
         spec_index = self._spec_index.get(quota.tag)
         if spec_index is None:
             self._specs.append(quota)
+            self._note_window(quota)
             spec_index = self._spec_index[quota.tag] = len(self._specs)
         if hit.cost == 1 and not hit.forced and not hit.lease and not hit.late:
             return f"[{key_index},{spec_index}]"
@@ -135,6 +147,10 @@ class Script:
         cost = max(-BEYOND, min(hit.cost, BEYOND))
         rest = (cost, hit.at_ms, 2 if hit.late else int(hit.forced), hit.lease)
         return f"[{key_index},{spec_index},{json.dumps(rest)[1:]}"
+
+    def _note_window(self, quota: Quota) -> None:
+        if isinstance(quota, FixedWindow) and quota.aligned:
+            self._by_clock.add(quota.period_ms)
 
     def arguments(self, now_ms: int = 0) -> list[str | int]:
         """The script's ARGV. ``now_ms`` is for tests: 0 is Redis' own clock."""
@@ -179,7 +195,7 @@ class Script:
             at, allowed, remaining, reset, retry = reply
             self.server_ms = at
             told = (allowed == 1, remaining, reset, None if retry < 0 else retry, at, "store", None)
-            return [[decided(told)]]
+            return [self._in_windows([decided(told)], at)]
         numbers = iter(reply)
         at = self.server_ms = next(numbers)
         decisions = [
@@ -188,12 +204,30 @@ class Script:
             )
             for allowed, remaining, reset, retry in zip(*[numbers] * REPLY_WIDTH, strict=True)
         ]
+        decisions = self._in_windows(decisions, at)
         if errors:
             return self._apart(reply, decisions, errors)
         if set(self._widths) == {1}:  # nearly always
             return [[decision] for decision in decisions]
         each = iter(decisions)
         return [list(islice(each, width)) for width in self._widths]
+
+    def _in_windows(self, decisions: list[Decision], at_ms: int) -> list[Decision]:
+        """The decisions, each with a time in the window that its key names.
+
+        A hit that was sent as its window ended is decided after it. A refund by that time would be
+        taken from the next window, which was not charged.
+        """
+        now_ms = self._now_ms
+        if all(at_ms // period == now_ms // period for period in self._by_clock):
+            return decisions
+        hits = [hit for hits in self._hits for hit in hits]
+        return [
+            decision._replace(at_ms=now_ms)
+            if isinstance(hit.quota, FixedWindow) and hit.quota.aligned
+            else decision
+            for hit, decision in zip(hits, decisions, strict=True)
+        ]
 
     def _apart(
         self, reply: list[int], decisions: list[Decision], errors: list[Exception]

@@ -107,18 +107,16 @@ class RedisStore:
 
         return await in_time(link.deadline, unlink(), link.pool, "UNLINK")
 
-    async def clear(self, *starts: str) -> int:
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
         """Forget keys under this store's prefix, by SCAN; see `Store.clear`."""
-        return sum([await self._clear(one) for one in script.patterns(self._prefix, starts)])
-
-    async def _clear(self, pattern: str) -> int:
+        pattern = script.pattern(self._prefix)
         link, patience = self._links.get(), max(START_DEADLINE, self._deadline or 0)
         cursor, count = b"", 0
         own = own_keys(self._prefix, self.piggybacks)
         while cursor != b"0":
             scan = link.ask("SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCAN_COUNT)
-            cursor, keys = await in_time(patience, scan, link.pool, "SCAN")
-            keys = [key for key in keys if key not in own]
+            cursor, found = await in_time(patience, scan, link.pool, "SCAN")
+            keys = [key for key in script.owned(found, self._prefix, owns) if key not in own]
             if keys:
                 unlink = link.ask("UNLINK", *keys)
                 count += int(await in_time(patience, unlink, link.pool, "UNLINK"))

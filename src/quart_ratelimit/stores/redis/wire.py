@@ -126,11 +126,11 @@ def free_writer(connection: Connection) -> asyncio.StreamWriter | None:
     else:  # it would have to wait
         look.close()
         return None
-    socket = writer.get_extra_info("socket")
-    if not fresh or socket is None:  # another event loop may have none
+    system_socket = writer.get_extra_info("socket")
+    if not fresh or system_socket is None:  # another event loop may have none
         return None
     poll = select.poll()
-    poll.register(socket, select.POLLIN)
+    poll.register(system_socket, select.POLLIN)
     return None if poll.poll(0) else writer
 
 
@@ -148,7 +148,13 @@ def _next_reply(connection: Connection) -> Callable[[], Awaitable[object]]:
 
 
 async def is_fresh(connection: Connection) -> bool:
-    """Whether there is nothing to read from it, not even its end."""
+    """Whether there is nothing to read from it, not even its end.
+
+    redis-py's own check sees an end, but not that the connection was reset while it was idle.
+    """
+    writer = getattr(connection, "_writer", None)
+    if isinstance(writer, asyncio.StreamWriter) and writer.is_closing():
+        return False
     try:
         return not await getattr(connection, _CAN_READ)()
     except (RedisError, OSError):

@@ -1,0 +1,69 @@
+"""Faults that the simulator found, each as the smallest plan that failed before it was mended."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from .plan import Action, Fault, Plan, WorkerPlan
+from .run import run_plan
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def worker(number: int = 0, **more: object) -> WorkerPlan:
+    usual = WorkerPlan(f"worker{number}", 0.0, 0, 0.002, "local", True, 4, None)
+    return WorkerPlan(**{**vars(usual), **more})  # type: ignore[arg-type]
+
+
+def action(kind: str, at: float, **more: object) -> Action:
+    usual = Action(at, 8, "worker0", kind, "turning", "client", 1, "return", 0.0, None)
+    return Action(**{**vars(usual), **more})  # type: ignore[arg-type]
+
+
+def test_a_refund_takes_nothing_from_the_window_after_the_one_that_was_charged() -> None:
+    """A hit that is sent as its window ends, or when Redis' clock was set, is decided after it."""
+    plan = Plan(
+        seed=8,
+        workers=(worker(connections=1),),
+        actions=(action("reserve", 0.717, how="raise"),),
+        faults=(Fault(0.662, "clock jump", 0.0, "worker0", 0.759),),
+        length=1.0,
+        jitter=0.3,
+        halved=0.0,
+    )
+    assert run_plan(plan).violations == []
+
+
+def test_a_client_that_leaves_while_redis_is_away_leaves_no_unseen_error() -> None:
+    plan = Plan(
+        seed=179,
+        workers=(worker(policy="raise"),),
+        actions=(action("in_flight", 0.5, leaves=1),),
+        faults=(Fault(0.3, "restart", 0.5, "worker0", 0.2),),
+        length=1.0,
+        jitter=0.3,
+        halved=0.0,
+    )
+    assert run_plan(plan).violations == []
+
+
+def test_a_look_at_a_busy_redis_follows_the_policy_when_it_asks_the_time_as_well() -> None:
+    """Redis refused ``GET`` and ``TIME``, and the error was read as a time."""
+    plan = Plan(
+        seed=1,
+        workers=(worker(latency=0.0002),),
+        actions=(action("peek", 2.5),),
+        faults=(Fault(2.0, "busy", 1.5, "worker0", 0.5),),
+        length=3.0,
+        jitter=0.05,
+        halved=0.0,
+    )
+    assert run_plan(plan).violations == []
