@@ -94,11 +94,12 @@ COLLECTIONS = {
         callables.py:_answers cli/survey.py:application cli/survey.py:groups cli/survey.py:meta
         stores/redis/counters.py:keys stores/redis/counters.py:known stores/redis/counters.py:looks
         stores/redis/script.py:_spec_index stores/redis/script.py:keys
-        stores/redis/script.py:known
+        stores/redis/script.py:known stores/redis/script.py:_by_clock
     """,
     "of what is under way: callers that wait, blocks, tasks, batches": """
         direct/blocks.py:_held direct/ledger.py:_tasks direct/turns.py:_queues
-        direct/turns.py:called direct/turns.py:turns stores/redis/batcher.py:_sent
+        direct/turns.py:called direct/turns.py:turns stores/payer.py:_pieces
+        stores/redis/batcher.py:_sent
         stores/redis/cluster_link.py:_tasks stores/redis/connections.py:_closing
         stores/redis/connections.py:_open stores/redis/connections.py:_openers
         stores/redis/connections.py:_opening stores/redis/sentinels.py:_tasks

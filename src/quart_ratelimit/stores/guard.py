@@ -156,6 +156,12 @@ class GuardedStore:
             await self._known.clear()
 
     async def _give_back(self, hits: Sequence[Hit]) -> list[Decision]:
+        if hits[0].lease:
+            # A late charge of this lease that ended after its give-back would hold a place for
+            # nobody.
+            await self._payer.pieces_end()
+            if self._known.stand_in.counts(hits[0]):
+                self._known.decide(hits, sent=False)
         try:
             return await self._charge(hits)
         finally:

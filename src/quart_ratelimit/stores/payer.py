@@ -36,6 +36,13 @@ class Payer:
         self._task: asyncio.Task[None] | None = None
         #: Whether the store is back, and not all is charged yet.
         self.is_paying: bool = False
+        #: Pieces whose charges are under way.
+        self._pieces: set[asyncio.Future[None]] = set()
+
+    async def pieces_end(self) -> None:
+        """Wait for the charges that are under way now."""
+        while self._pieces:
+            await asyncio.wait(self._pieces)
 
     def watch(self) -> None:
         """Something is owed: see to it that it is charged, also without further requests."""
@@ -116,7 +123,21 @@ class Payer:
     async def _pay(self, piece: Sequence[Owed]) -> bool:
         """Send these charges, each at most once; whether the store decided on all."""
         sent = [(owed, self._call([hit])) for owed in piece for hit in owed.hits]
-        results = await asyncio.gather(*[call for _, call in sent], return_exceptions=True)
+        ended = asyncio.get_running_loop().create_future()
+        self._pieces.add(ended)
+        try:
+            results = await asyncio.gather(*[call for _, call in sent], return_exceptions=True)
+            return self._all_decided(sent, results)
+        finally:
+            self._pieces.discard(ended)
+            ended.set_result(None)
+
+    def _all_decided(
+        self,
+        sent: Sequence[tuple[Owed, Awaitable[None]]],
+        results: Sequence[BaseException | None],
+    ) -> bool:
+        """Note the charges that failed; whether none did."""
         in_doubt = [
             (owed, result)
             for (owed, _), result in zip(sent, results, strict=True)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from ..quotas import Concurrency, Decision, Hit, Penalty, Quota
+from ..quotas.concurrency import Leases
 from ..quotas.quota import share_of
 from .fleet import Fleet
 from .memory import MemoryStore
@@ -173,16 +174,27 @@ class StandIn:
             self._quotas[quota.counter] = quota
         if base is not None and word is None:
             return
-        owed = 0
+        owed = [] if word is None or base is None else self._owing(name, base, now_ms)
         if word is not None:
-            if base is not None:  # the store decided on the key, and was not told what is owed
-                owed = self._owed(self._largest(name), base, now_ms)
             self._memory.adopt(part.own, part.resumed(word), word.at_ms)
         if base is not None or (len(self.bases) < MOST_OWED and len(name) <= LONGEST_NAME):
             self.bases[name] = _BASE.pack(*(word or Word(now_ms, 0, 0)), 0)
-        if owed:
-            charge = self._largest(name).own
-            self._memory.decide([charge._replace(cost=owed, forced=True)], now_ms)
+        for hit in owed:  # the store decided on the key, and was not told of these
+            own = self._part(hit).own
+            self._memory.decide([own._replace(late=False, forced=True)], now_ms)
+
+    def _owing(self, name: str, base: bytes, now_ms: int) -> list[Hit]:
+        """The late hits that charge what this key owes: one for each lease, or one for all units.
+
+        A lease has a name, by which it is given back.
+        """
+        part = self._largest(name)
+        if isinstance(part.hit.quota, Concurrency):
+            state: Leases = self._memory.state(part.own) or {}
+            leases = [lease for lease, end in state.items() if end > now_ms]
+            return [part.hit._replace(lease=one) for one in leases if not one.startswith("?")]
+        units = self._owed(part, base, now_ms)
+        return [part.hit._replace(cost=units)] if units else []
 
     def _largest(self, name: str) -> _Part:
         """A late hit of 1 on a key, by the limit that has most room for it."""
@@ -205,18 +217,14 @@ class StandIn:
     def _take(self, name: str, now_ms: int) -> Owed:
         part, base = self._largest(name), self.bases.pop(name)
         hit, own = part.hit, part.own
-        units = self._owed(part, base, now_ms)
-        state = self._memory.state(own)
+        owing, units = self._owing(name, base, now_ms), self._owed(part, base, now_ms)
         (look,) = self._memory.decide([own._replace(cost=0, late=False)], now_ms)
         self._memory.adopt(own, None, now_ms)
         at, reset, used, _ = _BASE.unpack(base)
         # As if every worker had admitted as much.
         used = (used if at + reset > now_ms else 0) + units * self._view[0]
         word = Word(now_ms, look.reset_ms, min(hit.quota.capacity, used))
-        if isinstance(hit.quota, Concurrency):
-            leases = [lease for lease in state or () if not lease.startswith("?")]
-            return Owed([hit._replace(lease=lease) for lease in leases], word)
-        return Owed([hit._replace(cost=units)] if units else [], word)
+        return Owed(owing, word)
 
     def _note_sent(self, hits: Sequence[Hit]) -> None:
         for hit in hits:

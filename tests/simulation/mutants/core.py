@@ -135,11 +135,6 @@ MUTANTS = [
             "if one.allowed and one.by == by]",
             "if one.by == by]",
         ),
-        (
-            "quotas/quota.py",
-            'return self.allowed and self.by != "open"',
-            'return self.by != "open"',
-        ),
     ),
     mutant(
         "local charges are refunded in Redis",
