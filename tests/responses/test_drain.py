@@ -53,6 +53,8 @@ class Uploader:
     async def _send(self, message: Any) -> None:
         self.sent.append(message)
         self.begins_to_read.set()
+        if self.is_answered:  # as servers do; from Quart 0.23 on its call waits for it
+            self.leaves()
 
 
 def quart_app() -> Quart:
