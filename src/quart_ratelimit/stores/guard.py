@@ -182,12 +182,10 @@ class GuardedStore:
         return decisions
 
     async def _charge(self, hits: Sequence[Hit]) -> list[Decision]:
+        if self._payer.is_paying:
+            await self._payer.pay_first(hits)
         sent = self._known.generation
         try:
-            if self._owed and any(map(self._known.stand_in.counts, hits)):
-                if not self._payer.is_paying:  # the look finds out whether the store is back
-                    await self._call([hits[0]._replace(cost=0)])
-                await self._payer.pay_first(hits)
             decisions = await self._call(hits)
         except StoreOverloaded:
             return [self._closed(0) for _ in hits]  # a flood must not open the door
