@@ -108,7 +108,8 @@ class Sentinels:
             self._news.set_result(None)
 
     def _start(self) -> None:
-        service, ip = self._pool.service_name, self._manager._force_master_ip
+        service = self._pool.service_name
+        ip = getattr(self._manager, "_force_master_ip", None)  # redis-py 5.3 does not have it
         for sentinel in self._manager.sentinels:
             watcher = Watcher(sentinel.connection_pool, service, weakref.WeakMethod(self.heard), ip)
             self._watchers.append(watcher)
