@@ -54,7 +54,7 @@ class SecuredSentinel:
     ) -> None:
         self.master_port, self.port = free_port(), free_port()
         tls = (self._tls(files, self.master_port), self._tls(files, self.port))
-        bind = ("--bind", "127.0.0.1 ::1")
+        bind = ("--bind", "127.0.0.1", "::1")
         self.master = RedisServer(*bind, *tls[0], port=None if files else self.master_port)
         self.watcher = RedisServer(
             "--sentinel", *bind, *tls[1], config="", port=None if files else self.port

@@ -59,7 +59,7 @@ def secure(files: Certificates) -> Iterator[str]:
 def plain(request: pytest.FixtureRequest) -> Iterator[str]:
     """The host and port of a Cluster by IPv4 or IPv6."""
     host = str(request.param)
-    server = node("--bind", "127.0.0.1 ::1", "--cluster-announce-ip", host.strip("[]"))
+    server = node("--bind", "127.0.0.1", "::1", "--cluster-announce-ip", host.strip("[]"))
     yield f"{host}:{server.port}"
     server.stop()
 
