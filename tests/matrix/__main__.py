@@ -41,6 +41,9 @@ def main() -> int:
     outcomes = []
     for row in rows:
         outcome = run(row)
+        if outcome.verdict == "failed":  # a busy machine fails a test of time
+            print(f"matrix: {row.name}: {outcome.counts}; once more", log_of(outcome), flush=True)
+            outcome = run(row)
         outcomes.append(outcome)
         print(f"matrix: {row.name}: {outcome.verdict} {outcome.counts}", flush=True)
         if outcome.verdict == "failed":
