@@ -32,7 +32,7 @@ class Row:
     #: Options of pytest.
     options: tuple[str, ...] = ()
     tests: tuple[str, ...] = STORES
-    #: Run by CI at each push; the other rows run when somebody asks for them.
+    #: Run by CI at each push; the other rows run by `./dev matrix`.
     quick: bool = False
 
 

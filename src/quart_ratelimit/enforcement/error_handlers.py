@@ -27,8 +27,7 @@ def answer_refusals_of_handlers(app: Quart) -> None:
     it passes its context before the error.
     """
     quart: Any = app  # whose methods have other parameters before 0.23
-    handle_user, handle_any = quart.handle_user_exception, quart.handle_exception
-    handle_in_websocket = quart.handle_websocket_exception
+    handle_user = quart.handle_user_exception
 
     async def handle_user_exception(*args: Any) -> Any:
         request = current_request_or_none()
@@ -45,26 +44,21 @@ def answer_refusals_of_handlers(app: Quart) -> None:
         except _REFUSALS as last:  # the handler of refusals is limited as well
             return last
 
-    async def handle_exception(*args: Any) -> Any:
-        try:
-            return await handle_any(*args)
-        except _REFUSALS as refusal:
-            if refusal is args[-1]:
-                raise
-            context = args[:-1]
-            result = await handle_user_exception(*context, refusal)
-            return await quart.finalize_request(*context, result, from_error_handler=True)
+    def answering(handle: Any, finalize: Any) -> Any:
+        async def handle_exception(*args: Any) -> Any:
+            try:
+                return await handle(*args)
+            except _REFUSALS as refusal:
+                if refusal is args[-1]:
+                    raise
+                context = args[:-1]
+                result = await handle_user_exception(*context, refusal)
+                return await finalize(*context, result, from_error_handler=True)
 
-    async def handle_websocket_exception(*args: Any) -> Any:
-        try:
-            return await handle_in_websocket(*args)
-        except _REFUSALS as refusal:
-            if refusal is args[-1]:
-                raise
-            context = args[:-1]
-            result = await handle_user_exception(*context, refusal)
-            return await quart.finalize_websocket(*context, result, from_error_handler=True)
+        return handle_exception
 
     quart.handle_user_exception = handle_user_exception
-    quart.handle_exception = handle_exception
-    quart.handle_websocket_exception = handle_websocket_exception
+    quart.handle_exception = answering(quart.handle_exception, quart.finalize_request)
+    quart.handle_websocket_exception = answering(
+        quart.handle_websocket_exception, quart.finalize_websocket
+    )
