@@ -166,6 +166,21 @@ async def _(sort: Sort) -> Any:
     return "ConfigurationError" if found == [500, 500] else found
 
 
+@row('`methods=["GTE"]`', [200, 200], [500, 500])
+async def _(sort: Sort) -> Any:
+    side = Side(sort)
+    side.view("/", side.limiter.limit("1/day", methods=["GTE"]))
+    return await side.ask("/", 2)
+
+
+@row("A `RATELIMIT_*` variable that is set after `init_app`", [200, 200], [500, 500])
+async def _(sort: Sort) -> Any:
+    side = Side(sort)
+    side.app.config["RATELIMIT_DEFAULT"] = "1/day"
+    side.view("/")
+    return await side.ask("/", 2)
+
+
 @row("An error of your key function", [200, 429], [500, 500])
 async def _(sort: Sort) -> Any:
     side = Side(sort, in_memory_fallback=["1/day"])

@@ -34,8 +34,8 @@ class Fragile:
     async def reset(self, hits: Sequence[Hit]) -> int:
         return await self.memory.reset(hits)
 
-    async def clear(self) -> int:
-        return await self.memory.clear()
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
+        return await self.memory.clear(owns)
 
 
 @pytest.fixture
