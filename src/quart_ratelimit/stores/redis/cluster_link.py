@@ -123,8 +123,8 @@ class ClusterLink:
                 del self._batchers[slot]
 
     @staticmethod
-    def _too_late(node: Node, was_sent: bool) -> StoreError:
-        was_sent = was_sent and node.connections.is_prepared  # else it waited for a connection
+    def _too_late(node: Node, sending: asyncio.Task[None] | None) -> StoreError:
+        was_sent = sending is not None and not node.connections.is_awaited_by(sending)
         return too_late(node.distance.deadline, node.pool, "EVALSHA", was_sent=was_sent)
 
     async def ask(self, key: str, *parts: str | int) -> Any:

@@ -141,8 +141,8 @@ class Link:
         """Seconds that one hit may wait."""
         return self.distance.deadline
 
-    def _too_late(self, command_name: str, was_sent: bool) -> StoreError:
-        was_sent = was_sent and self.connections.is_prepared  # else it waited for a connection
+    def _too_late(self, command_name: str, sending: asyncio.Task[None] | None) -> StoreError:
+        was_sent = sending is not None and not self.connections.is_awaited_by(sending)
         return too_late(self.deadline, self.pool, command_name, was_sent=was_sent)
 
     async def ask(self, *parts: str | int | bytes) -> Any:
