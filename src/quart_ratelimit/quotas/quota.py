@@ -28,6 +28,8 @@ MAX_EXACT = 2**53 - 1
 
 #: Seconds: ten thousand years. A time this far from now is exact in ms, too.
 LONGEST_PERIOD = 10_000 * UNITS["year"]
+#: The longest name of a quota, in characters: it stands in keys, response fields and metrics.
+LONGEST_NAME = 256
 
 
 #: Those of `Decision.by` whose allowed hits are counted.
@@ -100,9 +102,16 @@ class Quota:
         check_whole("period", self.period, LONGEST_PERIOD)
         for field_name in ("name", "counted_as"):
             given = getattr(self, field_name)
-            if given is not None and not is_name(given):
+            if given is None:
+                continue
+            if not is_name(given):
                 raise InvalidLimit(
                     f"{field_name}={given!r} must be printable ASCII, e.g. {field_name}='login'"
+                )
+            if len(given) > LONGEST_NAME:
+                raise InvalidLimit(
+                    f"{field_name} has {len(given)} characters, and at most {LONGEST_NAME} are "
+                    f"allowed, e.g. {field_name}='login'"
                 )
         if self.unit not in UNITS or self.period % UNITS[self.unit]:
             unit = next(u for u in reversed(UNITS) if self.period % UNITS[u] == 0)
