@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, TypeGuard
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeGuard
 
 from ..errors import InvalidLimit
 
@@ -220,15 +220,31 @@ class Hit(NamedTuple):
     of_breaches: bool = False
 
 
+#: Carries out hits of costs below 0, given the decisions that charged them.
+GiveBack: TypeAlias = (
+    "Callable[[Sequence[Hit], Sequence[Decision]], Coroutine[Any, Any, list[Decision]]]"
+)
+
+
 class Receipt:
-    """What one call charged, as long as it is not given back: no unit can be given back twice."""
+    """What one call charged, as long as it is not given back: no unit can be given back twice.
 
-    __slots__ = ("_charged", "_given_back")
+    ``give_back`` carries out what `spend` returns, in the store that charged it.
+    """
 
-    def __init__(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> None:
+    __slots__ = ("_charged", "_given_back", "give_back")
+
+    def __init__(
+        self, hits: Sequence[Hit], decisions: Sequence[Decision], give_back: GiveBack
+    ) -> None:
         self._charged = (hits, decisions)
+        self.give_back = give_back
         #: Units by counter and key; None: nothing yet, as of nearly every receipt.
         self._given_back: Counter[tuple[str, str]] | None = None
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        # A deep or pickled copy could be given back as well, so a copied decision has no receipt.
+        return type(None), ()
 
     def spend(self, hits: Sequence[Hit]) -> list[tuple[Hit, Decision]]:
         """Hits that give these back, each at most what is left of its charge, and that charge."""
