@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeGuard
 
@@ -221,9 +221,7 @@ class Hit(NamedTuple):
 
 
 #: Carries out hits of costs below 0, given the decisions that charged them.
-GiveBack: TypeAlias = (
-    "Callable[[Sequence[Hit], Sequence[Decision]], Coroutine[Any, Any, list[Decision]]]"
-)
+GiveBack: TypeAlias = "Callable[[Sequence[Hit], Sequence[Decision]], Awaitable[list[Decision]]]"
 
 
 class Receipt:
