@@ -13,7 +13,7 @@ from ..clients.keys import Keys, client_text, has_text, owned_by
 from ..current import current_request_or_none
 from ..direct.blocks import place_in_code
 from ..direct.in_flight import InFlight
-from ..direct.ledger import Account
+from ..direct.ledger import Account, Ledger
 from ..direct.messages import Messages
 from ..direct.reservation import Reserving
 from ..direct.websocket_connection import Data
@@ -75,7 +75,7 @@ class DirectLimits:
         quotas = self.quotas(limit, requests=requests, duration=duration)
         ledger = self._bindings.ledger()
         hits = await self._hits(quotas, key, cost, scope, on_store_error)
-        return _told(hits, await ledger.charge(hits))
+        return _told(ledger, hits, await ledger.charge(hits))
 
     @to_await("limiter.peek(...)")
     async def peek(
@@ -107,10 +107,9 @@ class DirectLimits:
             )
         hits = await self._hits(self.quotas(limit), key, cost, scope)
         back = charged.receipt.spend(hits) if charged.receipt else []
-        if not back:
+        if charged.receipt is None or not back:
             return await self.peek(limit, key, scope=scope)
-        ledger = self._bindings.ledger()
-        return min(await ledger.give_back(*zip(*back, strict=True)), key=tightness)
+        return min(await charged.receipt.give_back(*zip(*back, strict=True)), key=tightness)
 
     @to_await("limiter.wait(...)")
     async def wait(
@@ -133,7 +132,7 @@ class DirectLimits:
             raise ConfigurationError(f"seconds={seconds!r} must be 0 or more, e.g. seconds=5")
         hits = await self._hits(self.quotas(limit), key, cost, scope, on_store_error)
         ledger = self._bindings.ledger()
-        return _told(hits, await self._bindings.turns.take(ledger, hits, seconds))
+        return _told(ledger, hits, await self._bindings.turns.take(ledger, hits, seconds))
 
     def reserve(
         self,
@@ -320,12 +319,12 @@ class DirectLimits:
         return Account(ledger, hits, binding.hooks.teller(who, scope))
 
 
-def _told(hits: Sequence[Hit], decisions: Sequence[Decision]) -> Decision:
+def _told(ledger: Ledger, hits: Sequence[Hit], decisions: Sequence[Decision]) -> Decision:
     """The decision that tells most of these, with what may be given back of all."""
     told = decisions[0] if len(decisions) == 1 else min(decisions, key=tightness)
     if not told.allowed or not hits[0].cost:
         return told
-    return decided((*told[:-1], Receipt(hits, decisions)))
+    return decided((*told[:-1], Receipt(hits, decisions, ledger.give_back)))
 
 
 def _check_policy(policy: str | None) -> str:

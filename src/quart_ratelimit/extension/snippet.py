@@ -11,7 +11,7 @@ from werkzeug.sansio.response import Response
 
 from ..callables import UserFunction, check_called, check_user_function
 from ..clients.key_spaces import space_of
-from ..clients.keys import key_parts
+from ..clients.keys import bounded, key_parts
 from ..current import current_app_or_none, current_request_or_none
 from ..enforcement.routes import handler_of
 from ..enforcement.stage import Stage
@@ -197,7 +197,7 @@ def _stage(limits: Sequence[RuntimeLimit], where: _Where, settings: Settings) ->
 
     def key_form(limit: RuntimeLimit, client: str, _: str) -> tuple[list[str], str]:
         if scope is None:
-            return [client, name], keys.join(*([prefix] if prefix else []), client)
+            return [bounded(client), name], keys.join(*([prefix] if prefix else []), client)
         space = "" if limit.key_func == settings.key_func else space_of(limit.key_func)
         args = key_parts(prefix, space, client, name, kind=where.kind, place=where.place)
         return args, keys.slot(*args)
