@@ -20,12 +20,11 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import RequestRedirect, WebsocketMismatch
 
 from ..errors import ConfigurationError, StoreError
-from ..extension.binding import Binding, binding_of
-from ..extension.limiter import EXTENSION, Limiter
-from ..rules.varying import Varying
+from ..extension.binding import Binding, binding_of, limiters_of
+from ..extension.limiter import Limiter
 from ..stores import redacted
 from .doctor import examine
-from .survey import UNAVAILABLE, Line, StorageShown, Survey, Surveyor, settings_dict
+from .survey import UNAVAILABLE, StorageShown, Survey, Surveyor, settings_dict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -119,6 +118,7 @@ async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> None:
     "Enumerate details about all routes with rate limits",
     *_FILTERS,
     click.option("--key", default=None, help="Test the limit"),
+    click.option("--keys", "show_keys", is_flag=True, help="Show the forms of the keys"),
     click.option("--watch/--no-watch", default=False, help="Create a live dashboard"),
 )
 async def limits(
@@ -129,6 +129,7 @@ async def limits(
     path: str | None,
     method: str | None,
     key: str | None,
+    show_keys: bool,
     watch: bool,
     as_json: bool,
 ) -> None:
@@ -139,11 +140,15 @@ async def limits(
 
     async def look() -> list[Survey]:
         found = []
-        for limiter, binding in _require_binding(app, limiters):
-            surveyor = Surveyor(app, limiter, binding, key)
-            found.append(await surveyor.survey(endpoint, method))
+        for _, binding in _require_binding(app, limiters):
+            surveyor = Surveyor(app, binding, path=path)
+            one = await surveyor.survey(endpoint, method)
+            found.append(one)
             if key is not None:
-                await surveyor.look(found[-1].lines)
+                await surveyor.find(one.lines, key)
+                await surveyor.look(one.lines)
+            if show_keys or (key is None and as_json):
+                await surveyor.name_keys(one.lines)
         return found
 
     if watch:
@@ -180,13 +185,12 @@ async def clear(
     """Forget what was counted for a key, in exactly the keys of the limits listed."""
     endpoint = find_endpoint(app, endpoint, path, method)
     surveys = []
-    for limiter, binding in _require_binding(app, limiters):
+    for _, binding in _require_binding(app, limiters):
         if binding.in_memory:
             click.echo("Counts are kept in memory: only this process' are cleared.", err=True)
-        surveyor = Surveyor(app, limiter, binding, key)
+        surveyor = Surveyor(app, binding, path=path)
         found = await surveyor.survey(endpoint, method)
-        if method is not None:
-            _keep_method(found, method)
+        await surveyor.find(found.lines, key)
         surveys.append((surveyor, found))
     if not yes:
         for surveyor, found in surveys:
@@ -196,13 +200,11 @@ async def clear(
         click.confirm(f"Proceed with resetting limits for key: {key}?", abort=True)
     for surveyor, found in surveys:
         await surveyor.clear(found.lines)
-        for line in found.lines:
-            line.allowed = None
         if not as_json:
             _render.console().print(_render.survey(found, app.name))
     if as_json:
         _print_json([found.as_dict() for _, found in surveys])
-    if any(_is_left(line) for _, found in surveys for line in found.lines):
+    if any(line.is_left for _, found in surveys for line in found.lines):
         raise SystemExit(1)
 
 
@@ -278,10 +280,7 @@ def _run(coroutine: Coroutine[object, None, None]) -> None:
 
 
 async def _in_app(app: Quart, function: Command, kwargs: dict[str, object]) -> None:
-    limiters: list[Limiter] = list(app.extensions.get("limiter", ()))
-    first = app.extensions.get(EXTENSION)
-    if first is not None:
-        limiters = [first, *(limiter for limiter in limiters if limiter is not first)]
+    limiters: list[Limiter] = limiters_of(app)
     if not limiters:
         # Flask-Limiter's words, for scripts that look for them.
         raise click.ClickException(f"No Flask-Limiter extension installed on {app}")
@@ -318,23 +317,6 @@ async def _drawn(
     look: Callable[[], Coroutine[object, None, list[Survey]]], app: Quart
 ) -> list[RenderableType]:
     return [_render.survey(one, app.name) for one in await look()]
-
-
-def _keep_method(found: Survey, method: str) -> None:
-    """Leave only what is counted for that HTTP method."""
-
-    def kept(lines: list[Line]) -> list[Line]:
-        return [line for line in lines if line.method in (None, method.upper())]
-
-    found.meta, found.application = kept(found.meta), kept(found.application)
-    for places in found.groups.values():
-        for place in places:
-            place.lines = kept(place.lines)
-
-
-def _is_left(line: Line) -> bool:
-    """Whether a line that should be cleared was not."""
-    return not line.cleared and (line.error is not None or isinstance(line.limit.limit, Varying))
 
 
 def _print_json(value: object) -> None:
