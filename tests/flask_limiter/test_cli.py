@@ -380,5 +380,8 @@ def test_config_fails_when_the_store_is_away() -> None:
     away = Quart("away")
     Limiter(app=away, storage_uri="redis://127.0.0.1:1/0", default_limits=["1/day"])
     assert re.search(r"└── Status.*└── Error", run(away, "config", exit_code=1))
-    (settings,) = json.loads(run(away, "config", "--json", exit_code=1))
+    result = away.test_cli_runner().invoke(cli.cli, ["config", "--json"])
+    assert result.exit_code == 1
+    (settings,) = json.loads(result.stdout)
     assert settings["healthy"] is False
+    assert "127.0.0.1:1 (connecting: ConnectionError: Connection refused)" in result.stderr

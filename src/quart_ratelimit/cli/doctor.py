@@ -7,17 +7,16 @@ from collections.abc import Iterator, Sequence
 from quart import Quart
 
 from ..callables import call
-from ..clients.keys import slot_key
 from ..errors import ConfigurationError, StoreError
 from ..extension.binding import Binding, binding_of
 from ..extension.enumeration import Listed
 from ..extension.limiter import Limiter
 from ..extension.startup import startup_findings
 from ..findings import SEVERITIES, Finding
-from ..quotas import GCRA, FixedWindow, Hit, MovingWindow, Quota, SlidingWindow, StrictWindow
+from ..quotas import GCRA, FixedWindow, MovingWindow, Quota, SlidingWindow, StrictWindow
 from ..rules.varying import Varying
 from ..stores import ClusterStore, RedisStore
-from .survey import Line, Surveyor
+from .survey import Line, Surveyor, store_error
 
 #: Clients that a key function is tried with: addresses kept for documentation by RFC 5737.
 CLIENTS = ("192.0.2.1", "198.51.100.2", "203.0.113.3")
@@ -44,11 +43,7 @@ async def examine(app: Quart, limiter: Limiter) -> list[Finding]:
 async def _of_server(binding: Binding) -> list[Finding]:
     store, found = binding.backend, list[Finding]()
     fix = "Start it, or correct storage_uri."
-    away: StoreError | None = None
-    try:  # first, as the distance is measured by it
-        await store.hit([Hit(FixedWindow(1, 1), slot_key("check"), 0)])
-    except StoreError as error:
-        away = error
+    away = await store_error(binding)  # first, as the distance is measured by it
     if isinstance(store, (RedisStore, ClusterStore)):
         try:
             found += await store.server_findings()

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from quart import Quart
 
+from ..clients.keys import slot_key
 from ..errors import StoreError
 from ..extension.binding import Binding, bindings_of
 from ..extension.counters import VARIES, Counters, Uncounted, Unknown
 from ..extension.enumeration import Enumeration, Listed, Listing
-from ..quotas import Hit
+from ..quotas import FixedWindow, Hit
 from ..rules.limits import Limit
 from ..rules.resolved import RuntimeLimit
 from ..rules.varying import Tried, Varying
@@ -196,15 +197,21 @@ class Surveyor:
             except Uncounted as error:
                 line.note = str(error)
 
-    async def look(self, lines: Sequence[Line]) -> None:
-        """Fill in what is left for the client whose counters were found."""
-        available = await self._binding.storage.check()
+    async def look(self, lines: Sequence[Line]) -> list[StoreError]:
+        """Fill in what is left for the client whose counters were found.
+
+        Returns why the store does not answer; nothing, if it does.
+        """
+        away = await store_error(self._binding)
         for line in lines:
-            found = await self._counters.look(line.hits) if available and line.hits else None
+            found = await self._counters.look(line.hits) if away is None and line.hits else None
             if found is not None:
                 line.allowed, line.remaining = found.allowed, found.decision.remaining
-            elif not available or line.hits:
+            elif away is not None or line.hits:
                 line.error = line.error or UNAVAILABLE
+        if away is None and any(line.error == UNAVAILABLE for line in lines):
+            away = await store_error(self._binding) or StoreError(UNAVAILABLE)
+        return [] if away is None else [away]
 
     async def clear(self, lines: Sequence[Line]) -> None:
         """Forget what was counted for the client, then look whether it is allowed.
@@ -218,6 +225,15 @@ class Surveyor:
                 found = await self._counters.look(line.hits)
                 line.cleared = found is not None and found.allowed
                 line.error = None if line.cleared else REFUSED if found else UNAVAILABLE
+
+
+async def store_error(binding: Binding) -> StoreError | None:
+    """Why the store itself decides nothing, with its host; None: it does."""
+    try:
+        await binding.backend.hit([Hit(FixedWindow(1, 1), slot_key("check"), 0)])
+    except StoreError as error:
+        return error
+    return None
 
 
 def _limits(listed: Listed, method: str | None) -> bool:

@@ -69,7 +69,10 @@ class Seen:
         if isinstance(store, CarryingStore):
             self.share(store)
             self._reads = True
-            await store.carry()
+            try:
+                await store.carry()
+            finally:
+                self._reads = False
 
     def is_due(self) -> bool:
         """Whether there is something to write or to read."""
