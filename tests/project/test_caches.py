@@ -122,7 +122,7 @@ COLLECTIONS = {
         enforcement/paid.py:_by_function enforcement/paid.py:_shared enforcement/paid.py:_total
     """,
     "event loops of the process, and TLS settings of its stores": """
-        stores/redis/link.py:_links stores/redis/sockets.py:_contexts
+        stores/redis/per_loop.py:_links stores/redis/sockets.py:_contexts
     """,
     "of the nodes and slots of a Cluster": """
         stores/breaker.py:_open stores/redis/cluster_link.py:_batchers
