@@ -140,3 +140,31 @@ async def test_the_limits_to_choose_from_are_limits(page: Any) -> None:
     assert await page.ask("/feed", 21) == [200] * 20 + [429]
     assert await page.ask("/payments", 11, "POST") == [200] * 10 + [429]
     assert await page.ask("/report", 21) == [200] * 20 + [429]
+
+
+@of("llm")
+async def test_a_streamed_answer_is_refused_by_429(page: Any) -> None:
+    text = (ROOT / "docs" / "howto" / "llm.md").read_text("utf-8")
+    source = text.partition("## A streamed answer")[2].partition("```python\n")[2]
+    exec(compile(source.partition("```")[0], "docs/howto/llm.md", "exec"), page.names)
+    client = page.app.test_client()
+    answers = [await client.post("/stream", data="a b c " * 4) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert await answers[0].get_data(as_text=True) == "A B C " * 4
+
+
+@of("tenants")
+async def test_a_plan_counts_all_routes_together(page: Any) -> None:
+    free = {"headers": {"X-Api-Key": "k-free"}}
+    assert await page.ask("/items", 2, **free) == [200, 200]
+    assert await page.ask("/prices", 2, **free) == [200, 429]
+
+
+@of("tenants")
+async def test_a_route_may_have_a_limit_besides_the_plan(page: Any) -> None:
+    text = (ROOT / "docs" / "howto" / "tenants.md").read_text("utf-8")
+    source = text.partition("## One plan")[2].partition("```python\n")[2].partition("```")[0]
+    exec(compile(source, "docs/howto/tenants.md", "exec"), page.names)
+    free = {"headers": {"X-Api-Key": "k-free"}}
+    assert await page.ask("/export", 2, **free) == [200, 429]
+    assert await page.ask("/items", 2, **free) == [200, 429]
