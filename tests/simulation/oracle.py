@@ -37,6 +37,10 @@ class Word:
     #: When the worker first decided alone since then, and how many units it admitted.
     alone_since: float | None = None
     alone: int = 0
+    #: Units that it admitted alone, that Redis was not sent and has not been charged since.
+    owed: int = 0
+    #: Those of them that it had admitted before Redis' last word.
+    carried: int = 0
     #: When it was last invalidated: answers to calls that began before are not learned.
     invalidated: float = -1.0
     #: Refusals that may be repeated: when each was asked for, until when it holds, its cost.
@@ -56,6 +60,8 @@ class Oracle:
         #: Leases by the worker that took them.
         self.leases: dict[str, str] = {}
         self.statuses: dict[int, int | None] = {}
+        #: The hits whose reply was lost last: what is decided of them at once may count in Redis.
+        self._sent: Sequence[Hit] | None = None
 
     def blame(self, what: str, error: BaseException | None = None) -> None:
         """Note a violation."""
@@ -124,12 +130,23 @@ class Oracle:
         if any(began < word.invalidated for word in words):
             return
         for hit, decision, word in zip(hits, decisions, words, strict=True):
+            if hit.late:
+                word.owed = max(0, word.owed - hit.cost)
+            word.carried = word.owed
             word.used = hit.quota.capacity - decision.remaining
             word.most = max(word.most, word.used)
             word.at, word.alone, word.alone_since = self.world.now, 0, None
             if not all(decisions) and not decision.allowed:
                 until = self.world.now + (decision.retry_ms or 0) / 1000
                 word.refusals.append((began, until, hit.cost or 1))
+
+    def untold(self, worker: Worker, hits: Sequence[Hit], *, was_sent: bool) -> None:
+        """Redis did not decide for a worker, or its reply was lost."""
+        self._sent = hits if was_sent else None
+        for hit in hits:
+            if hit.late and was_sent:
+                word = self._word(worker.name, hit)
+                word.owed = max(0, word.owed - hit.cost)
 
     def failed(self, worker: Worker, call: Call, error: BaseException) -> None:
         """The guarded store has raised, or its caller has left."""
@@ -144,6 +161,7 @@ class Oracle:
             if hit.cost < 0:
                 word = self._word(worker.name, hit)
                 word.alone = max(0, word.alone + hit.cost)
+                word.owed = max(0, word.owed + hit.cost)
 
     def invalidated(self, worker: Worker, hits: Sequence[Hit], *, forget: bool = False) -> None:
         """What the worker knew of these counters does not hold any more."""
@@ -156,6 +174,7 @@ class Oracle:
     @staticmethod
     def _forget(word: Word) -> None:
         word.used, word.most, word.alone, word.alone_since = None, 0, 0, None
+        word.owed = word.carried = 0
 
     def cleared(self, worker: Worker) -> None:
         """The worker has forgotten everything."""
@@ -223,6 +242,8 @@ class Oracle:
         if word.alone_since is None:
             word.alone_since = self.world.now
         word.alone += hit.cost
+        if call.hits is not self._sent:
+            word.owed += hit.cost
         if hit.forced:
             return
         since = word.at if word.used is not None else word.alone_since
@@ -242,10 +263,11 @@ class Oracle:
         # A hit that overlaps a reset may be known to the worker; the model of an outage tries that.
         if isinstance(hit.quota, Concurrency) or any(a.kind == "reset" for a in self.plan.actions):
             return
-        if word.alone + max(1, hit.cost) <= least:
+        admitted = word.alone + word.carried
+        if admitted + max(1, hit.cost) <= least:
             self.blame(
                 f"{call.worker} alone refused {hit.cost} units of {hit.quota} to {hit.key!r}, of "
-                f"which it knows {word.most} to be used and has admitted {word.alone}"
+                f"which it knows {word.most} to be used and has admitted {admitted}"
             )
 
     def check_memory(self, workers: Iterable[Worker]) -> None:

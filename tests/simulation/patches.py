@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from quart_ratelimit import Decision, Hit
+from quart_ratelimit import Decision, Hit, StoreError
 from quart_ratelimit.direct import ledger
 from quart_ratelimit.stores import GuardedStore, MemoryStore
 from quart_ratelimit.stores.redis import batcher, cluster_link, connections, wire
@@ -103,8 +103,16 @@ def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str
         worker, began, decided = current(), oracle.world.now, asked(self, hits)
 
         async def watched() -> list[Decision]:
-            decisions = await decided
-            oracle.told(worker, began, hits, decisions)
+            try:
+                decisions = await decided
+            except StoreError as error:
+                oracle.untold(worker, hits, was_sent=error.was_sent)
+                raise
+            else:
+                oracle.told(worker, began, hits, decisions)
+            finally:
+                if hits[0].late:
+                    oracle.records.late.append((worker.name, began, oracle.world.now))
             return decisions
 
         return watched()

@@ -85,3 +85,5 @@ class Records:
     counted: list[Counted] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     forgotten: list[Forgotten] = field(default_factory=list)
+    #: Late charges: by which worker, from when to when.
+    late: list[tuple[str, float, float]] = field(default_factory=list)

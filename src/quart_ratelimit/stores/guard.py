@@ -158,14 +158,18 @@ class GuardedStore:
     async def _give_back(self, hits: Sequence[Hit]) -> list[Decision]:
         if hits[0].lease:
             # A late charge of this lease that ended after its give-back would hold a place for
-            # nobody.
+            # nobody. So no charge that begins now takes the lease, and those under way must end.
+            self._release_here(hits)
             await self._payer.pieces_end()
-            if self._known.stand_in.counts(hits[0]):
-                self._known.decide(hits, sent=False)
+            self._release_here(hits)
         try:
             return await self._charge(hits)
         finally:
             self._known.gave_back(hits)
+
+    def _release_here(self, hits: Sequence[Hit]) -> None:
+        if self._known.stand_in.counts(hits[0]):
+            self._known.decide(hits, sent=False)
 
     async def _charge_unless_refused(self, hits: Sequence[Hit]) -> list[Decision]:
         refusal = self._known.refusal(hits)  # this may begin later than `hit` was called
