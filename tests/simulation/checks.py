@@ -260,7 +260,7 @@ def _held_places(oracle: Oracle, server: SimulatedRedis) -> Iterator[str]:
         come_back = set()
     for key in server.commands.keyspace.keys(now):
         entry = server.commands.keyspace.entries[key]
-        if entry.kind != "zset" or not isinstance(entry.value, dict):
+        if entry.algorithm != "concurrency" or not isinstance(entry.value, dict):
             continue
         for lease, until in entry.value.items():
             owner = oracle.leases.get(lease, "nobody")

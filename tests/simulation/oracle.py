@@ -37,6 +37,8 @@ class Word:
     #: When the worker first decided alone since then, and how many units it admitted.
     alone_since: float | None = None
     alone: int = 0
+    #: The same, with what was given back after it may have been charged: that stays charged.
+    spent: int = 0
     #: Units that it admitted alone, that Redis was not sent and has not been charged since.
     owed: int = 0
     #: Those of them that it had admitted before Redis' last word.
@@ -62,6 +64,8 @@ class Oracle:
         self.statuses: dict[int, int | None] = {}
         #: The hits whose reply was lost last: what is decided of them at once may count in Redis.
         self._sent: Sequence[Hit] | None = None
+        #: When Redis last decided for each worker, which then charges what it owes.
+        self._told_at: dict[str, float] = {}
 
     def blame(self, what: str, error: BaseException | None = None) -> None:
         """Note a violation."""
@@ -126,6 +130,7 @@ class Oracle:
         self, worker: Worker, began: float, hits: Sequence[Hit], decisions: Sequence[Decision]
     ) -> None:
         """Redis has decided for a worker, which called for a client or charges what it owes."""
+        self._told_at[worker.name] = self.world.now
         words = [self._word(worker.name, hit) for hit in hits]
         if any(began < word.invalidated for word in words):
             return
@@ -135,7 +140,7 @@ class Oracle:
             word.carried = word.owed
             word.used = hit.quota.capacity - decision.remaining
             word.most = max(word.most, word.used)
-            word.at, word.alone, word.alone_since = self.world.now, 0, None
+            word.at, word.alone, word.spent, word.alone_since = self.world.now, 0, 0, None
             if not all(decisions) and not decision.allowed:
                 until = self.world.now + (decision.retry_ms or 0) / 1000
                 word.refusals.append((began, until, hit.cost or 1))
@@ -161,7 +166,10 @@ class Oracle:
             if hit.cost < 0:
                 word = self._word(worker.name, hit)
                 word.alone = max(0, word.alone + hit.cost)
-                word.owed = max(0, word.owed + hit.cost)
+                since = word.alone_since
+                if since is not None and self._told_at.get(worker.name, 0.0) < since:
+                    word.spent = max(0, word.spent + hit.cost)
+                    word.owed = max(0, word.owed + hit.cost)
 
     def invalidated(self, worker: Worker, hits: Sequence[Hit], *, forget: bool = False) -> None:
         """What the worker knew of these counters does not hold any more."""
@@ -174,7 +182,7 @@ class Oracle:
     @staticmethod
     def _forget(word: Word) -> None:
         word.used, word.most, word.alone, word.alone_since = None, 0, 0, None
-        word.owed = word.carried = 0
+        word.spent = word.owed = word.carried = 0
 
     def cleared(self, worker: Worker) -> None:
         """The worker has forgotten everything."""
@@ -242,6 +250,7 @@ class Oracle:
         if word.alone_since is None:
             word.alone_since = self.world.now
         word.alone += hit.cost
+        word.spent += hit.cost
         if call.hits is not self._sent:
             word.owed += hit.cost
         if hit.forced:
@@ -263,7 +272,7 @@ class Oracle:
         # A hit that overlaps a reset may be known to the worker; the model of an outage tries that.
         if isinstance(hit.quota, Concurrency) or any(a.kind == "reset" for a in self.plan.actions):
             return
-        admitted = word.alone + word.carried
+        admitted = word.spent + word.carried
         if admitted + max(1, hit.cost) <= least:
             self.blame(
                 f"{call.worker} alone refused {hit.cost} units of {hit.quota} to {hit.key!r}, of "

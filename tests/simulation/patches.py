@@ -17,7 +17,8 @@ from unittest import mock
 
 from quart_ratelimit import Decision, Hit, StoreError
 from quart_ratelimit.direct import ledger
-from quart_ratelimit.stores import GuardedStore, MemoryStore
+from quart_ratelimit.stores import GuardedStore
+from quart_ratelimit.stores.guard import LocalSide
 from quart_ratelimit.stores.redis import batcher, cluster_link, connections, wire
 
 from .loop import SimulatedLoop
@@ -129,13 +130,13 @@ def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str
         finally:
             oracle.cleared(current())
 
-    in_memory = MemoryStore.hit
+    at_local = LocalSide.hit
 
-    def watched_in_memory(self: MemoryStore, hits: Sequence[Hit]) -> Any:
+    def watched_at_local(self: LocalSide, hits: Sequence[Hit]) -> Any:
         oracle.gave_back_alone(current(), hits)
-        return in_memory(self, hits)
+        return at_local(self, hits)
 
-    stack.enter_context(mock.patch.object(MemoryStore, "hit", watched_in_memory))
+    stack.enter_context(mock.patch.object(LocalSide, "hit", watched_at_local))
     for name, watched in (
         ("hit", watched_hit),
         ("_call", watched_call),
