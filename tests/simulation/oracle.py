@@ -34,6 +34,8 @@ class Word:
     #: while another limit of the same counter has nothing left.
     most: int = 0
     at: float = 0.0
+    #: From when on the worker may not know yet that Redis' clock was set.
+    clock_of: float = 0.0
     #: When the worker first decided alone since then, and how many units it admitted.
     alone_since: float | None = None
     alone: int = 0
@@ -64,8 +66,10 @@ class Oracle:
         self.statuses: dict[int, int | None] = {}
         #: The hits whose reply was lost last: what is decided of them at once may count in Redis.
         self._sent: Sequence[Hit] | None = None
-        #: When Redis last decided for each worker, which then charges what it owes.
+        #: When Redis last decided for each worker, which then charges what it owes; and when the
+        #: worker had called for that.
         self._told_at: dict[str, float] = {}
+        self._told_began: dict[str, float] = {}
 
     def blame(self, what: str, error: BaseException | None = None) -> None:
         """Note a violation."""
@@ -92,9 +96,9 @@ class Oracle:
                     Forgotten(now, key.decode("utf-8", "surrogateescape"))
                 )
 
-    def lost(self, what: str) -> None:
+    def lost(self, what: str, *, ahead_ms: int = 0) -> None:
         """A server lost data, or its clock was set."""
-        self.records.losses.append(Loss(self.world.now, what))
+        self.records.losses.append(Loss(self.world.now, what, ahead_ms))
 
     # Workers.
 
@@ -131,6 +135,7 @@ class Oracle:
     ) -> None:
         """Redis has decided for a worker, which called for a client or charges what it owes."""
         self._told_at[worker.name] = self.world.now
+        self._told_began[worker.name] = began
         words = [self._word(worker.name, hit) for hit in hits]
         if any(began < word.invalidated for word in words):
             return
@@ -138,6 +143,7 @@ class Oracle:
             if hit.late:
                 word.owed = max(0, word.owed - hit.cost)
             word.carried = word.owed
+            word.clock_of = began
             word.used = hit.quota.capacity - decision.remaining
             word.most = max(word.most, word.used)
             word.at, word.alone, word.spent, word.alone_since = self.world.now, 0, 0, None
@@ -249,6 +255,8 @@ class Oracle:
             return
         if word.alone_since is None:
             word.alone_since = self.world.now
+            if word.used is None:
+                word.clock_of = self._told_began.get(call.worker, 0.0)
         word.alone += hit.cost
         word.spent += hit.cost
         if call.hits is not self._sent:
@@ -256,8 +264,15 @@ class Oracle:
         if hit.forced:
             return
         since = word.at if word.used is not None else word.alone_since
+        # The worker goes by Redis' clock: what comes back when that is set forward comes back here.
+        ahead_ms = sum(
+            max(0, loss.ahead_ms) for loss in self.records.losses if loss.at >= word.clock_of
+        )
         allowed = admitted_by_a_worker_alone(
-            hit.quota, word.used, self.world.now - since, len(self.plan.workers)
+            hit.quota,
+            word.used,
+            self.world.now - since + ahead_ms / 1000,
+            len(self.plan.workers),
         )
         if word.alone > allowed:
             self.blame(

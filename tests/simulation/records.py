@@ -74,6 +74,8 @@ class Loss:
 
     at: float
     what: str
+    #: By how much the clock was set forward.
+    ahead_ms: int = 0
 
 
 @dataclass
