@@ -55,6 +55,11 @@ def test_a_client_that_leaves_while_redis_is_away_leaves_no_unseen_error() -> No
     assert run_plan(plan).violations == []
 
 
+def test_a_client_that_leaves_a_reset_that_fails_leaves_no_unseen_error() -> None:
+    """Seed 5, when a reset went on without its caller for the first time."""
+    assert run_seed(5).violations == []
+
+
 def test_a_look_at_a_busy_redis_follows_the_policy_when_it_asks_the_time_as_well() -> None:
     """Redis refused ``GET`` and ``TIME``, and the error was read as a time."""
     plan = Plan(

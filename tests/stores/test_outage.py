@@ -1,6 +1,7 @@
 """An outage multiplies no budget by the number of workers, and ends without renewing one."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -333,6 +334,24 @@ async def test_a_reset_in_an_outage_leaves_nothing_to_charge() -> None:
         await crew.guards[0].reset([Hit(quota, "ann")])
     await crew.heal()
     assert await crew.left(quota) == 10
+
+
+async def test_a_caller_that_leaves_a_reset_that_fails_leaves_no_unseen_error() -> None:
+    crew, quota = Crew(1), FixedWindow(10, 60)
+    crew.cut()
+    complaints: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    leaving = asyncio.ensure_future(crew.guards[0].reset([Hit(quota, "ann")]))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    del leaving
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    loop.set_exception_handler(None)
+    assert complaints == []
 
 
 async def test_a_clear_leaves_nothing_to_charge() -> None:
