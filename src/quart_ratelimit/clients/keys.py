@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from types import FunctionType, ModuleType
+from typing import NamedTuple
 
 from ..errors import ConfigurationError
 
@@ -149,6 +150,32 @@ class Keys:
     join: Callable[..., str] = join_key
     #: See `slot_key`.
     slot: Callable[..., str] = slot_key
+
+
+class KeyForm(NamedTuple):
+    """The keys of one limit's counters, but for the client."""
+
+    #: The parts before the client.
+    before: tuple[str, ...]
+    #: The last part; None: the client ends the key, as in the Flask snippet's keys.
+    scope: str | None
+    #: The only client that is counted so; None: any.
+    who: str | None = None
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[str]) -> KeyForm:
+        """The form of a key that has these parts, of whatever client."""
+        *before, _, scope = parts
+        return cls(tuple(before), scope)
+
+    def of(self, keys: Keys, who: str) -> str:
+        """The key of this client."""
+        if self.scope is None:
+            return keys.join(*self.before, who)
+        return keys.slot(*self.before, who, self.scope)
+
+    def __str__(self) -> str:
+        return self.of(Keys(), "client" if self.who is None else self.who)
 
 
 def keys_with(secret: str | bytes | None) -> Keys:

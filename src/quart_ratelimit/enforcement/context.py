@@ -29,6 +29,8 @@ class RequestContext:
     reserved: list[Charge] | tuple[()] = ()
     #: What the defaults charged: given back if a limit replaces them.
     defaults: Sequence[Charge] = ()
+    #: Whether the last stage to be charged had a limit that replaces the defaults.
+    replaces: bool = False
     #: Which groups of limits applied already, see `routes.BLUEPRINTS`.
     applied: int = 0
     with_fallback: bool = False
