@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from quart import jsonify
 from werkzeug.sansio.response import Response
 
-from ..callables import UserFunction, check_called, check_user_function
+from ..callables import UserFunction, chain, check_called, check_user_function
 from ..clients.key_spaces import space_of
 from ..clients.keys import key_parts
 from ..current import current_app_or_none, current_request_or_none
@@ -19,7 +19,7 @@ from ..errors import ConfigurationError, RateLimitExceeded
 from ..quotas import Quota
 from ..rules.kinds import checked, policy, text
 from ..rules.notation import one_per_counter, read_limit
-from ..rules.registry import OpenAPINote, WeakTable, chain
+from ..rules.registry import OpenAPINote, WeakTable
 from ..rules.resolved import RuntimeLimit
 from ..rules.views import ViewDecorator, name_in_code, wrap_view
 from ..settings.table import Settings

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
+from ..callables import chain, core
 from ..constants import ExemptionScope
 from ..errors import ConfigurationError
 from ..quotas import Quota
@@ -39,45 +38,17 @@ class WeakTable(Generic[V]):
 
     def get(self, function: object) -> V | None:
         """Return the function's value."""
-        entry = self._entries.get(id(_core(function)))
+        entry = self._entries.get(id(core(function)))
         return None if entry is None else entry[1]
 
     def set(self, function: object, value: V) -> None:
         """Set the function's value."""
-        function, entries = _core(function), self._entries
+        function, entries = core(function), self._entries
         number = id(function)
         kept: object = function
         with suppress(TypeError):
             kept = weakref.ref(function, lambda _: entries.pop(number, None))
         entries[number] = (kept, value)
-
-
-def chain(function: object) -> Iterator[object]:
-    """Yield a function and all functions inside it, the outermost first.
-
-    Inside are what ``functools.wraps`` wrapped, the function of a partial, and the ``__call__`` of
-    an object's class. A bound method is made at each access, so its function stands for it.
-    """
-    seen: set[int] = set()
-    while function is not None and id(function) not in seen:
-        function = _core(function)
-        seen.add(id(function))
-        yield function
-        function = _inside(function)
-
-
-def _core(function: object) -> object:
-    return function.__func__ if isinstance(function, MethodType) else function
-
-
-def _inside(function: object) -> object:
-    wrapped: object = getattr(function, "__wrapped__", None)
-    if wrapped is not None:
-        return wrapped
-    if isinstance(function, functools.partial):
-        return function.func
-    call = getattr(type(function), "__call__", None)  # noqa: B004  # it is read, not asked for
-    return call if isinstance(call, FunctionType) else None
 
 
 @dataclass(eq=False, slots=True)
