@@ -19,6 +19,7 @@ from ..responses.refusal import refusal
 from ..responses.request_limit import RequestLimit
 from ..rules.kinds import check_cost, cost_by
 from ..rules.limits import AsyncView
+from ..rules.registry import note_for_websockets
 from ..rules.views import Leave, name_in_code, wrap_view
 from .blocks import Blocks, block_of
 from .ledger import Account, OpenAccount
@@ -74,7 +75,9 @@ class Messages:
         async def enter() -> Leave:
             return (await self._open(name_in_code(view))).close
 
-        return wrap_view(view, "limiter.messages(...)", enter)
+        twin = wrap_view(view, "limiter.messages(...)", enter)
+        note_for_websockets(twin)
+        return twin
 
     def __aenter__(self) -> Awaitable[None]:
         # Not a coroutine function: its caller is the frame that holds the ``async with``.

@@ -204,11 +204,18 @@ def note_wrapped(
 
 
 def functions_of(app: Quart) -> list[Callable[..., object]]:
-    """Return the functions that an app calls for its clients.
+    """Return the functions that an app calls.
 
-    They are views, error handlers, and those around each request and websocket.
+    They are views, error handlers, those around each request and websocket, those at the app's
+    start and end, and those of templates and URLs.
     """
-    found: list[Callable[..., object]] = list(app.view_functions.values())
+    found: list[Callable[..., object]] = [
+        *app.view_functions.values(),
+        *app.before_serving_funcs,
+        *app.after_serving_funcs,
+        *app.teardown_appcontext_funcs,
+        *app.shell_context_processors,
+    ]
     for around in (
         app.before_request_funcs,
         app.after_request_funcs,
@@ -216,6 +223,9 @@ def functions_of(app: Quart) -> list[Callable[..., object]]:
         app.before_websocket_funcs,
         app.after_websocket_funcs,
         app.teardown_websocket_funcs,
+        app.template_context_processors,
+        app.url_value_preprocessors,
+        app.url_default_functions,
     ):
         for functions in around.values():
             found += functions
@@ -223,6 +233,26 @@ def functions_of(app: Quart) -> list[Callable[..., object]]:
         for by_class in by_code.values():
             found += by_class.values()
     return found
+
+
+#: Functions that only a websocket's view can call.
+_of_websockets: WeakTable[bool] = WeakTable()
+
+
+def note_for_websockets(function: Callable[..., object]) -> None:
+    """Remember that a function limits the messages of a websocket."""
+    _of_websockets.set(function, True)
+
+
+def limits_messages(view: object) -> bool:
+    """Return whether a view, or a method of a class-based view, limits a websocket's messages."""
+    kind = getattr(view, "view_class", None)
+    names = [
+        "dispatch_request",
+        *(method.lower() for method in getattr(kind, "methods", None) or ()),
+    ]
+    functions = [view, *(getattr(kind, name, None) for name in names if kind is not None)]
+    return any(_of_websockets.get(inner) for function in functions for inner in chain(function))
 
 
 def note_used() -> None:
