@@ -83,6 +83,11 @@ class RequestContext:
         elif status.breached:
             self.limits[-1] = status
 
+    def forget(self) -> None:
+        """Drop what only the request needs, as it ends: answers of functions have any size."""
+        self.memo = Memo()
+        self.reserved = self.any_breach_peeks = self.meta_peeks = ()
+
     def keep(self, stage: Stage, charges: Iterable[Charge]) -> None:
         """Keep what may be given back: what the response decides on, and the defaults."""
         for charge in charges:

@@ -132,8 +132,8 @@ class Evaluator:
                 )
             )
         if limit_decided.receivers:
-            named = zip(stage.limits, stage.scopes, strict=True)
-            scopes = [limit.told_as or scope for limit, scope in named]
+            named = zip(stage.limits, args, strict=True)
+            scopes = [limit.told_as or parts[-1] for limit, parts in named]
             send_decided(self._extension, hits, decisions, scopes)
         if refused:
             charges = self._charged(store, stage, hits, statuses)
