@@ -7,7 +7,7 @@ import pytest
 from quart import Blueprint, Quart
 from quart.views import MethodView
 
-from quart_ratelimit import ConfigurationError, Limiter, RequestLimit
+from quart_ratelimit import ConfigurationError, Limiter, RequestLimit, rate_limit
 from quart_ratelimit.stores import RedisStore
 
 from ..support.apps import ask, view
@@ -49,6 +49,37 @@ async def test_a_limit_above_what_registers_its_function_is_an_error(name: str) 
     app.register_blueprint(blueprint)
     with pytest.raises(ConfigurationError, match=r"around .*or before_request\) first"):
         await app.startup()
+
+
+@pytest.mark.parametrize(
+    "name", ["app.url_value_preprocessor", "app.url_defaults", "app.shell_context_processor"]
+)
+@pytest.mark.parametrize("kind", ["limit", "rate_limit", "in_flight"])
+async def test_a_limit_on_what_quart_calls_without_await_is_an_error(name: str, kind: str) -> None:
+    app, blueprint = Quart(__name__), Blueprint("shop", __name__)
+    limiter = Limiter(app=app)
+    limit: Any = {
+        "limit": limiter.limit("1/minute"),
+        "rate_limit": rate_limit("1/minute"),
+        "in_flight": limiter.in_flight(1),
+    }[kind]
+
+    def around(*_: Any) -> None: ...
+
+    REGISTER[name](app, blueprint)(limit(around))
+    with pytest.raises(ConfigurationError, match="around: Quart calls it without await"):
+        await app.startup()
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_a_limit_above_staticmethod_or_classmethod_is_an_error(kind: Any) -> None:
+    async def shop(*_: Any) -> str:
+        return "shop"
+
+    limiter = Limiter(app=Quart(__name__))
+    for limit in (limiter.limit("1/minute"), rate_limit("1/minute"), limiter.in_flight(1)):
+        with pytest.raises(ConfigurationError, match=f"write @{kind.__name__} above"):
+            limit(kind(shop))
 
 
 def of_a_view(app: Quart, limiter: Limiter) -> None:

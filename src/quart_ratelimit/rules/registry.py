@@ -182,6 +182,10 @@ def check_function(target: object, decorator: str) -> Callable[..., object]:
             f"{target.__qualname__} is a class: write decorators = [{decorator}] in it, or "
             "decorate its methods"
         )
+    if isinstance(target, (staticmethod, classmethod)):
+        kind = type(target).__name__
+        name = getattr(target, "__qualname__", kind)
+        raise ConfigurationError(f"{name}: write @{kind} above {decorator}, and not below it")
     if not callable(target):
         raise ConfigurationError(
             f"{decorator} goes onto a function, and {type(target).__name__} is none: limit a "
@@ -275,6 +279,15 @@ def limits_messages(view: object) -> bool:
     ]
     functions = [view, *(getattr(kind, name, None) for name in names if kind is not None)]
     return any(own.kind == "messages" for function in functions for own in own_limits(function))
+
+
+def called_in_sync(app: Quart) -> list[Callable[..., object]]:
+    """Return the functions of an app whose results Quart uses without await."""
+    found: list[Callable[..., object]] = [*app.shell_context_processors]
+    for around in (app.url_value_preprocessors, app.url_default_functions):
+        for functions in around.values():
+            found += functions
+    return found
 
 
 def note_used() -> None:
