@@ -67,7 +67,7 @@ class Evaluator:
         self._local_store = local_store
         self._fallback_store = fallback_store
         self._hits = functools.lru_cache(KEPT)(Stage.hits)
-        self._charger = Charger(extension, local_store, settings.key_func)
+        self._charger = Charger(extension, local_store, settings.key_func, self.swallows)
         self._trials = Trials(self._charger, by_rule=settings.fail_on_first_breach)
 
     def check(self, context: RequestContext, stage: Stage, memo: Memo, by: str) -> Awaitable[None]:

@@ -42,6 +42,12 @@ def app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
     return checked
 
 
+def check_app(app: object) -> None:
+    """Raise `ConfigurationError` unless it is a Quart app."""
+    if not isinstance(app, Quart):
+        raise ConfigurationError(f"{app!r} is no Quart app: write app = Quart(__name__)")
+
+
 def hook_into(app: Quart, attribute: str) -> None:
     """Have the app call its latest binding, which it keeps by this name in its ``extensions``."""
     layers = AsgiCall(Drain(app.asgi_app, functools.partial(most_drained, app, attribute)))
