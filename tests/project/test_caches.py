@@ -129,7 +129,7 @@ COLLECTIONS = {
         stores/redis/cluster_link.py:_moved stores/redis/cluster_link.py:_nodes
     """,
     "metrics, whose limits are `_names`, as many as were asked for": """
-        contrib/_metrics.py:_names contrib/prometheus.py:_decisions
+        contrib/_metrics.py:_names contrib/_metrics.py:_scopes contrib/prometheus.py:_decisions
         contrib/prometheus.py:_fallback contrib/prometheus.py:_near
     """,
     "rows and keys of a dashboard: ROWS, LONGEST_SCOPE, KEYS, and keys of our size": """
