@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
+import re
 import secrets
 from functools import cache
 from importlib import resources
 
-from quart import Blueprint, Response, abort, jsonify, request
+from quart import Blueprint, Response, abort, current_app, jsonify, request
 from quart.typing import ResponseReturnValue
 
 from ...callables import UserFunction, call
 from ...errors import ConfigurationError, StoreError
+from ...extension.binding import binding_of
 from ...extension.limiter import Limiter
 from ...quotas import Hit
 from ...rules.exemptions import USUAL
 from .tally import Row, Tally
+from .unblocking import Stand, Unblocking, client_of
 
 #: The cookie and the field that must agree before anything is changed (double submit).
 COOKIE, FIELD = "ratelimit_dashboard", "X-RateLimit-Dashboard"
+#: What the page makes as a token: another's is not written into it.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 #: Rows shown, and the busiest keys in each.
 ROWS, BUSIEST = 50, 5
 
@@ -70,7 +75,9 @@ class _Panel:
 
     async def page(self) -> Response:
         """The page, with the token that its changes must bear."""
-        token, nonce = secrets.token_urlsafe(24), secrets.token_urlsafe(16)
+        known = request.cookies.get(COOKIE, "")  # another tab's, which must go on to work
+        token = known if _TOKEN.fullmatch(known) else secrets.token_urlsafe(24)
+        nonce = secrets.token_urlsafe(16)
         text = _html().replace("%TOKEN%", token).replace("%NONCE%", nonce)
         response = Response(text, mimetype="text/html")
         response.headers["Content-Security-Policy"] = (
@@ -83,7 +90,7 @@ class _Panel:
         response.set_cookie(
             COOKIE,
             token,
-            path=request.path,
+            path=request.root_path + request.path,
             httponly=True,
             samesite="Strict",
             secure=request.is_secure,
@@ -100,11 +107,9 @@ class _Panel:
         who = request.args.get("who", "").strip()
         if not who:
             return _mistake("who= is missing: /client?who=203.0.113.9")
-        looks = [
-            self._stand(row, row.look_at(who, self._limiter.keys))
-            for row in self._tally.rows[:ROWS]
-        ]
-        return jsonify(who=who, limits=await asyncio.gather(*looks))
+        found = await self._unblocking().of_client(who)
+        limits = await asyncio.gather(*[self._tightest(one) for one in found.places])
+        return jsonify(who=who, limits=limits, unknown=found.unknown)
 
     async def reset(self) -> ResponseReturnValue:
         """Forget what a client used, given by ``key`` of one limit or by ``who`` of all."""
@@ -114,25 +119,31 @@ class _Panel:
         body = await request.get_json(silent=True)
         if not isinstance(body, dict):
             return _mistake('the body must be JSON: {"who": "203.0.113.9"}')
-        found = self._named(body)
-        if not found:
-            return _mistake("no such limit was used in this worker")
+        unblocking, who = self._unblocking(), str(body.get("who", "")).strip()
+        if "key" in body:
+            found = await unblocking.of_key(str(body.get("limit")), str(body["key"]))
+        elif who:
+            found = await unblocking.of_client(who)
+        else:
+            return _mistake('name a client: {"who": "203.0.113.9"}')
+        if not found.places and not found.unknown:
+            return _mistake("the app has no such limit")
         try:
-            count = await self._limiter.store.reset(found)
+            return jsonify(await unblocking.clear(found))
         except StoreError:
             return {"message": "the store is away; nothing was reset"}, 503
-        return jsonify(counters=count)
 
-    def _named(self, body: dict[str, object]) -> list[Hit]:
-        """What a body names."""
-        if "key" in body:
-            row = self._tally.row(str(body.get("limit")), str(body.get("scope")))
-            return [row.look(str(body["key"]))] if row else []
-        who = str(body.get("who", "")).strip()
-        return [row.look_at(who, self._limiter.keys) for row in self._tally.rows] if who else []
+    def _unblocking(self) -> Unblocking:
+        app = current_app._get_current_object()  # type: ignore[attr-defined]  # werkzeug's proxy
+        binding = binding_of(self._limiter, app)
+        if binding is None:
+            abort(503)
+        return Unblocking(app, binding)
 
     async def _row(self, row: Row) -> dict[str, object]:
-        busiest = [self._stand(row, row.look(key)) for key, _ in row.hits.top(BUSIEST)]
+        busiest = [
+            self._stand(row.limit, row.scope, row.look(key)) for key, _ in row.hits.top(BUSIEST)
+        ]
         return {
             "limit": row.limit,
             "scope": row.scope,
@@ -145,13 +156,20 @@ class _Panel:
             "busiest": await asyncio.gather(*busiest),
         }
 
-    async def _stand(self, row: Row, hit: Hit) -> dict[str, object]:
+    async def _tightest(self, place: Stand) -> dict[str, object]:
+        """How the client stands at the counter of a limit that has least left for it."""
+        looks = [self._stand(place.limit, place.scope, hit) for hit in place.hits]
+        return min(await asyncio.gather(*looks), key=lambda one: int(str(one.get("remaining", 0))))
+
+    async def _stand(self, limit: str, scope: str, hit: Hit) -> dict[str, object]:
+        row = self._tally.row(limit, scope)
         known = {
-            "limit": row.limit,
-            "scope": row.scope,
+            "limit": limit,
+            "scope": scope,
             "key": hit.key,
-            "hits": row.hits.count(hit.key),
-            "refused": row.refusals.count(hit.key),
+            "client": client_of(hit.key),
+            "hits": row.hits.count(hit.key) if row else 0,
+            "refused": row.refusals.count(hit.key) if row else 0,
             "capacity": hit.quota.capacity,
         }
         try:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ...clients.keys import Keys
 from ...clock import Clock, monotonic_ms
 from ...quotas import Hit
 from ...signals import Decided, limit_decided
@@ -65,12 +64,6 @@ class Row:
     def look(self, key: str) -> Hit:
         """What looks at a key of this limit."""
         return self.hit._replace(key=key, cost=0, lease="")
-
-    def look_at(self, who: str, keys: Keys) -> Hit:
-        """What looks at a client at this limit, whose keys are made so."""
-        head, brace, rest = self.hit.key.partition("{")
-        key = head + keys.slot(who) + rest.partition("}")[2] if brace else keys.join(who)
-        return self.look(key)
 
 
 class Tally:
