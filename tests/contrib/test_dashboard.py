@@ -17,9 +17,9 @@ from quart import Quart, Response, request
 from quart_ratelimit import ConfigurationError, Decision, Hit, Limiter, StoreError, rate_limit
 from quart_ratelimit.clients.keys import KeyForm, Keys
 from quart_ratelimit.contrib.dashboard import COOKIE, FIELD, dashboard
-from quart_ratelimit.contrib.dashboard.space_saving import SpaceSaving
-from quart_ratelimit.contrib.dashboard.tally import ROWS, Tally
 from quart_ratelimit.contrib.dashboard.unblocking import client_of
+from quart_ratelimit.extension.space_saving import SpaceSaving
+from quart_ratelimit.extension.tally import ROWS, Tally
 from quart_ratelimit.signals import Decided, limit_decided
 from quart_ratelimit.stores import MemoryStore
 

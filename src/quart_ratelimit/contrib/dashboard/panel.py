@@ -1,4 +1,4 @@
-"""A page that shows what the limits do in this worker, and lets an operator unblock a client."""
+"""A page that shows what the limits do in all workers, and lets an operator unblock a client."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from quart.typing import ResponseReturnValue
 
 from ...callables import UserFunction, call
 from ...errors import ConfigurationError, StoreError
-from ...extension.binding import binding_of
+from ...extension.binding import binding_of, bindings_of
+from ...extension.fleet_sums import FleetView, Sums
 from ...extension.limiter import Limiter
+from ...extension.tally import Row, Tally
 from ...quotas import Hit
 from ...rules.exemptions import USUAL
-from .tally import Row, Tally
+from ...stores.fleet import fleet_of
 from .unblocking import Stand, Unblocking, client_of
 
 #: The cookie and the field that must agree before anything is changed (double submit).
@@ -48,7 +50,7 @@ def dashboard(
             f"guard={guard!r} lets everybody unblock everybody; give dashboard() a function that "
             "is true for operators: dashboard(limiter, guard=is_operator)"
         )
-    panel = _Panel(limiter, Tally(limiter))
+    panel = _Panel(limiter, bindings_of(limiter).sums.keep())
     blueprint = Blueprint(name, __name__, url_prefix=url_prefix)
 
     async def admit() -> Response | None:
@@ -98,9 +100,33 @@ class _Panel:
         return response
 
     async def state(self) -> ResponseReturnValue:
-        """What the limits did, as JSON."""
-        rows = await asyncio.gather(*[self._row(row) for row in self._tally.rows[:ROWS]])
-        return jsonify(worker=os.getpid(), left_off=self._tally.left_off, limits=rows)
+        """What the limits did in all workers, as JSON; in memory, in this one."""
+        rows = self._tally.rows
+        view, away = await self._fleet()
+        if view is None:
+            limits = [self._row(Sums.of_row(row), row) for row in rows[:ROWS]]
+        else:
+            limits = [self._row(row, None) for row in view.rows[:ROWS]]
+        return jsonify(
+            worker=os.getpid(),
+            workers=None if view is None else view.workers,
+            away=away,
+            left_off=self._tally.left_off,
+            limits=await asyncio.gather(*limits),
+        )
+
+    async def _fleet(self) -> tuple[FleetView | None, bool]:
+        """What all workers counted, if they share a store; and whether that is away."""
+        binding = binding_of(self._limiter, current_app)
+        if binding is None:
+            return None, False
+        try:
+            view = await bindings_of(self._limiter).sums.look(binding.backend)
+        except StoreError:
+            return None, True
+        if view is not None:  # also those that have counted nothing
+            view.workers = max(view.workers, len(fleet_of(binding.backend).names))
+        return view, False
 
     async def client(self) -> ResponseReturnValue:
         """How one client stands at each limit."""
@@ -140,19 +166,22 @@ class _Panel:
             abort(503)
         return Unblocking(app, binding)
 
-    async def _row(self, row: Row) -> dict[str, object]:
+    async def _row(self, sums: Sums, row: Row | None) -> dict[str, object]:
+        """A limit's sums; with ``row``, those of this worker, in each of the last seconds."""
         busiest = [
-            self._stand(row.limit, row.scope, row.look(key)) for key, _ in row.hits.top(BUSIEST)
+            self._stand(sums.limit, sums.scope, Hit(sums.quota, key, 0), hits, refused)
+            for key, hits, refused in sums.top
         ]
         return {
-            "limit": row.limit,
-            "scope": row.scope,
-            "quota": str(row.hit.quota),
-            "allowed": row.allowed,
-            "refused": row.refused,
-            "shadow": row.shadow,
-            "series": row.series(self._tally.second),
-            "excess": row.hits.excess,
+            "limit": sums.limit,
+            "scope": sums.scope,
+            "quota": str(sums.quota),
+            "allowed": sums.allowed,
+            "refused": sums.refused,
+            "fallback": sums.fallback,
+            "shadow": sums.shadow,
+            "series": row.series(self._tally.second) if row else None,
+            "excess": sums.excess,
             "busiest": await asyncio.gather(*busiest),
         }
 
@@ -161,15 +190,16 @@ class _Panel:
         looks = [self._stand(place.limit, place.scope, hit) for hit in place.hits]
         return min(await asyncio.gather(*looks), key=lambda one: int(str(one.get("remaining", 0))))
 
-    async def _stand(self, limit: str, scope: str, hit: Hit) -> dict[str, object]:
-        row = self._tally.row(limit, scope)
+    async def _stand(
+        self, limit: str, scope: str, hit: Hit, hits: int = 0, refused: int = 0
+    ) -> dict[str, object]:
         known = {
             "limit": limit,
             "scope": scope,
             "key": hit.key,
             "client": client_of(hit.key),
-            "hits": row.hits.count(hit.key) if row else 0,
-            "refused": row.refusals.count(hit.key) if row else 0,
+            "hits": hits,
+            "refused": refused,
             "capacity": hit.quota.capacity,
         }
         try:
