@@ -131,13 +131,13 @@ COLLECTIONS = {
         stores/redis/cluster_link.py:_moved stores/redis/cluster_link.py:_nodes
     """,
     "metrics, whose limits are `_names`, as many as were asked for": """
-        contrib/_metrics.py:_names contrib/prometheus.py:_decisions
+        contrib/_metrics.py:_names contrib/_metrics.py:_scopes contrib/prometheus.py:_decisions
         contrib/prometheus.py:_fallback contrib/prometheus.py:_near
     """,
     "rows and keys of a dashboard: ROWS, LONGEST_SCOPE, KEYS, and keys of our size": """
-        contrib/dashboard/space_saving.py:_counts contrib/dashboard/tally.py:_rows
-        contrib/dashboard/tally.py:hits contrib/dashboard/tally.py:recent
-        contrib/dashboard/tally.py:refusals
+        extension/space_saving.py:_counts extension/tally.py:_rows
+        extension/fleet_sums.py:busiest
+        extension/tally.py:hits extension/tally.py:recent extension/tally.py:refusals
     """,
     "`Recent`, in number and in length": "recent.py:_old recent.py:_young",
     "MOST_KEPT leases": "direct/ledger.py:_kept",
