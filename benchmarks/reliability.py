@@ -27,7 +27,7 @@ from tests.support.proxy import Proxy, lose, reset
 from tests.support.sentinel import Sentinels
 from tests.support.servers import RedisServer
 
-from . import outage
+from . import joining, outage
 from .kit.measure import write_between
 
 ROOT = Path(__file__).parent.parent
@@ -319,6 +319,7 @@ async def main() -> None:
         )
         PAGE.write_text(f"{before}<!-- table -->\n{text}\n<!-- end of table -->{after}", "utf-8")
         write_between("explanation/reliability.md", "outage", await outage.table())
+        write_between("explanation/reliability.md", "joining", await joining.table())
 
 
 if __name__ == "__main__":

@@ -185,6 +185,8 @@ class RateLimiter:
             response.headers["RateLimit-Remaining"] = str(decision.remaining)
             response.headers["RateLimit-Reset"] = str(math.ceil(decision.reset_ms / 1000))
         refusal = getattr(request_context, _REFUSAL, None)
+        if refusal is not None:
+            refusal.with_traceback(None)  # whose frames keep all that the request was
         if refusal is not None and response.status_code == refusal.code:
             response.headers.setdefault("Cache-Control", "no-store")
             if refusal.retry_after is not None:

@@ -352,6 +352,6 @@ async def test_the_listing_says_shadow(make: Make) -> None:
     binding = binding_of(limiter, app)
     assert binding is not None
     async with app.test_request_context("/"):
-        found = await Surveyor(app, limiter, binding, None).survey()
+        found = await Surveyor(app, binding).survey()
     listed = {line.as_dict()["limit"]: line.as_dict().get("shadow") for line in found.lines}
     assert listed == {"1 per 1 minute": True, "2 per 1 minute": None}

@@ -358,10 +358,10 @@ def test_clear_says_so_when_the_client_is_refused_as_before(
     view(app, "/resource", limiter.limit("2/day"))
     asyncio.run(ask(app, "/resource", 3))
 
-    async def forget_nothing(*_: object) -> bool:
-        return False
+    async def forget_nothing(*_: object) -> int:
+        return 0
 
-    monkeypatch.setattr(type(limiter.limiter), "clear", forget_nothing)
+    monkeypatch.setattr(limiter.store, "reset", forget_nothing)
     output = run(app, "clear", "--key=ann", "-y", exit_code=1)
     assert "2 per 1 day: still refused" in output
     assert "Cleared" not in output
@@ -380,5 +380,8 @@ def test_config_fails_when_the_store_is_away() -> None:
     away = Quart("away")
     Limiter(app=away, storage_uri="redis://127.0.0.1:1/0", default_limits=["1/day"])
     assert re.search(r"└── Status.*└── Error", run(away, "config", exit_code=1))
-    (settings,) = json.loads(run(away, "config", "--json", exit_code=1))
+    result = away.test_cli_runner().invoke(cli.cli, ["config", "--json"])
+    assert result.exit_code == 1
+    (settings,) = json.loads(result.stdout)
     assert settings["healthy"] is False
+    assert "127.0.0.1:1 (connecting: ConnectionError: Connection refused)" in result.stderr

@@ -91,7 +91,11 @@ def test_a_new_cache_of_functools_is_found(source: str) -> None:
 #: Collections that start empty and outlive a call, and what bounds them.
 COLLECTIONS = {
     "of one request, one call or one command": """
-        callables.py:_answers cli/survey.py:application cli/survey.py:groups cli/survey.py:meta
+        callables.py:_answers cli/survey.py:application cli/survey.py:code cli/survey.py:fallback
+        cli/survey.py:functions cli/survey.py:groups cli/survey.py:meta
+        extension/enumeration.py:application extension/enumeration.py:code
+        extension/enumeration.py:fallback extension/enumeration.py:functions
+        extension/enumeration.py:groups extension/enumeration.py:meta
         stores/redis/counters.py:keys stores/redis/counters.py:known stores/redis/counters.py:looks
         stores/redis/script.py:_spec_index stores/redis/script.py:keys
         stores/redis/script.py:known stores/redis/script.py:_by_clock
@@ -118,7 +122,7 @@ COLLECTIONS = {
         enforcement/paid.py:_by_function enforcement/paid.py:_shared enforcement/paid.py:_total
     """,
     "event loops of the process, and TLS settings of its stores": """
-        stores/redis/link.py:_links stores/redis/sockets.py:_contexts
+        stores/redis/per_loop.py:_links stores/redis/sockets.py:_contexts
     """,
     "of the nodes and slots of a Cluster": """
         stores/breaker.py:_open stores/redis/cluster_link.py:_batchers
@@ -143,6 +147,7 @@ COLLECTIONS = {
         stores/memory.py:_tables stores/standin.py:_quotas
     """,
     "MOST_OWED names up to LONGEST_NAME": "stores/standin.py:bases",
+    "MOST limits that code checks, with forms of keys up to LONGEST": "extension/seen.py:_known",
     "stores of the process": "contrib/_metrics.py:_workers",
 }
 

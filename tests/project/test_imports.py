@@ -77,6 +77,8 @@ MAY_IMPORT_REDIS = "stores/redis/"
 MAY_IMPORT_QUART = {
     "cli/commands.py",
     "cli/doctor.py",
+    "cli/paths.py",
+    "cli/running.py",
     "cli/survey.py",
     "clients/key_functions.py",
     "contrib/dashboard/panel.py",

@@ -106,9 +106,7 @@ class Oracle:
         by = decisions[0].by
         if (by == "closed" and any(decisions)) or (by == "open" and not all(decisions)):
             self.blame(f"the policy {by} of {worker.name} decided otherwise")
-        if by == "store":
-            self._learn(call, decisions)
-        elif by == "local" and len(decisions) == 1 and not decisions[0].allowed:
+        if by == "local" and len(decisions) == 1 and not decisions[0].allowed:
             self._refused_alone(call, call.hits[0])
         elif by == "local" and all(decisions):  # else none was charged
             for hit, decision in zip(call.hits, decisions, strict=True):
@@ -117,6 +115,21 @@ class Oracle:
             self._repeated(call)
         if any(hit.cost < 0 for hit in call.hits):
             self.invalidated(worker, call.hits)
+
+    def told(
+        self, worker: Worker, began: float, hits: Sequence[Hit], decisions: Sequence[Decision]
+    ) -> None:
+        """Redis has decided for a worker, which called for a client or charges what it owes."""
+        words = [self._word(worker.name, hit) for hit in hits]
+        if any(began < word.invalidated for word in words):
+            return
+        for hit, decision, word in zip(hits, decisions, words, strict=True):
+            word.used = hit.quota.capacity - decision.remaining
+            word.most = max(word.most, word.used)
+            word.at, word.alone, word.alone_since = self.world.now, 0, None
+            if not all(decisions) and not decision.allowed:
+                until = self.world.now + (decision.retry_ms or 0) / 1000
+                word.refusals.append((began, until, hit.cost or 1))
 
     def failed(self, worker: Worker, call: Call, error: BaseException) -> None:
         """The guarded store has raised, or its caller has left."""
@@ -200,18 +213,6 @@ class Oracle:
 
     def _word(self, worker: str, hit: Hit) -> Word:
         return self.words.setdefault((worker, hit.quota.counter, hit.key), Word())
-
-    def _learn(self, call: Call, decisions: Sequence[Decision]) -> None:
-        words = [self._word(call.worker, hit) for hit in call.hits]
-        if any(call.began < word.invalidated for word in words):
-            return
-        for hit, decision, word in zip(call.hits, decisions, words, strict=True):
-            word.used = hit.quota.capacity - decision.remaining
-            word.most = max(word.most, word.used)
-            word.at, word.alone, word.alone_since = self.world.now, 0, None
-            if not all(decisions) and not decision.allowed:
-                until = self.world.now + (decision.retry_ms or 0) / 1000
-                word.refusals.append((call.began, until, hit.cost or 1))
 
     def _alone(self, call: Call, hit: Hit, decision: Decision) -> None:
         if isinstance(hit.quota, Concurrency):

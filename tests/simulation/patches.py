@@ -76,6 +76,7 @@ def applied(world: World, oracle: Oracle, workers: dict[str, Worker]) -> Iterato
 
 def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str, Worker]) -> None:
     hit, reset, clear = GuardedStore.hit, GuardedStore.reset, GuardedStore.clear
+    asked = GuardedStore._call
 
     def current() -> Worker:
         loop = SimulatedLoop.running
@@ -94,6 +95,16 @@ def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str
                     oracle.failed(worker, call, error)
                 raise
             oracle.answered(worker, call, decisions)
+            return decisions
+
+        return watched()
+
+    def watched_call(self: GuardedStore, hits: Sequence[Hit]) -> Any:
+        worker, began, decided = current(), oracle.world.now, asked(self, hits)
+
+        async def watched() -> list[Decision]:
+            decisions = await decided
+            oracle.told(worker, began, hits, decisions)
             return decisions
 
         return watched()
@@ -117,5 +128,10 @@ def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str
         return in_memory(self, hits)
 
     stack.enter_context(mock.patch.object(MemoryStore, "hit", watched_in_memory))
-    for name, watched in (("hit", watched_hit), ("reset", watched_reset), ("clear", watched_clear)):
+    for name, watched in (
+        ("hit", watched_hit),
+        ("_call", watched_call),
+        ("reset", watched_reset),
+        ("clear", watched_clear),
+    ):
         stack.enter_context(mock.patch.object(GuardedStore, name, watched))

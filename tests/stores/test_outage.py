@@ -240,6 +240,81 @@ async def test_an_outage_goes_on_from_a_charge_that_was_lost() -> None:
 
 
 @EACH
+async def test_an_outage_of_one_key_forgets_nothing_when_another_key_is_decided(
+    quota: Quota,
+) -> None:
+    """What one key owed was taken out, nothing of it was to be charged, and all was forgotten."""
+    crew = Crew(1)
+    (path,) = crew.paths
+    assert await crew.admitted(quota, 3) == 3
+    path.loses = True
+    assert await crew.admitted(quota, 1) == 1
+    path.loses = False
+    await crew.heal()
+    crew.cut()
+    assert await crew.admitted(quota, 12) == 6
+
+
+@pytest.mark.parametrize("sent", [0, 1])
+@EACH
+async def test_a_charge_that_was_not_sent_leaves_all_that_is_known_of_its_key(
+    quota: Quota, sent: int
+) -> None:
+    crew = Crew(1)
+    (path,), (guard,) = crew.paths, crew.guards
+    assert await crew.admitted(quota, 3) == 3
+    if sent:
+        path.loses = True
+        assert await crew.admitted(quota, 1) == 1
+        path.loses = False
+    crew.cut()
+    assert await crew.admitted(quota, 2) == 2
+    for _ in range(3):
+        guard._payer.start()
+        await charged(guard)
+    assert await crew.admitted(quota, 12) == 5 - sent
+    await crew.heal()
+    assert await crew.left(quota) == 0
+
+
+async def test_a_hit_while_a_charge_fails_forgets_nothing() -> None:
+    crew, quota = Crew(1), FixedWindow(10, 60)
+    (path,), (guard,) = crew.paths, crew.guards
+    await crew.admitted(quota, 3)
+    crew.cut()
+    assert await crew.admitted(quota, 2) == 2
+    path.waits = asyncio.Event()
+    guard._payer.start()
+    await asyncio.sleep(0)
+    hitting = asyncio.ensure_future(crew.admitted(quota, 12))
+    await asyncio.sleep(0)
+    path.waits.set()
+    assert await hitting == 5
+    await charged(guard)
+    assert await crew.admitted(quota, 12) == 0
+    path.waits = None
+    await crew.heal()
+    assert await crew.left(quota) == 0
+
+
+async def test_a_reset_while_a_charge_fails_leaves_nothing_to_charge() -> None:
+    crew, quota = Crew(1), FixedWindow(10, 60)
+    (path,), (guard,) = crew.paths, crew.guards
+    crew.cut()
+    assert await crew.admitted(quota, 4) == 4
+    path.waits = asyncio.Event()
+    guard._payer.start()
+    await asyncio.sleep(0)
+    with pytest.raises(Exception, match="away"):
+        await guard.reset([Hit(quota, "ann")])
+    path.waits.set()
+    await charged(guard)
+    path.waits = None
+    await crew.heal()
+    assert await crew.left(quota) == 10
+
+
+@EACH
 async def test_what_was_given_back_in_an_outage_is_not_charged(quota: Quota) -> None:
     crew = Crew(1)
     crew.cut()

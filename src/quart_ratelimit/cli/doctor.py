@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from quart import Quart
 
 from ..callables import call
-from ..clients.keys import slot_key
 from ..errors import ConfigurationError, StoreError
 from ..extension.binding import Binding, binding_of
+from ..extension.enumeration import Listed
 from ..extension.limiter import Limiter
 from ..extension.startup import startup_findings
 from ..findings import SEVERITIES, Finding
-from ..quotas import GCRA, FixedWindow, Hit, MovingWindow, Quota, SlidingWindow, StrictWindow
+from ..quotas import GCRA, FixedWindow, MovingWindow, Quota, SlidingWindow, StrictWindow
 from ..rules.varying import Varying
 from ..stores import ClusterStore, RedisStore
-from .survey import Line, Surveyor
+from .survey import Line, Surveyor, store_error
 
 #: Clients that a key function is tried with: addresses kept for documentation by RFC 5737.
 CLIENTS = ("192.0.2.1", "198.51.100.2", "203.0.113.3")
@@ -36,19 +36,14 @@ async def examine(app: Quart, limiter: Limiter) -> list[Finding]:
         found.append(
             Finding("QRL032", str(error), "Put the decorators in the order that is shown.")
         )
-    lines = (await Surveyor(app, limiter, binding, None).survey()).lines
-    found += _of_limits(lines)
+    found += _of_limits((await Surveyor(app, binding).survey()).lines)
     return sorted(dict.fromkeys(found), key=lambda one: (SEVERITIES.index(one.severity), one.code))
 
 
 async def _of_server(binding: Binding) -> list[Finding]:
     store, found = binding.backend, list[Finding]()
     fix = "Start it, or correct storage_uri."
-    away: StoreError | None = None
-    try:  # first, as the distance is measured by it
-        await store.hit([Hit(FixedWindow(1, 1), slot_key("check"), 0)])
-    except StoreError as error:
-        away = error
+    away = await store_error(binding)  # first, as the distance is measured by it
     if isinstance(store, (RedisStore, ClusterStore)):
         try:
             found += await store.server_findings()
@@ -86,34 +81,39 @@ async def _of_keys(app: Quart, binding: Binding) -> list[Finding]:
 def _of_limits(lines: Sequence[Line]) -> Iterator[Finding]:
     if not lines:
         yield Finding("QRL033", "there is no limit", "Write default_limits=['100/minute'].")
-    places: dict[object, list[Line]] = {}
+    places: dict[object, list[Listed]] = {}
     for line in lines:
-        if isinstance(line.limit.limit, Varying):
+        listed, rule = line.listed, line.listed.limit
+        if isinstance(listed.quota, Varying) or rule is None:
             continue
-        rule = line.limit
         if rule.shadow:
             if rule.rule is not None and rule.rule.shadow:
-                seen = f"{line.where or line.source}: '{rule.limit}' is in shadow"
+                seen = f"{_where(listed)}: '{listed.quota}' is in shadow"
                 yield Finding("QRL035", seen, "Leave shadow= out once you know enough.")
             continue
         place = (
-            line.where, line.source == "meta", line.method, rule.key_func, str(rule.scope),
-            rule.methods, rule.exempt_when, rule.deduct_when, rule.cost, rule.shared,
+            listed.endpoint, listed.function, listed.source == "meta", listed.method,
+            rule.key_func, str(rule.scope), rule.methods, rule.exempt_when, rule.deduct_when,
+            rule.cost, rule.shared,
         )  # fmt: skip
-        places.setdefault(place, []).append(line)
+        places.setdefault(place, []).append(listed)
     for together in places.values():
         yield from _never_reached(together)
 
 
-def _never_reached(lines: Sequence[Line]) -> Iterator[Finding]:
+def _where(listed: Listed) -> str:
+    return listed.endpoint or listed.function or listed.source
+
+
+def _never_reached(together: Sequence[Listed]) -> Iterator[Finding]:
     """Those of limits on the same requests that another always refuses before."""
-    for line in lines:
-        quota = line.limit.limit
-        for other in lines:
-            first = other.limit.limit
+    for listed in together:
+        quota = listed.quota
+        for other in together:
+            first = other.quota
             if refuses_first(quota, first) or not refuses_first(first, quota):
                 continue
-            seen = f"{line.where or line.source}: '{quota}' is never reached, '{first}' is"
+            seen = f"{_where(listed)}: '{quota}' is never reached, '{first}' is"
             yield Finding("QRL031", seen, f"Leave '{quota}' out, or allow less in it.")
             break
 

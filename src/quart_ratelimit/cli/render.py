@@ -24,6 +24,8 @@ _STYLES = {
     "application": "magenta",
     "meta": "magenta",
 }
+#: Sources that a line names, as its place does not show them.
+_NAMED = ("rate_limit", "in_flight", "messages", "hit", "block")
 
 
 def console() -> Console:
@@ -45,6 +47,13 @@ def survey(found: Survey, app_name: str) -> RenderableType:
         for place in places:
             tree.add(_place(place))
         trees.append(tree)
+    for label, lines in (
+        ("Functions", found.functions),
+        ("Checked in code", found.code),
+        ("While the store is away", found.fallback),
+    ):
+        if lines:
+            trees.append(_tree(label, lines))
     return Group(*trees)
 
 
@@ -102,22 +111,34 @@ def _place(place: Place) -> Tree:
 
 
 def _line(line: Line) -> Text:
-    text = Text(line.text if line.cleared else _with_options(line), _STYLES[line.source])
+    listed = line.listed
+    text = Text(line.text if line.cleared else _with_options(line))
+    text.stylize(_STYLES.get(listed.source, "yellow"))
+    if listed.function:
+        text.append(f" by {listed.function}")
+    if listed.source in _NAMED:
+        text.append(f" [{listed.source}]")
     if line.cleared:
         text.append(": ").append("Cleared", "bold green")
-    if line.method:
-        text.append(f" ({line.method})", "bold green")
+    if listed.method:
+        text.append(f" ({listed.method})", "bold green")
     if line.error:
         text.append(": ").append(line.error, "bold red")
+    if line.note:
+        text.append(": ").append(line.note)
     if line.allowed is not None:
         word, style = ("Pass", "bold green") if line.allowed else ("Fail", "bold red")
         text.append(": ").append(word, style)
-        text.append(f" ({line.remaining} out of {line.limit.limit.amount} remaining)")
+        text.append(f" ({line.remaining} out of {listed.quota.amount} remaining)")
+    for key in line.keys:
+        text.append(f"\n{key}", "dim")
     return text
 
 
 def _with_options(line: Line) -> str:
-    limit = line.limit
+    limit = line.listed.limit
+    if limit is None:
+        return line.text
     options: list[tuple[str, Callable[..., object] | None]] = [
         ("deduct_when", limit.deduct_when),
         ("exempt_when", limit.exempt_when),

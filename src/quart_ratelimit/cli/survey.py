@@ -1,38 +1,32 @@
-"""All limits of an app, route by route: what is listed, tried and cleared from outside a request.
+"""All limits of an app as the command line shows them: listed, tried for a client, cleared.
 
 Functions that say how much is allowed are called in an empty request, as Flask-Limiter calls them.
-Functions that name a counter are called in a request of the very route.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from quart import Quart
-from werkzeug.routing import Rule
 
-from ..callables import UserFunction, call
-from ..current import blueprint_path
-from ..enforcement.context import RequestContext
-from ..enforcement.routes import Route, serves_static_files
-from ..extension.binding import Binding
-from ..extension.limiter import Limiter
+from ..clients.keys import slot_key
+from ..errors import StoreError
+from ..extension.binding import Binding, bindings_of
+from ..extension.counters import VARIES, Counters, Uncounted, Unknown
+from ..extension.enumeration import Enumeration, Listed, Listing
+from ..quotas import FixedWindow, Hit
 from ..rules.limits import Limit
-from ..rules.registry import LimitedFunction, limited_by
 from ..rules.resolved import RuntimeLimit
 from ..rules.varying import Tried, Varying
 from ..settings.table import Settings
 
 #: What ``state`` says of a limit that could not be asked.
 UNAVAILABLE = "Storage not available"
-#: What is said of a limit or a counter that no empty request shows.
-VARIES = "varies by request"
 #: What is said of a limit that refuses although it was cleared.
 REFUSED = "still refused"
-#: Paths of requests whose route is not known: what differs between them varies.
-SOME_PATHS = ("/", "/another")
 
 
 class StorageShown(NamedTuple):
@@ -48,41 +42,49 @@ class StorageShown(NamedTuple):
 
 @dataclass(slots=True)
 class Line:
-    """One limit in one place, for one key if there is one."""
+    """One limit in one place, for one client if there is one."""
 
-    limit: RuntimeLimit
-    #: Where it comes from: "route", "blueprint", "default", "application" or "meta".
-    source: str
-    #: The HTTP method that it counts apart.
-    method: str | None = None
-    #: The key's parts; empty if no key was given or its scope is not known outside a request.
-    args: Sequence[str] = ()
+    listed: Listed
+    #: What looks at its counters; none if no client was given or they are not known.
+    hits: Sequence[Hit] = ()
+    #: The forms of its keys, as far as they were asked for and are known.
+    keys: Sequence[str] = ()
     allowed: bool | None = None
     remaining: int | None = None
     cleared: bool = False
     error: str | None = None
-    #: The endpoint; "" if it is no single one's.
-    where: str = ""
+    #: Why it has no counter of this client that could be cleared.
+    note: str | None = None
 
     @property
     def text(self) -> str:
         """How much is allowed."""
-        limit = self.limit.limit
-        return VARIES if isinstance(limit, Varying) else str(limit)
+        quota = self.listed.quota
+        return VARIES if isinstance(quota, Varying) else str(quota)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it should be cleared and was not."""
+        varies = isinstance(self.listed.quota, Varying)
+        return not self.cleared and (self.error is not None or varies)
 
     def as_dict(self) -> dict[str, object]:
         """For JSON: what is not known is left out."""
+        listed = self.listed
         known = {
-            "method": self.method,
+            "function": listed.function or None,
+            "method": listed.method,
+            "keys": list(self.keys) or None,
             "allowed": self.allowed,
             "remaining": self.remaining,
             "cleared": self.cleared or None,
             "error": self.error,
-            "shadow": shadow_text(self.limit),
+            "note": self.note,
+            "shadow": None if listed.limit is None else shadow_text(listed.limit),
         }
         return {
             "limit": self.text,
-            "source": self.source,
+            "source": listed.source,
             **{name: value for name, value in known.items() if value is not None},
         }
 
@@ -114,12 +116,36 @@ class Survey:
     application: list[Line] = field(default_factory=list)
     #: The app's name or a blueprint's -> its routes.
     groups: dict[str, list[Place]] = field(default_factory=dict)
+    functions: list[Line] = field(default_factory=list)
+    code: list[Line] = field(default_factory=list)
+    fallback: list[Line] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, found: Listing, method: str | None) -> Survey:
+        """A listing's limits, or those that limit this HTTP method."""
+
+        def lines(limits: Sequence[Listed]) -> list[Line]:
+            return [Line(one) for one in limits if _limits(one, method)]
+
+        return cls(
+            lines(found.meta),
+            lines(found.application),
+            {
+                name: [Place(r.endpoint, r.rule, r.exempt, lines(r.limits)) for r in routes]
+                for name, routes in found.groups.items()
+            },
+            lines(found.functions),
+            lines(found.code),
+            lines(found.fallback),
+        )
 
     @property
     def lines(self) -> list[Line]:
         """All lines."""
         places = [place for group in self.groups.values() for place in group]
-        return [*self.meta, *self.application, *(line for place in places for line in place.lines)]
+        of_places = [line for place in places for line in place.lines]
+        general = [*self.meta, *self.application]
+        return [*general, *of_places, *self.functions, *self.code, *self.fallback]
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -129,162 +155,93 @@ class Survey:
             "groups": {
                 name: [place.as_dict() for place in places] for name, places in self.groups.items()
             },
+            "functions": [line.as_dict() for line in self.functions],
+            "code": [line.as_dict() for line in self.code],
+            "fallback": [line.as_dict() for line in self.fallback],
         }
 
 
 class Surveyor:
-    """Looks at one limiter in one app, within a request context of the app."""
+    """Looks at one limiter in one app, within a request context of the app.
 
-    def __init__(self, app: Quart, limiter: Limiter, binding: Binding, key: str | None) -> None:
-        self._app = app
-        self._limiter = limiter
+    ``path``: that of the request, if one is meant; see `Counters`.
+    """
+
+    def __init__(self, app: Quart, binding: Binding, *, path: str | None = None) -> None:
         self._binding = binding
-        self._key = key
-        self._memo = Tried()
+        self._enumeration = Enumeration(app, binding, Tried())
+        self._counters = Counters(app, binding, path=path)
 
     async def survey(self, endpoint: str | None = None, method: str | None = None) -> Survey:
-        """All limits, or those of one endpoint."""
-        found = Survey()
-        for rule in sorted(self._app.url_map.iter_rules(endpoint), key=str):
-            if not serves_static_files(self._app.view_functions.get(rule.endpoint)):
-                name = rule.endpoint.rpartition(".")[0] or self._app.name
-                found.groups.setdefault(name, []).append(await self._place(rule, method))
+        """All limits, or those of one endpoint, or of one HTTP method."""
         if endpoint is None:
-            await self._add_general(found)
-        return found
+            with suppress(StoreError):  # the rest can be listed
+                await bindings_of(self._binding.limiter).seen.load(self._binding.backend)
+        return Survey.of(await self._enumeration.all(endpoint), method)
 
-    async def look(self, lines: Iterable[Line]) -> None:
-        """Fill in what is left for the key."""
-        available = await self._limiter.storage.check()
+    async def name_keys(self, lines: Sequence[Line]) -> None:
+        """Fill in the forms of the keys."""
         for line in lines:
-            if not available:
+            try:
+                line.keys = [str(form) for form in await self._counters.forms(line.listed)]
+            except (Unknown, Uncounted) as error:
+                line.note = str(error)
+
+    async def find(self, lines: Sequence[Line], key: str) -> None:
+        """Find the counters of a client. Where that cannot be, a line says why."""
+        for line in lines:
+            try:
+                line.hits = await self._counters.hits(line.listed, key)
+            except Unknown as error:
+                line.error = None if isinstance(line.listed.quota, Varying) else str(error)
+            except Uncounted as error:
+                line.note = str(error)
+
+    async def look(self, lines: Sequence[Line]) -> list[StoreError]:
+        """Fill in what is left for the client whose counters were found.
+
+        Returns why the store does not answer; nothing, if it does.
+        """
+        away = await store_error(self._binding)
+        for line in lines:
+            found = await self._counters.look(line.hits) if away is None and line.hits else None
+            if found is not None:
+                line.allowed, line.remaining = found.allowed, found.decision.remaining
+            elif away is not None or line.hits:
                 line.error = line.error or UNAVAILABLE
-            elif line.args:
-                strategy = self._limiter.limiter
-                line.allowed = await strategy.test(line.limit.limit, *line.args)
-                stats = await strategy.get_window_stats(line.limit.limit, *line.args)
-                line.remaining = stats[1]
+        if away is None and any(line.error == UNAVAILABLE for line in lines):
+            away = await store_error(self._binding) or StoreError(UNAVAILABLE)
+        return [] if away is None else [away]
 
-    async def clear(self, lines: Iterable[Line]) -> None:
-        """Forget what was counted for the key, and look whether it is allowed. Raises `StoreError`.
+    async def clear(self, lines: Sequence[Line]) -> None:
+        """Forget what was counted for the client, then look whether it is allowed.
 
-        What a line's counter is called may not be known: the line says so.
+        Raises `StoreError`.
         """
-        strategy = self._limiter.limiter
         for line in lines:
-            if line.args:
-                await strategy.clear(line.limit.limit, *line.args)
-                line.cleared = await strategy.test(line.limit.limit, *line.args)
-                line.error = None if line.cleared else REFUSED
-
-    async def _place(self, rule: Rule, method: str | None) -> Place:
-        endpoint, resolver = rule.endpoint, self._binding.resolver
-        view = self._app.view_functions.get(endpoint)
-        path = blueprint_path(self._app, endpoint.rpartition(".")[0] or None)
-        methods = sorted(rule.methods or {"GET"})
-        shown = (
-            method or next((m for m in methods if m not in ("HEAD", "OPTIONS")), "GET")
-        ).upper()
-        limited = limited_by(self._limiter, view)
-        exemption = resolver.exemption(view, path)
-        context = RequestContext(endpoint, Route(endpoint, shown, view, path, exemption, limited))
-        settings = self._binding.settings
-        defaults = await resolver.load_all(settings.default_limits, self._memo)
-        own = await resolver.load_all(limited.limits, self._memo) if limited else []
-        found = await resolver.of_function(
-            context, limited or LimitedFunction(endpoint), self._memo
-        )
-        lines: list[Line] = []
-        for limit in found:
-            default = limit in defaults and limit not in own
-            source = "default" if default else "route" if limit in own else "blueprint"
-            lines += await self._lines(limit, source, rule, methods)
-        return Place(endpoint, str(rule), bool(exemption) and not lines, lines)
-
-    async def _add_general(self, found: Survey) -> None:
-        settings, resolver = self._binding.settings, self._binding.resolver
-        metas = await resolver.load_all(settings.meta_limits, self._memo, "meta limits")
-        application = await resolver.load_all(settings.application_limits, self._memo)
-        for limit in [*application, *(line.limit for line in found.lines)]:
-            metas += [meta for meta in limit.meta_limits if meta not in metas]
-        rules = self._app.url_map.iter_rules()
-        methods = sorted({method for rule in rules for method in rule.methods or ()})
-        for limit in metas:
-            found.meta += await self._lines(limit, "meta", None, methods)
-        for limit in application:
-            found.application += await self._lines(limit, "application", None, methods)
-
-    async def _lines(
-        self, limit: RuntimeLimit, source: str, rule: Rule | None, methods: Sequence[str]
-    ) -> list[Line]:
-        """A limit's lines at a route; ``rule`` is None for a limit of all routes."""
-        if not limit.per_method:
-            return [await self._line(limit, source, rule, None, methods)]
-        return [await self._line(limit, source, rule, method, methods) for method in methods]
-
-    async def _line(
-        self,
-        limit: RuntimeLimit,
-        source: str,
-        rule: Rule | None,
-        method: str | None,
-        methods: Sequence[str],
-    ) -> Line:
-        endpoint = "" if rule is None else rule.endpoint
-        line = Line(limit, source, method, where=endpoint)
-        if self._key is None or isinstance(limit.limit, Varying):
-            return line
-        try:
-            identity = await self._identity(rule, method or methods[0])
-            own = limit.scope
-            if callable(own):
-                own = await self._named("scope", own, rule, method or methods[0], endpoint)
-        except _UnknownCounter as error:
-            line.error = str(error)
-            return line
-        scope = limit.full_scope(own, identity, method or "GET")
-        if scope:
-            line.args = self._binding.settings.key_parts(limit, self._key, scope)
-        return line
-
-    async def _identity(self, rule: Rule | None, method: str) -> str:
-        """What the route is called in keys; "" for all routes, whose limits are shared."""
-        identifier = self._binding.settings.request_identifier
-        if rule is None:
-            return ""
-        if identifier is None:
-            return str(rule.endpoint)
-        return await self._named("request_identifier", identifier, rule, method)
-
-    async def _named(
-        self,
-        setting: str,
-        function: UserFunction[object],
-        rule: Rule | None,
-        method: str,
-        *args: str,
-    ) -> str:
-        """What a function of the app names a counter, in requests that may reach this route.
-
-        Raises `_UnknownCounter` if they differ, or if the function needs more of a request.
-        """
-        paths = SOME_PATHS if rule is None or rule.arguments else (rule.rule,)
-        names: set[str] = set()
-        for path in paths:
-            async with self._app.test_request_context(path, method=method):
-                try:
-                    names.add(str(await call(function, *args) or ""))
-                except Exception as error:
-                    known = f"{setting} not known outside a request: {type(error).__name__}"
-                    raise _UnknownCounter(known) from error
-        if len(names) > 1:
-            raise _UnknownCounter(f"{setting} {VARIES}")
-        (name,) = names
-        return name
+            line.allowed = None
+            if line.hits:
+                await self._counters.clear(line.hits)
+                found = await self._counters.look(line.hits)
+                line.cleared = found is not None and found.allowed
+                line.error = None if line.cleared else REFUSED if found else UNAVAILABLE
 
 
-class _UnknownCounter(LookupError):
-    """No empty request shows which counter a limit has."""
+async def store_error(binding: Binding) -> StoreError | None:
+    """Why the store itself decides nothing, with its host; None: it does."""
+    try:
+        await binding.backend.hit([Hit(FixedWindow(1, 1), slot_key("check"), 0)])
+    except StoreError as error:
+        return error
+    return None
+
+
+def _limits(listed: Listed, method: str | None) -> bool:
+    """Whether it limits requests with this HTTP method; None: with any."""
+    if method is None or not listed.methods:
+        return True
+    name = method.upper()
+    return name in listed.methods or (name == "HEAD" and "GET" in listed.methods)
 
 
 def shadow_text(limit: RuntimeLimit) -> bool | str | None:

@@ -228,5 +228,10 @@ def client_named(
             "%s named no client: such requests count for the client's address. Return a text "
             "that is not empty.", name,
         )  # fmt: skip
-    by = own if isinstance(own, ClientAddress) else _peer
+    by = address_function(own)
     return str(by()), by
+
+
+def address_function(own: Callable[..., object]) -> Callable[..., object]:
+    """Return what finds the address of a client that no key function names; see `client_named`."""
+    return own if isinstance(own, ClientAddress) else _peer

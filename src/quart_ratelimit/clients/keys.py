@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from types import FunctionType, ModuleType
+from typing import NamedTuple
 
 from ..errors import ConfigurationError
 
@@ -15,12 +16,29 @@ from ..errors import ConfigurationError
 #: choose the size of our keys.
 LONGEST_PART = 64
 
+#: Characters of a client or a scope that are kept as they are beyond the call that made its key.
+LONGEST_KEPT = 256
+
 #: Bytes of a digest, which is written in hex: two clients in 2**64 may share one.
 DIGEST = 16
 
 #: Printable ASCII but what we use ourselves: "%" to encode, "|" between parts, braces for slots.
 _PLAIN = re.compile(rf"[ -$&-z~]{{0,{LONGEST_PART}}}")
 _PLAIN_BYTES = frozenset(byte for byte in range(128) if _PLAIN.fullmatch(chr(byte)))
+
+
+class Digest(str):
+    """A part of a key that stands for a longer text: another text is never taken for it."""
+
+    __slots__ = ()
+
+
+def bounded(text: str) -> str:
+    """The text or, if it is longer than `LONGEST_KEPT`, its `Digest`: both make the same keys.
+
+    A client may choose the text, so nothing that outlives a request may keep it whole.
+    """
+    return text if len(text) <= LONGEST_KEPT else Digest(_digest(_raw(text)))
 
 
 def join_key(*parts: str) -> str:
@@ -40,8 +58,9 @@ def key_parts(
     A view's rule has prefix and space, each if there is one, client, scope. A key with a space
     always has a prefix, if only an empty one: no prefix is taken for a space. A block or a check
     in code has prefix, space, kind, place, client and scope: six parts, where the other has four
-    at most.
+    at most. Client and scope are `bounded`.
     """
+    who, scope = bounded(who), bounded(scope)
     if kind:
         return [prefix, space, kind, place, who, scope]
     before = [prefix, space] if space else [prefix] if prefix else []
@@ -117,7 +136,7 @@ def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
 
     def pseudonym(who: str) -> str:
         digest = start.copy()
-        digest.update(_raw(who))
+        digest.update(_raw(bounded(who)))
         return digest.hexdigest()
 
     return pseudonym
@@ -131,6 +150,32 @@ class Keys:
     join: Callable[..., str] = join_key
     #: See `slot_key`.
     slot: Callable[..., str] = slot_key
+
+
+class KeyForm(NamedTuple):
+    """The keys of one limit's counters, but for the client."""
+
+    #: The parts before the client.
+    before: tuple[str, ...]
+    #: The last part; None: the client ends the key, as in the Flask snippet's keys.
+    scope: str | None
+    #: The only client that is counted so; None: any.
+    who: str | None = None
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[str]) -> KeyForm:
+        """The form of a key that has these parts, of whatever client."""
+        *before, _, scope = parts
+        return cls(tuple(before), scope)
+
+    def of(self, keys: Keys, who: str) -> str:
+        """The key of this client."""
+        if self.scope is None:
+            return keys.join(*self.before, who)
+        return keys.slot(*self.before, who, self.scope)
+
+    def __str__(self) -> str:
+        return self.of(Keys(), "client" if self.who is None else self.who)
 
 
 def keys_with(secret: str | bytes | None) -> Keys:
@@ -153,6 +198,8 @@ def keys_with(secret: str | bytes | None) -> Keys:
 
 
 def _part(part: str) -> str:
+    if type(part) is Digest:
+        return part
     # A client chooses its name, and must not choose how much memory a cache keeps for it.
     return _short_part(part) if len(part) <= LONGEST_PART else _digest(_raw(part))
 
@@ -175,8 +222,12 @@ def _digest(raw: bytes) -> str:
 
 
 def _raw(text: str) -> bytes:
-    """UTF-8, also of a lone surrogate, which a client can send."""
-    return text.encode("utf-8", "surrogatepass")
+    """UTF-8, also of a lone surrogate, which a client can send.
+
+    A `Digest` begins with a byte that UTF-8 has not, so it is not taken for an equal text.
+    """
+    raw = text.encode("utf-8", "surrogatepass")
+    return b"\xff" + raw if type(text) is Digest else raw
 
 
 def _encoded(byte: int) -> str:

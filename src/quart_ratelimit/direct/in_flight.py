@@ -17,9 +17,9 @@ from typing import ParamSpec, TypeVar, overload
 
 from ..current import current_call
 from ..errors import ConfigurationError, StoreError
-from ..quotas import Hit, Quota
+from ..quotas import Hit
 from ..rules.limits import AsyncView
-from ..rules.registry import OpenAPINote
+from ..rules.registry import OwnLimit, check_function
 from ..rules.views import Leave, name_in_code, wrap_view
 from .blocks import Blocks, block_of
 from .ledger import Account, Ledger, OpenAccount
@@ -39,9 +39,9 @@ _log = logging.getLogger("quart_ratelimit")
 class InFlight:
     """What `Limiter.in_flight` gives: a decorator for views, and an ``async with`` block."""
 
-    def __init__(self, quota: Quota, open_account: OpenAccount) -> None:
-        self._quota = quota
+    def __init__(self, open_account: OpenAccount, own: Callable[[str], OwnLimit]) -> None:
         self._open_account = open_account
+        self._own = own
         self._blocks: Blocks[Place] = Blocks()
 
     # See `ViewDecorator`.
@@ -59,8 +59,9 @@ class InFlight:
             call = current_call()
             return None if call is not None and call.hold(place) else place.release
 
-        note = OpenAPINote([self._quota])
-        return wrap_view(view, "limiter.in_flight(...)", enter, note=note)
+        check_function(view, "limiter.in_flight(...)")
+        own = self._own(name_in_code(view))
+        return wrap_view(view, "limiter.in_flight(...)", enter, own=own)
 
     def __aenter__(self) -> Awaitable[Place]:
         # Not a coroutine function: its caller is the frame that holds the ``async with``.

@@ -19,6 +19,7 @@ from ..responses.refusal import refusal
 from ..responses.request_limit import RequestLimit
 from ..rules.kinds import check_cost
 from ..rules.limits import AsyncView
+from ..rules.registry import OwnLimit, check_function
 from ..rules.views import Leave, name_in_code, wrap_view
 from .blocks import Blocks, block_of
 from .ledger import Account, OpenAccount
@@ -48,6 +49,7 @@ class Messages:
         self,
         extension: object,
         open_account: OpenAccount,
+        own: Callable[[str], OwnLimit],
         *,
         cost: int | UserFunction[int],
         on_breach: str | UserFunction[Data | None],
@@ -59,6 +61,7 @@ class Messages:
         self.cost: UserFunction[int] | int = cost if callable(cost) else check_cost(cost)
         self.on_breach = on_breach
         self._open_account = open_account
+        self._own = own
         self._blocks: Blocks[Inbox] = Blocks()
 
     # See `ViewDecorator`.
@@ -74,7 +77,9 @@ class Messages:
         async def enter() -> Leave:
             return (await self._open(name_in_code(view))).close
 
-        return wrap_view(view, "limiter.messages(...)", enter)
+        check_function(view, "limiter.messages(...)")
+        own = self._own(name_in_code(view))
+        return wrap_view(view, "limiter.messages(...)", enter, own=own)
 
     def __aenter__(self) -> Awaitable[None]:
         # Not a coroutine function: its caller is the frame that holds the ``async with``.

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 from quart import Websocket
 from werkzeug.sansio.response import Response
 
-from ..current import current_websocket_or_none, note_response
+from ..current import current_websocket_or_none, forget_at_end, note_response
 
 #: What was asked breaks a rule.
 POLICY_VIOLATION = 1008
@@ -104,6 +104,10 @@ class Connection:
             raise
         return True
 
+    def forget(self) -> None:
+        """Drop messages that nobody has read, as the connection ends."""
+        self._given_back.clear()
+
     async def end(self, code: int, reason: str) -> NoReturn:
         """Close the connection and cancel its view, as when its client goes away: never returns."""
         if not self.closed:
@@ -137,4 +141,5 @@ def current_connection() -> Connection:
     if known is None:
         known = Connection(websocket)
         setattr(websocket, _CONNECTION, known)
+        forget_at_end(websocket, known.forget)
     return known

@@ -17,7 +17,7 @@ from ..rules.limits import MetaLimit
 from ..rules.resolved import RuntimeLimit
 from ..signals import limit_decided, send_decided
 from ..stores import Store
-from .stage import KeyForm
+from .stage import MakeKey
 
 if TYPE_CHECKING:
     from .context import RequestContext
@@ -60,7 +60,7 @@ class Charger:
         context: RequestContext,
         limits: Iterable[RuntimeLimit],
         memo: Memo,
-        key_form: KeyForm,
+        key_form: MakeKey,
         store: Store,
         *,
         peek: bool = False,

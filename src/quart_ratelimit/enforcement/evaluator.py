@@ -116,6 +116,7 @@ class Evaluator:
         except Exception as error:
             await self._check_without_store(context, error)
             return
+        context.replaces = stage.overrides
         statuses, refused = [], False
         for limit, parts, decision in zip(stage.limits, args, decisions, strict=True):
             breached = not decision.allowed
@@ -131,8 +132,8 @@ class Evaluator:
                 )
             )
         if limit_decided.receivers:
-            named = zip(stage.limits, stage.scopes, strict=True)
-            scopes = [limit.told_as or scope for limit, scope in named]
+            named = zip(stage.limits, args, strict=True)
+            scopes = [limit.told_as or parts[-1] for limit, parts in named]
             send_decided(self._extension, hits, decisions, scopes)
         if refused:
             charges = self._charged(store, stage, hits, statuses)
@@ -164,6 +165,7 @@ class Evaluator:
                 own = await charges(context, stage.metas, memo, key_form, store, peek=True)
             hitting = await charges(context, in_force, memo, key_form, store)
             covered = [one.hit for one in hitting if context.paid.covers(by, one.hit)]
+            replaces = any(one.limit.override_defaults for one in hitting)
             hitting = [one for one in hitting if one.hit not in covered]
         except Exception as error:
             if not self.swallows(error):
@@ -175,6 +177,7 @@ class Evaluator:
         except Exception as error:
             await self._check_without_store(context, error)
             return
+        context.replaces = replaces
         context.any_breach_peeks = [*context.any_breach_peeks, *any_breach]
         context.meta_peeks = [*context.meta_peeks, *own]
         hits = [charge.hit for charge in hitting]
@@ -188,30 +191,34 @@ class Evaluator:
     async def check_instead(
         self, context: RequestContext, stage: Stage, memo: Memo, by: str
     ) -> None:
-        """Check a stage that replaces the defaults, then give back what those charged."""
+        """Check a stage that may replace the defaults; if it did, give back what those charged.
+
+        The defaults stay charged where each limit that would replace them exempts the request.
+        """
         replaced, context.defaults = context.defaults, ()
         statuses = [charge.status for charge in replaced]
         before, reserved = context.limits, context.reserved
         context.limits = kept = [one for one in before if one not in statuses]
         context.reserved = [charge for charge in reserved if charge not in replaced]
         count, held = len(kept), len(context.reserved)
+        context.replaces = False
+
+        async def end(stay: Sequence[Charge]) -> None:
+            if context.replaces:
+                context.limits = [*(charge.status for charge in stay), *kept]
+                context.reserved = [*(one for one in stay if one in reserved), *context.reserved]
+                await self._give_back(context, [one for one in replaced if one not in stay])
+                return
+            context.limits = [*before, *kept[count:]]
+            context.reserved = [*reserved, *context.reserved[held:]]
+            context.defaults = replaced
+
         try:
             await self.check_in(self._store, context, stage, memo, by)
         except (RateLimitExceeded, LimiterUnavailable):
-            await self._give_back(context, replaced)
+            await end(())
             raise
-        stay = [charge for charge in replaced if context.paid.is_shared(charge.hit)]
-        replacing = [limit.limit for limit in stage.limits if limit.override_defaults]
-        evaluated = [*kept[count:], *(charge.status for charge in stay)]
-        if any(one.limit == quota for one in evaluated for quota in replacing):
-            context.limits = [*(charge.status for charge in stay), *kept]
-            context.reserved = [*(one for one in stay if one in reserved), *context.reserved]
-            await self._give_back(context, [one for one in replaced if one not in stay])
-            return
-        # No limit that replaces the defaults was evaluated after all, so they stay charged.
-        context.limits = [*before, *kept[count:]]
-        context.reserved = [*reserved, *context.reserved[held:]]
-        context.defaults = replaced
+        await end([charge for charge in replaced if context.paid.is_shared(charge.hit)])
 
     async def _give_back(self, context: RequestContext, charges: Sequence[Charge]) -> None:
         context.paid.forget([charge.hit for charge in charges])

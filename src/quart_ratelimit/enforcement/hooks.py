@@ -10,7 +10,14 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
-from ..current import current_request_or_none, known_response, note_refusal, note_response
+from ..clients.keys import bounded
+from ..current import (
+    current_request_or_none,
+    forget_at_end,
+    known_response,
+    note_refusal,
+    note_response,
+)
 from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
@@ -196,8 +203,8 @@ class RequestHooks:
     def teller(self, *args: str) -> Report:
         """Reports decisions on limits that belong to no rule, by client and scope."""
         context = known_context(self._attribute)
-        enabled = self._settings.headers_enabled
-        return Report(self._extension, context, args, enabled, self._breach.describe)
+        enabled, kept = self._settings.headers_enabled, list(map(bounded, args))
+        return Report(self._extension, context, kept, enabled, self._breach.describe)
 
     def check_views(self) -> None:
         """Once, at start or at the first request: see `validation.check_views`."""
@@ -300,7 +307,7 @@ class RequestHooks:
             return None
         context = RequestContext(route.endpoint, route)
         self._spare_preflight(context, request)
-        setattr(request, self._attribute, context)
+        self._know(request, context)
         return context
 
     def _spare_preflight(self, context: RequestContext, request: Any) -> None:
@@ -318,17 +325,21 @@ class RequestHooks:
         if self._identifier is not None or not identity:
             identity = await self._identity(request.endpoint)
         context = RequestContext(identity, route)
-        setattr(request, self._attribute, context)
+        self._know(request, context)
         for function in self._filters:
             context.filtered = context.filtered or bool(await call(function))
         context.free = context.free or context.filtered
         self._spare_preflight(context, request)
         return context
 
+    def _know(self, request: Any, context: RequestContext) -> None:
+        setattr(request, self._attribute, context)
+        forget_at_end(request, context.forget)
+
     async def _identity(self, endpoint: str | None) -> str:
         identifier = self._identifier
         given = await call(identifier) if identifier else None
-        identity = "" if given is None else str(given)
+        identity = "" if given is None else bounded(str(given))
         if not identity and endpoint is None and self._settings.limit_unmatched:
             return UNMATCHED
         return identity or endpoint or ""  # nothing named is no reason to limit nothing

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from werkzeug.sansio.response import Response
 
 from ..callables import UserFunction
+from ..clients.keys import KeyForm
 from ..errors import RateLimitExceeded
 from ..quotas import Hit, Quota
 from ..rules.limits import Limit
@@ -15,7 +16,7 @@ from ..rules.resolved import RuntimeLimit
 from ..settings.table import Settings
 
 #: A key's parts (see `RequestLimit.request_args`) and the key, of a limit, a client and a scope.
-KeyForm = Callable[[RuntimeLimit, str, str], tuple[list[str], str]]
+MakeKey = Callable[[RuntimeLimit, str, str], tuple[list[str], str]]
 #: The app's own body of a refusal.
 Body = Callable[[RateLimitExceeded], Response]
 #: What one client is charged, and the parts of each key.
@@ -40,7 +41,7 @@ class Stage:
     shadows: tuple[RuntimeLimit, ...] = ()
     #: The rules of those limits that are the app's defaults.
     defaults: tuple[Limit | None, ...] = ()
-    key_form: KeyForm
+    key_form: MakeKey
     #: Whether no function of the app says which limits these are.
     fixed: bool = False
     #: Whether every request of the route is charged so, whatever the view's code does.
@@ -88,19 +89,30 @@ class Stage:
         return tuple(hits), tuple(args for args, _ in keys)
 
 
-def rule_keys(settings: Settings) -> KeyForm:
+def rule_keys(settings: Settings) -> MakeKey:
     """How rules name their keys."""
     slot = settings.keys.slot
 
     def key_form(limit: RuntimeLimit, client: str, scope: str) -> tuple[list[str], str]:
         args = settings.key_parts(limit, client, scope)
-        if limit.shadow:
-            # Five or seven parts: those in force have four at most, or six, so none is the same.
-            before = [*args[:-2], "", ""][: max(2, len(args) - 2)]
-            return args, slot(*before, "shadow", *args[-2:])
-        return args, slot(*args)
+        return args, slot(*(_in_shadow(args) if limit.shadow else args))
 
     return key_form
+
+
+def rule_form(settings: Settings, limit: RuntimeLimit, scope: str) -> KeyForm:
+    """The keys of a limit of a rule in this scope."""
+    args = settings.key_parts(limit, "", scope)
+    return KeyForm.of_parts(_in_shadow(args) if limit.shadow else args)
+
+
+def _in_shadow(args: Sequence[str]) -> list[str]:
+    """The parts of the key of a limit in shadow.
+
+    They are five or seven. Those in force have four at most, or six, so none is the same.
+    """
+    before = [*args[:-2], "", ""][: max(2, len(args) - 2)]
+    return [*before, "shadow", *args[-2:]]
 
 
 def compiled(
@@ -111,7 +123,7 @@ def compiled(
     method: str,
     identity: str | None,
     settings: Settings,
-    key_form: KeyForm,
+    key_form: MakeKey,
     fixed: bool,
 ) -> Stage:
     """The stage of these limits for an HTTP method.

@@ -14,7 +14,7 @@ from quart import Quart
 from ..callables import UserFunction
 from ..clients.key_functions import client_address
 from ..clients.key_spaces import space_of
-from ..clients.keys import Keys, key_parts, keys_with, owned_by
+from ..clients.keys import KeyForm, Keys, key_parts, keys_with, owned_by
 from ..constants import ConfigVars
 from ..current import current_app_or_none
 from ..direct.ledger import Ledger
@@ -35,6 +35,10 @@ from ..stores import (
 )
 from ..stores.fleet import fleet_of
 from .flask_limiter import Storage, Strategy
+from .seen import Seen
+
+#: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
+EXTENSION = "quart_ratelimit"
 
 #: Tells limiters apart.
 _numbers = itertools.count(1)
@@ -106,6 +110,8 @@ class Bindings:
         self.latest: Binding | None = None
         #: The queues of `Limiter.wait`.
         self.turns: Turns = Turns()
+        #: What code was seen to check itself.
+        self.seen: Seen = Seen()
         self._store = _checked(store)
         self._unbound: Ledger | None = None
         nothing = MemoryStore()
@@ -163,25 +169,25 @@ class Bindings:
         binding = self.current_or_latest()
         return binding.settings.keys if binding else keys_with(self.given["key_secret"])
 
-    def key(
+    def key_form(
         self,
         kind: str,
-        who: str,
-        scope: str = "",
+        scope: str | None = "",
         *,
         place: str = "",
         key_func: UserFunction[object] | None = None,
-    ) -> str:
-        """The key of a check in code; see `key_parts`. ``key_func`` is what named the client."""
+    ) -> KeyForm:
+        """The keys of a check in code; see `key_parts`. ``key_func`` is what names the client.
+
+        Those with ``scope=None`` are the Flask snippet's own, after the ``key_prefix`` if one is
+        set.
+        """
         binding, prefix = self.current_or_latest(), self.key_prefix
+        if scope is None:
+            return KeyForm((prefix,) if prefix else (), None)
         own = binding.settings.key_func if binding else self.key_func
         space = "" if key_func is None or key_func == own else space_of(key_func)
-        return self.keys.slot(*key_parts(prefix, space, who, scope, kind=kind, place=place))
-
-    def snippet_key(self, who: str) -> str:
-        """The Flask snippet's own key, after the ``key_prefix`` if one is set."""
-        prefix = self.key_prefix
-        return self.keys.join(*([prefix] if prefix else []), who)
+        return KeyForm.of_parts(key_parts(prefix, space, "", scope, kind=kind, place=place))
 
     @property
     def key_prefix(self) -> str:
@@ -198,6 +204,7 @@ class Bindings:
     def bind(self, settings: Settings, config: Mapping[str, object]) -> Binding:
         """Make what the settings ask for. Opens nothing. Raises `ConfigurationError`."""
         backend = _store(settings) if self._store is None else self._store
+        self.seen.share(backend)
         store = _guarded(backend, settings)
         direct_store = _direct(store, settings)
         #: Counts what concerns this worker alone.
@@ -271,6 +278,13 @@ def bindings_of(limiter: Any) -> Bindings:
     """A limiter's bindings, for the package's own modules."""
     bindings: Bindings = limiter._bindings
     return bindings
+
+
+def limiters_of(app: Quart) -> list[Any]:
+    """All limiters of an app, the first one first."""
+    first = app.extensions.get(EXTENSION)
+    others = [one for one in app.extensions.get("limiter", ()) if one is not first]
+    return others if first is None else [first, *others]
 
 
 def binding_of(limiter: Any, app: Quart) -> Binding | None:

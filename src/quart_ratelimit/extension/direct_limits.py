@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from secrets import token_hex
 
 from ..callables import UserFunction, call, check_called, check_user_function, to_await
-from ..clients.key_functions import client_named
+from ..clients.key_functions import address_function, client_named
 from ..clients.key_spaces import space_of
-from ..clients.keys import Keys, client_text, has_text, owned_by
+from ..clients.keys import KeyForm, Keys, client_text, has_text, owned_by
 from ..current import current_request_or_none
 from ..direct.blocks import place_in_code
 from ..direct.in_flight import InFlight
-from ..direct.ledger import Account
+from ..direct.ledger import Account, Ledger
 from ..direct.messages import Messages
 from ..direct.reservation import Reserving
 from ..direct.websocket_connection import Data
@@ -24,7 +25,12 @@ from ..quotas.quota import Receipt, decided, tightness
 from ..rules.kinds import check_cost, checked
 from ..rules.kinds import policy as policy_kind
 from ..rules.notation import one_per_counter, quotas_of, read_limit
+from ..rules.registry import OwnLimit, Registry
 from .binding import Bindings
+
+#: The keys of a limit on a view of that name, or on a block, at an endpoint, of clients that a
+#: function names.
+_Form = Callable[[str | None, str, UserFunction[object] | None], KeyForm]
 
 _log = logging.getLogger("quart_ratelimit")
 
@@ -34,6 +40,10 @@ class DirectLimits:
 
     def __init__(self, bindings: Bindings) -> None:
         self._bindings = bindings
+
+    @property
+    def _registry(self) -> Registry:
+        return self._bindings.registry
 
     @to_await("limiter.reset(...)")
     async def reset(
@@ -75,7 +85,7 @@ class DirectLimits:
         quotas = self.quotas(limit, requests=requests, duration=duration)
         ledger = self._bindings.ledger()
         hits = await self._hits(quotas, key, cost, scope, on_store_error)
-        return _told(hits, await ledger.charge(hits))
+        return _told(ledger, hits, await ledger.charge(hits))
 
     @to_await("limiter.peek(...)")
     async def peek(
@@ -107,10 +117,9 @@ class DirectLimits:
             )
         hits = await self._hits(self.quotas(limit), key, cost, scope)
         back = charged.receipt.spend(hits) if charged.receipt else []
-        if not back:
+        if charged.receipt is None or not back:
             return await self.peek(limit, key, scope=scope)
-        ledger = self._bindings.ledger()
-        return min(await ledger.give_back(*zip(*back, strict=True)), key=tightness)
+        return min(await charged.receipt.give_back(*zip(*back, strict=True)), key=tightness)
 
     @to_await("limiter.wait(...)")
     async def wait(
@@ -133,7 +142,7 @@ class DirectLimits:
             raise ConfigurationError(f"seconds={seconds!r} must be 0 or more, e.g. seconds=5")
         hits = await self._hits(self.quotas(limit), key, cost, scope, on_store_error)
         ledger = self._bindings.ledger()
-        return _told(hits, await self._bindings.turns.take(ledger, hits, seconds))
+        return _told(ledger, hits, await self._bindings.turns.take(ledger, hits, seconds))
 
     def reserve(
         self,
@@ -192,14 +201,20 @@ class DirectLimits:
         quota = Concurrency(amount, lease, counted_as="in_flight")  # whatever the amount
         block = place_in_code()
 
+        def form(view: str | None, endpoint: str, by: UserFunction[object] | None) -> KeyForm:
+            place, what = ("", scope) if scope else _place_and_scope(view, endpoint, block)
+            return self._bindings.key_form("in_flight", what, place=place, key_func=by)
+
         async def open_account(view: str | None) -> Account:
             who, by = await self._client(key, key_func)
-            place, what = ("", scope) if scope else _place_and_scope(view, block)
-            bucket = self._bindings.key("in_flight", who, what, place=place, key_func=by)
-            hits = [Hit(quota, bucket, policy=policy)]
+            keys = form(view, _endpoint(), by)
+            if view is None:
+                self._bindings.seen.note("in_flight", [quota], keys)
+            hits = [Hit(quota, keys.of(self.keys, who), policy=policy)]
             return await self._account(hits, who, scope or "in_flight")
 
-        return InFlight(quota, open_account)
+        own = self._own_limit("in_flight", lambda _: [quota], form, key, key_func)
+        return InFlight(open_account, own)
 
     def messages(
         self,
@@ -227,11 +242,16 @@ class DirectLimits:
         if key_func is not None:
             check_user_function(key_func, "limiter.messages(key_func=...)")
             space_of(key_func)  # as in `Limit`
-        quotas_of(limit, self._bindings.strategy)
+        read = functools.partial(quotas_of, limit)
+        read(self._bindings.strategy)
 
         block = place_in_code()
         # Bytes and messages of one view are counted apart.
         unit = f":{getattr(cost, '__qualname__', 'cost')}" if callable(cost) else ""
+
+        def form(view: str | None, endpoint: str, by: UserFunction[object] | None) -> KeyForm:
+            place, what = ("", scope) if scope else _place_and_scope(view, endpoint, block)
+            return self._bindings.key_form("messages", f"{what}{unit}", place=place, key_func=by)
 
         async def open_account(view: str | None) -> Account:
             binding = self._bindings.current()
@@ -241,12 +261,14 @@ class DirectLimits:
                     return Account(ledger, [], Report())
                 ledger = binding.local_ledger if per_connection else ledger
             who, by = await self._client(token_hex(8) if per_connection else key, key_func)
-            place, what = ("", scope) if scope else _place_and_scope(view, block)
-            bucket = self._bindings.key("messages", who, f"{what}{unit}", place=place, key_func=by)
-            hits = [Hit(quota, bucket) for quota in quotas_of(limit, self._bindings.strategy)]
-            return Account(ledger, hits, Report())
+            keys, quotas = form(view, _endpoint(), by), read(self._bindings.strategy)
+            if view is None and not per_connection:
+                self._bindings.seen.note("messages", quotas, keys)
+            bucket = keys.of(self.keys, who)
+            return Account(ledger, [Hit(quota, bucket) for quota in quotas], Report())
 
-        return Messages(self, open_account, cost=cost, on_breach=on_breach)
+        own = self._own_limit("messages", read, None if per_connection else form, key, key_func)
+        return Messages(self, open_account, own, cost=cost, on_breach=on_breach)
 
     @property
     def keys(self) -> Keys:
@@ -302,13 +324,42 @@ class DirectLimits:
         cost: int,
         scope: str | None = "",
     ) -> list[Hit]:
-        bindings = self._bindings
-        bucket = (
-            bindings.snippet_key(who)
-            if scope is None
-            else bindings.key("hit", who, scope, key_func=by)
-        )
-        return [Hit(quota, bucket, cost, refundable=True) for quota in one_per_counter(quotas)]
+        form, charged = self._bindings.key_form("hit", scope, key_func=by), one_per_counter(quotas)
+        self._bindings.seen.note("hit", charged, form)
+        bucket = form.of(self.keys, who)
+        return [Hit(quota, bucket, cost, refundable=True) for quota in charged]
+
+    def _own_limit(
+        self,
+        kind: str,
+        quotas: Callable[[str | None], Sequence[Quota]],
+        form: _Form | None,
+        key: object,
+        key_func: UserFunction[object] | None,
+    ) -> Callable[[str], OwnLimit]:
+        """What a view, of that name, charges; without a form each connection counts by itself."""
+
+        def own(view: str) -> OwnLimit:
+            def counters(endpoint: str, _: str) -> Sequence[KeyForm]:
+                if form is None:
+                    return []
+                if key is not None:
+                    return [form(view, endpoint, key_func)._replace(who=client_text(key))]
+                binding = self._bindings.current()
+                usual = binding.settings.key_func if binding else self._bindings.key_func
+                names = (key_func or usual, address_function(usual))
+                return [form(view, endpoint, by) for by in names]
+
+            return OwnLimit(
+                kind=kind,
+                name=view,
+                quotas=quotas,
+                counters=counters,
+                key_func=key_func,
+                limiter=self,
+            )
+
+        return own
 
     async def _account(self, hits: Sequence[Hit], who: str, scope: str) -> Account:
         """An account whose decisions the response's fields report, if they report any."""
@@ -320,12 +371,12 @@ class DirectLimits:
         return Account(ledger, hits, binding.hooks.teller(who, scope))
 
 
-def _told(hits: Sequence[Hit], decisions: Sequence[Decision]) -> Decision:
+def _told(ledger: Ledger, hits: Sequence[Hit], decisions: Sequence[Decision]) -> Decision:
     """The decision that tells most of these, with what may be given back of all."""
     told = decisions[0] if len(decisions) == 1 else min(decisions, key=tightness)
     if not told.allowed or not hits[0].cost:
         return told
-    return decided((*told[:-1], Receipt(hits, decisions)))
+    return decided((*told[:-1], Receipt(hits, decisions, ledger.give_back)))
 
 
 def _check_policy(policy: str | None) -> str:
@@ -345,9 +396,12 @@ def _check_names(place: str, key: object, scope: object) -> None:
         raise ConfigurationError(f"{place}: scope={scope!r} is no text; write e.g. scope='shop'")
 
 
-def _place_and_scope(view: str | None, block: str) -> tuple[str, str]:
-    """What tells a limited view, or a block, from all others, also if they have one function."""
-    if view is None:
-        return "block", block
+def _endpoint() -> str:
+    """The endpoint of the current request; "" if there is none."""
     request = current_request_or_none()
-    return f"view {(request.endpoint if request else None) or ''}", view
+    return (request.endpoint if request else None) or ""
+
+
+def _place_and_scope(view: str | None, endpoint: str, block: str) -> tuple[str, str]:
+    """What tells a limited view, or a block, from all others, also if they have one function."""
+    return ("block", block) if view is None else (f"view {endpoint}", view)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast, overload
 from quart import Blueprint, Quart
 
 from ..callables import UserFunction, check_user_function
+from ..clients.keys import KeyForm
 from ..clients.networks import ClientIn
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
 from ..current import current_app_or_none
@@ -24,19 +25,16 @@ from ..responses.request_limit import RequestLimit
 from ..rules.exemptions import USUAL
 from ..rules.kinds import checked, switch
 from ..rules.limits import ApplicationLimit, BlockLimit, Limit, MetaLimit, Provider, RouteLimit
-from ..rules.registry import LimitedFunction, Registry, WeakTable, check_function, note_app
+from ..rules.registry import LimitedFunction, WeakTable, check_function, note_app
 from ..rules.validation import check_limit, check_provider, check_rule
 from ..rules.views import Decorator, name_in_code, wrap_view
 from ..settings.reading import VARIABLES_READ, read_settings, variables_of
 from ..signals import limit_decided, send_decided
 from ..stores import Store
 from .app_hooks import app_by_keyword, hook_denials_into, hook_into, most_drained
-from .binding import Binding, Bindings
+from .binding import EXTENSION, Binding, Bindings
 from .direct_limits import DirectLimits
 from .flask_limiter import Storage, Strategy
-
-#: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
-EXTENSION = "quart_ratelimit"
 
 T = TypeVar("T")
 F = TypeVar("F", bound=UserFunction[bool])
@@ -370,14 +368,21 @@ class Limiter(DirectLimits):
     async def _charge_block(self, limit: BlockLimit, where: str) -> None:
         check_limit(limit, where, self._bindings.given["strategy"])
         charging = self._call(LimitedFunction(where, [limit]))
-        if charging is not None:
+        if charging is None:
+            return
+        try:
             await charging
+        finally:
+            self._note_block(limit.place)
+
+    def _note_block(self, place: str) -> None:
+        """Remember the limits of a block that was charged just now."""
+        for status in self.current_limits:
+            if place in status.request_args[:-2]:
+                form = KeyForm.of_parts(status.request_args)
+                self._bindings.seen.note("block", [status.limit], form)
 
     # What was decided
-
-    @property
-    def _registry(self) -> Registry:
-        return self._bindings.registry
 
     @property
     def current_limit(self) -> RequestLimit | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from quart import jsonify
+from quart import Quart, current_app, jsonify
 from werkzeug.sansio.response import Response
 
 from ..callables import UserFunction, check_called, check_user_function
+from ..clients.key_functions import address_function
 from ..clients.key_spaces import space_of
-from ..clients.keys import key_parts
+from ..clients.keys import KeyForm, bounded, key_parts
 from ..current import current_app_or_none, current_request_or_none
 from ..enforcement.routes import handler_of
 from ..enforcement.stage import Stage
@@ -19,12 +21,12 @@ from ..errors import ConfigurationError, RateLimitExceeded
 from ..quotas import Quota
 from ..rules.kinds import checked, policy, text
 from ..rules.notation import one_per_counter, read_limit
-from ..rules.registry import OpenAPINote, WeakTable, chain
+from ..rules.registry import OwnLimit, WeakTable, chain, check_function
 from ..rules.resolved import RuntimeLimit
 from ..rules.views import ViewDecorator, name_in_code, wrap_view
 from ..settings.table import Settings
-from .binding import Binding, binding_of
-from .limiter import EXTENSION, Limiter
+from .binding import EXTENSION, Binding, binding_of
+from .limiter import Limiter
 
 #: The Flask snippet's own words.
 MESSAGE = "Too many requests. Please try again later."
@@ -60,10 +62,12 @@ def rate_limit(
         check_user_function(key, "rate_limit(key=...)")
         space_of(key)  # as in `Limit`
     own = "" if on_store_error is None else checked(policy, "on_store_error", on_store_error)
-    note = OpenAPINote(read_limit(limit, requests, duration), says_json=True)
+    quotas = functools.partial(read_limit, limit, requests, duration)
+    declared = _Declared(scope, key, quotas, quotas(None), message, own)
 
     def decorate(view: Callable[..., object]) -> Any:
-        place = _Place(view, scope, _number(view, scope, key, note.quotas))
+        check_function(view, "rate_limit(...)")
+        place = _Place(view, scope, _number(view, declared))
         known: tuple[Settings, dict[_Where, Stage]] | None = None
 
         def charge() -> Awaitable[None] | None:
@@ -77,26 +81,26 @@ def rate_limit(
             where = place.of_request()
             stage = known[1].get(where)
             if stage is None:
-                key_func = key or settings.key_func
-                told_as = scope or where.endpoint or name_in_code(view)
-                limits = [
-                    RuntimeLimit(
-                        quota,
-                        key_func,
-                        scope,
-                        error_message=message,
-                        told_as=told_as,
-                        on_store_error=own,
-                    )
-                    for quota in one_per_counter(
-                        read_limit(limit, requests, duration, settings.strategy)
-                    )
-                ]
-                stage = known[1][where] = _stage(limits, where, settings)
+                stage = known[1][where] = _stage(declared, where, settings, name_in_code(view))
             return binding.hooks.charge(stage)
 
-        twin = wrap_view(view, "rate_limit(...)", charge, note=note)
-        _declared.set(twin, _Declared(scope, key, note.quotas))
+        def counters(endpoint: str, method: str) -> Sequence[KeyForm]:
+            binding = _current_binding(view)
+            if binding is None:
+                return []
+            where = place.at(current_app, endpoint, method)
+            return [_form(declared, where, binding.settings, by) for by in _names(key, binding)]
+
+        note = OwnLimit(
+            kind=NAME,
+            name=name_in_code(view),
+            quotas=quotas,
+            counters=counters,
+            key_func=key,
+            says_json=True,
+        )
+        twin = wrap_view(view, "rate_limit(...)", charge, own=note)
+        _declared.set(twin, declared)
         return twin
 
     return decorate
@@ -104,28 +108,32 @@ def rate_limit(
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """One ``@rate_limit`` on a function."""
+    """One ``@rate_limit``."""
 
     scope: str | None
     key: UserFunction[str] | None
+    #: The quotas, by the limiter's strategy.
+    read: Callable[[str | None], Sequence[Quota]]
+    #: The same, by the usual strategy.
     quotas: Sequence[Quota]
+    message: str
+    on_store_error: str
 
 
 #: By the limited function.
 _declared: WeakTable[_Declared] = WeakTable()
 
 
-def _number(
-    view: object, scope: str | None, key: UserFunction[str] | None, quotas: Sequence[Quota]
-) -> str:
+def _number(view: object, own: _Declared) -> str:
     """What tells a ``@rate_limit`` from those below it; "" for the lowest.
 
     Raises `ConfigurationError` if one in the snippet's keys would charge a counter again.
     """
-    found = [one for each in chain(view) if (one := _declared.get(each)) and one.scope == scope]
-    for one in found if scope is None else ():
+    below = (_declared.get(each) for each in chain(view))
+    found = [one for one in below if one is not None and one.scope == own.scope]
+    for one in found if own.scope is None else ():
         counters = {quota.counter for quota in one.quotas}
-        if one.key == key and any(quota.counter in counters for quota in quotas):
+        if one.key == own.key and any(quota.counter in counters for quota in own.quotas):
             raise ConfigurationError(
                 "two @rate_limit(..., scope=None) of one period charge one counter twice per "
                 "request; write only the smaller limit, or leave out scope=None"
@@ -166,9 +174,12 @@ class _Place:
         name = (endpoint, request.method)
         where = self._known.get(name)
         if where is None:
-            kind = self._kind(app.view_functions.get(endpoint), request.method)
-            where = self._known[name] = self._where(kind, endpoint)
+            where = self._known[name] = self.at(app, *name)
         return where
+
+    def at(self, app: Quart, endpoint: str, method: str) -> _Where:
+        """As `of_request`, for requests to this endpoint."""
+        return self._where(self._kind(app.view_functions.get(endpoint), method), endpoint)
 
     def _where(self, kind: str, endpoint: str) -> _Where:
         """As told by the kind of a view's scope; "" for a helper."""
@@ -189,18 +200,25 @@ class _Place:
         return ""
 
 
-def _stage(limits: Sequence[RuntimeLimit], where: _Where, settings: Settings) -> Stage:
-    """What the limits of one ``@rate_limit`` charge there."""
-    keys, prefix = settings.keys, settings.key_prefix
-    scope = limits[0].scope
-    name = str(scope or NAME)
+def _stage(own: _Declared, where: _Where, settings: Settings, function: str) -> Stage:
+    """What one ``@rate_limit`` charges there; ``function`` is its function's name in the code."""
+    key_func, name = own.key or settings.key_func, str(own.scope or NAME)
+    limits = [
+        RuntimeLimit(
+            quota,
+            key_func,
+            own.scope,
+            error_message=own.message,
+            told_as=own.scope or where.endpoint or function,
+            on_store_error=own.on_store_error,
+        )
+        for quota in one_per_counter(own.read(settings.strategy))
+    ]
 
     def key_form(limit: RuntimeLimit, client: str, _: str) -> tuple[list[str], str]:
-        if scope is None:
-            return [client, name], keys.join(*([prefix] if prefix else []), client)
-        space = "" if limit.key_func == settings.key_func else space_of(limit.key_func)
-        args = key_parts(prefix, space, client, name, kind=where.kind, place=where.place)
-        return args, keys.slot(*args)
+        form = _form(own, where, settings, limit.key_func)
+        before = [] if form.scope is None else form.before
+        return [*before, bounded(client), name], form.of(settings.keys, client)
 
     return Stage(
         kept=True,
@@ -208,10 +226,28 @@ def _stage(limits: Sequence[RuntimeLimit], where: _Where, settings: Settings) ->
         key_form=key_form,
         fixed=True,
         of_view=where.of_view,
-        key_func=limits[0].key_func,
+        key_func=key_func,
         scopes=(name,) * len(limits),
         body=_json,
     )
+
+
+def _form(
+    own: _Declared, where: _Where, settings: Settings, key_func: UserFunction[object]
+) -> KeyForm:
+    """The keys of one ``@rate_limit`` there, of clients that this function names."""
+    prefix = settings.key_prefix
+    if own.scope is None:
+        return KeyForm((prefix,) if prefix else (), None)
+    space = "" if key_func == settings.key_func else space_of(key_func)
+    scope = own.scope or NAME
+    return KeyForm.of_parts(key_parts(prefix, space, "", scope, kind=where.kind, place=where.place))
+
+
+def _names(key: UserFunction[str] | None, binding: Binding) -> list[UserFunction[object]]:
+    """What names the clients: the key function, and what counts those that it does not name."""
+    own = binding.settings.key_func
+    return [key or own, address_function(own)]
 
 
 def _current_binding(view: Callable[..., object]) -> Binding | None:

@@ -12,9 +12,10 @@ from quart import Quart
 from ..callables import UserFunction
 from ..clients.key_functions import trusts_proxies
 from ..findings import Finding
-from ..rules.registry import limited_by
+from ..rules.varying import Uncalled
 from ..stores import RedisStore
 from .binding import Binding
+from .enumeration import Enumeration
 
 #: Words in an endpoint or a path behind which passwords and codes are guessed.
 _AUTH = re.compile(r"(?:^|[/._-])(?:log-?in|sign-?in|password|token|otp|2fa|mfa|auth)(?:$|[/._-])")
@@ -81,10 +82,6 @@ def pass_and_deny_functions(
     settings = binding.settings
     for function in (*binding.filters, *binding.denials):
         yield settings.key_func, function
-    rules = [*settings.application_limits, *settings.default_limits]
-    for view in app.view_functions.values():
-        limited = limited_by(binding.limiter, view)
-        rules += limited.limits if limited else []
-    for rule in rules:
+    for rule in Enumeration(app, binding, Uncalled()).declared():
         if rule.exempt_when is not None:
             yield rule.key_function or settings.key_func, rule.exempt_when

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, TypeGuard
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeGuard
 
 from ..errors import InvalidLimit
 
@@ -28,6 +28,8 @@ MAX_EXACT = 2**53 - 1
 
 #: Seconds: ten thousand years. A time this far from now is exact in ms, too.
 LONGEST_PERIOD = 10_000 * UNITS["year"]
+#: The longest name of a quota, in characters: it stands in keys, response fields and metrics.
+LONGEST_NAME = 256
 
 
 #: Those of `Decision.by` whose allowed hits are counted.
@@ -100,9 +102,16 @@ class Quota:
         check_whole("period", self.period, LONGEST_PERIOD)
         for field_name in ("name", "counted_as"):
             given = getattr(self, field_name)
-            if given is not None and not is_name(given):
+            if given is None:
+                continue
+            if not is_name(given):
                 raise InvalidLimit(
                     f"{field_name}={given!r} must be printable ASCII, e.g. {field_name}='login'"
+                )
+            if len(given) > LONGEST_NAME:
+                raise InvalidLimit(
+                    f"{field_name} has {len(given)} characters, and at most {LONGEST_NAME} are "
+                    f"allowed, e.g. {field_name}='login'"
                 )
         if self.unit not in UNITS or self.period % UNITS[self.unit]:
             unit = next(u for u in reversed(UNITS) if self.period % UNITS[u] == 0)
@@ -211,15 +220,29 @@ class Hit(NamedTuple):
     of_breaches: bool = False
 
 
+#: Carries out hits of costs below 0, given the decisions that charged them.
+GiveBack: TypeAlias = "Callable[[Sequence[Hit], Sequence[Decision]], Awaitable[list[Decision]]]"
+
+
 class Receipt:
-    """What one call charged, as long as it is not given back: no unit can be given back twice."""
+    """What one call charged, as long as it is not given back: no unit can be given back twice.
 
-    __slots__ = ("_charged", "_given_back")
+    ``give_back`` carries out what `spend` returns, in the store that charged it.
+    """
 
-    def __init__(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> None:
+    __slots__ = ("_charged", "_given_back", "give_back")
+
+    def __init__(
+        self, hits: Sequence[Hit], decisions: Sequence[Decision], give_back: GiveBack
+    ) -> None:
         self._charged = (hits, decisions)
+        self.give_back = give_back
         #: Units by counter and key; None: nothing yet, as of nearly every receipt.
         self._given_back: Counter[tuple[str, str]] | None = None
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        # A deep or pickled copy could be given back as well, so a copied decision has no receipt.
+        return type(None), ()
 
     def spend(self, hits: Sequence[Hit]) -> list[tuple[Hit, Decision]]:
         """Hits that give these back, each at most what is left of its charge, and that charge."""

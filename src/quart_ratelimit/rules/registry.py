@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from ..callables import UserFunction
+from ..clients.keys import KeyForm
 from ..constants import ExemptionScope
 from ..errors import ConfigurationError
 from ..quotas import Quota
@@ -50,6 +52,10 @@ class WeakTable(Generic[V]):
         with suppress(TypeError):
             kept = weakref.ref(function, lambda _: entries.pop(number, None))
         entries[number] = (kept, value)
+
+    def values(self) -> list[V]:
+        """Return the values of all functions that live."""
+        return [value for _, value in list(self._entries.values())]
 
 
 def chain(function: object) -> Iterator[object]:
@@ -105,26 +111,43 @@ class LimitedFunction:
         self.limits.append(limit)
 
 
-class OpenAPINote(NamedTuple):
-    """Limits that a function charges by itself, and that belong to no rule."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OwnLimit:
+    """What a decorated function charges by itself, and what belongs to no rule."""
 
-    quotas: Sequence[Quota]
+    #: "rate_limit", "in_flight" or "messages".
+    kind: str
+    #: The function's name in the code.
+    name: str
+    #: The quotas, by the limiter's strategy.
+    quotas: Callable[[str | None], Sequence[Quota]]
+    #: Where a request to an endpoint with an HTTP method counts, within the context of its app.
+    counters: Callable[[str, str], Sequence[KeyForm]]
+    #: What names the client; None: the limiter's own function.
+    key_func: UserFunction[object] | None = None
+    #: Whose limit it is; None: that of the app's first limiter.
+    limiter: HasRegistry | None = None
     #: Whether its refusal is in JSON whatever the client takes.
     says_json: bool = False
 
 
-_openapi_notes: WeakTable[OpenAPINote] = WeakTable()
+_own_limits: WeakTable[OwnLimit] = WeakTable()
 
 
-def note_for_openapi(function: Callable[..., object], own: OpenAPINote) -> None:
+def note_own_limit(function: Callable[..., object], own: OwnLimit) -> None:
     """Remember what a function charges by itself."""
-    _openapi_notes.set(function, own)
+    _own_limits.set(function, own)
 
 
-def openapi_notes(function: Callable[..., object]) -> tuple[OpenAPINote, ...]:
+def own_limits(function: object) -> tuple[OwnLimit, ...]:
     """Return what this function, and those inside it, charge by themselves; the innermost first."""
-    found = [note for inner in chain(function) if (note := _openapi_notes.get(inner)) is not None]
+    found = [own for inner in chain(function) if (own := _own_limits.get(inner)) is not None]
     return tuple(reversed(found))
+
+
+def all_own_limits() -> list[OwnLimit]:
+    """Return what all functions of the process charge by themselves."""
+    return _own_limits.values()
 
 
 class Registry:
@@ -156,6 +179,10 @@ class Registry:
     def note_limited(self, function: Callable[..., object], limited: LimitedFunction) -> None:
         """Remember a function as the limited one of these limits."""
         self._limited.set(function, limited)
+
+    def all_limited(self) -> list[LimitedFunction]:
+        """Return all limited functions that live."""
+        return self._limited.values()
 
     def limited(self, function: object) -> LimitedFunction | None:
         """Return what limits this function or one inside it; None: nothing does."""
@@ -208,6 +235,11 @@ class _Wrapping:
 _wrappings: WeakTable[list[_Wrapping]] = WeakTable()
 _by_outer: WeakTable[_Wrapping] = WeakTable()
 _apps: weakref.WeakSet[Quart] = weakref.WeakSet()
+
+
+def known_apps() -> list[Quart]:
+    """Return the apps of the process that have a limiter."""
+    return list(_apps)
 
 
 def note_app(app: Quart) -> None:

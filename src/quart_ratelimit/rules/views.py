@@ -12,7 +12,7 @@ from quart import current_app
 
 from ..current import current_call
 from .limits import AsyncView
-from .registry import HasRegistry, OpenAPINote, check_function, note_for_openapi, note_wrapped
+from .registry import HasRegistry, OwnLimit, check_function, note_own_limit, note_wrapped
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,13 +46,14 @@ def wrap_view(
     decorator: str,
     enter: Enter,
     *,
-    note: OpenAPINote | None = None,
+    own: OwnLimit | None = None,
     limiter: HasRegistry | None = None,
 ) -> Callable[..., object]:
     """The view, with ``enter`` before it; what that returns is called when the view has ended.
 
-    ``decorator`` is what it is called in errors, ``note`` what OpenAPI is to know of it. A sync
-    view runs in a thread, as Quart runs it. Raises `ConfigurationError` for what is no function.
+    ``decorator`` is what it is called in errors, ``own`` what the function charges by itself. A
+    sync view runs in a thread, as Quart runs it. Raises `ConfigurationError` for what is no
+    function.
     """
     check_function(view, decorator)
     is_async = inspect.iscoroutinefunction(view)
@@ -76,8 +77,8 @@ def wrap_view(
     is_sync = not is_async or isinstance(view, SyncTwin)
     twin = SyncTwin(limited, view, enter) if is_sync else limited
     note_wrapped(view, twin, limiter)
-    if note is not None:
-        note_for_openapi(twin, note)
+    if own is not None:
+        note_own_limit(twin, own)
     return twin
 
 

@@ -9,7 +9,8 @@ import asyncio
 import copy
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from ..clock import Clock, monotonic_ms
 from ..errors import (
@@ -29,6 +30,8 @@ from .memory import MemoryStore
 from .payer import Payer
 from .piggyback import CarryingStore
 from .store import Store, StoreOfNodes, StoreThatConnects
+
+T = TypeVar("T")
 
 #: Seconds between the registrations of a worker that has just started; after these they go along
 #: with its hits.
@@ -82,8 +85,9 @@ class GuardedStore:
         self._owed = self._known.stand_in.bases
         #: Decides and gives back what was decided by "local".
         self.local: LocalSide = LocalSide(self)
-        #: Registers this worker for a while after it started.
-        self._settling: asyncio.Task[None] | None = None
+        #: What registers this worker for a while after its start, and resets that are under way,
+        #: also those whose callers left.
+        self._tasks: set[asyncio.Task[Any]] = set()
         #: What was wrong with the store's set-up, as it was logged.
         self._reported: set[str] = set()
 
@@ -109,15 +113,16 @@ class GuardedStore:
             if isinstance(self._store, CarryingStore):
                 await self._carry(self._store)
         if isinstance(self._store, CarryingStore):
-            self._settling = asyncio.get_running_loop().create_task(self._settle(self._store))
+            self._start(self._settle(self._store))
 
     async def aclose(self) -> None:
         """Leave the fleet and close the store. What is still owed to it after a second is lost."""
         await self._payer.aclose()
-        settling, self._settling = self._settling, None
-        if settling is not None and settling.get_loop() is asyncio.get_running_loop():
-            settling.cancel()
-            await asyncio.wait([settling])
+        tasks = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         fleet = self._known.fleet
         if isinstance(self._store, CarryingStore) and fleet.name in fleet.names:
             fleet.leave()
@@ -141,15 +146,31 @@ class GuardedStore:
         return self._known.refusal(hits)
 
     async def reset(self, hits: Sequence[Hit]) -> int:
-        """Forget the state behind these hits, here and in the store. Raises `StoreError`."""
+        """Forget the state behind these hits, here and in the store. Raises `StoreError`.
+
+        A caller that is cancelled leaves it to its end: its reply would be missing, and so its
+        connection closed.
+        """
+        return await asyncio.shield(self._start(self._reset(hits)))
+
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
+        """Forget keys in the store, and all that is known here; as `reset`."""
+        return await asyncio.shield(self._start(self._clear(owns)))
+
+    def _start(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _reset(self, hits: Sequence[Hit]) -> int:
         try:
             return await self._store.reset(hits)
         finally:
             # Afterwards: a hit that is decided meanwhile may know the state of before.
             self._known.forget(hits)
 
-    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
-        """Forget keys in the store, and all that is known here. Raises `StoreError`."""
+    async def _clear(self, owns: Callable[[str], bool] | None) -> int:
         try:
             return await self._store.clear(owns)
         finally:

@@ -13,15 +13,11 @@ except ImportError as _error:  # pragma: no cover
         f"an OpenAPI document needs quart-schema: pip install 'quart-ratelimit[openapi]' ({_error})"
     ) from _error
 
-from ...constants import ExemptionScope
-from ...current import blueprint_path
-from ...enforcement.context import RequestContext
-from ...enforcement.routes import Route
 from ...errors import RateLimitExceeded
-from ...extension.binding import binding_of
-from ...extension.limiter import EXTENSION, Limiter
+from ...extension.binding import binding_of, limiters_of
+from ...extension.enumeration import Enumeration
+from ...extension.limiter import Limiter
 from ...quotas import Quota
-from ...rules.registry import LimitedFunction, limited_by, openapi_notes
 from ...rules.varying import Uncalled
 from ...settings.table import Settings
 from .schemas import Object, bodies, described, fields, retry_after
@@ -59,17 +55,13 @@ class LimitedProvider(OpenAPIProvider):
                     status: dict(response) for status, response in operation["responses"].items()
                 }
                 said = [
-                    _says(app, limiter, rule.endpoint, method.upper()) for limiter in _limiters(app)
+                    _says(app, limiter, rule.endpoint, method.upper())
+                    for limiter in limiters_of(app)
+                    if binding_of(limiter, app) is not None
                 ]
                 _document(responses, [each for each in said if each.quotas])
                 operation["responses"] = responses
         return paths, components
-
-
-def _limiters(app: Quart) -> list[Limiter]:
-    """All limiters of the app, the first one first."""
-    first = app.extensions.get(EXTENSION)
-    return sorted(app.extensions.get("limiter", ()), key=lambda limiter: limiter is not first)
 
 
 class _Said(NamedTuple):
@@ -86,10 +78,10 @@ class _Said(NamedTuple):
 def _says(app: Quart, limiter: Limiter, endpoint: str, method: str) -> _Said:
     binding = binding_of(limiter, app)
     assert binding is not None
-    view, settings = app.view_functions[endpoint], binding.settings
-    rules = _rules(app, limiter, endpoint, method)
-    own = openapi_notes(view) if app.extensions.get(EXTENSION) is limiter else ()
-    quotas = rules + [quota for one in own for quota in one.quotas]
+    settings, enumeration = binding.settings, Enumeration(app, binding, Uncalled())
+    rules = _rules(enumeration, endpoint, method)
+    own = enumeration.own_at(endpoint, method)
+    quotas = rules + [quota for one in own for quota in one.quotas(settings.strategy)]
     content = {} if _handled(app, endpoint) else bodies(bool(rules), own, settings)
     closes = settings.on_store_error == "closed" and not binding.in_memory
     return _Said(quotas, content, closes, settings)
@@ -125,21 +117,11 @@ def _first_stands(parts: Iterable[Object]) -> Object:
     return found
 
 
-def _rules(app: Quart, limiter: Limiter, endpoint: str, method: str) -> list[Quota]:
+def _rules(enumeration: Enumeration, endpoint: str, method: str) -> list[Quota]:
     """What rules allow there, shortest period first."""
-    binding = binding_of(limiter, app)
-    assert binding is not None
-    view = app.view_functions[endpoint]
-    path = blueprint_path(app, endpoint.rpartition(".")[0] or None)
-    resolver, limited = binding.resolver, limited_by(limiter, view)
-    exemption = resolver.exemption(view, path)
-    context = RequestContext(endpoint, Route(endpoint, method, view, path, exemption, limited))
-    memo = Uncalled()
-    found = _at_once(resolver.of_function(context, limited or LimitedFunction(endpoint), memo))
-    if not exemption & ExemptionScope.APPLICATION:
-        found += _at_once(resolver.load_all(binding.settings.application_limits, memo))
-    in_force = [one for one in found if one.shadow is not True and not one.exempts(method)]
-    return sorted({limit.limit: None for limit in in_force})
+    found = [limit for _, limit in _at_once(enumeration.rules_at(endpoint, method))]
+    found += _at_once(enumeration.application_at(endpoint, method))
+    return sorted({limit.limit: None for limit in found if limit.shadow is not True})
 
 
 def _at_once(coroutine: Coroutine[object, None, T]) -> T:

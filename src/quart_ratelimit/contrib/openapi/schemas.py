@@ -12,7 +12,7 @@ from ...quotas import Quota
 from ...responses.drafts import DRAFTS
 from ...responses.problems import JSON
 from ...responses.request_limit import RequestLimit
-from ...rules.registry import OpenAPINote
+from ...rules.registry import OwnLimit
 from ...settings.table import Settings
 
 #: An object of OpenAPI, or of JSON Schema.
@@ -49,7 +49,7 @@ def described(quotas: Iterable[Quota]) -> str:
     return f"Too many requests. Limits: {', '.join(dict.fromkeys(map(str, quotas)))}."
 
 
-def bodies(by_rules: bool, own: Sequence[OpenAPINote], settings: Settings) -> Object:
+def bodies(by_rules: bool, own: Sequence[OwnLimit], settings: Settings) -> Object:
     """The schemas of a refusal's body, by its type."""
     found: Object = {}
     if any(one.says_json for one in own):

@@ -32,6 +32,10 @@ SIZE = 128
 _has_left = methodcaller("done")
 
 
+#: What makes the error of a batch that is too late.
+Late = Callable[["asyncio.Task[None] | None"], Exception]
+
+
 class DeadlinePassed(Exception):
     """No answer within the deadline. What was sent may still be carried out."""
 
@@ -94,10 +98,9 @@ class Batcher(Generic[T, R]):
     than a tenth of the deadline. So many as ``share`` are worth a send of their own: the server
     works on it while this process sees to another. ``send`` may write as soon as it is called, so
     that the server works while the rest is made ready; what it returns is awaited for the answers,
-    in order, an exception for an item that failed alone. ``late``, which is told
-    whether the batch was sent, and ``full`` make the errors that callers get instead of
-    `DeadlinePassed` and `QueueFull`. Belongs to the event loop that it is
-    first used in.
+    in order, an exception for an item that failed alone. ``late``, which is given the task in which
+    ``send`` is awaited, or None if it was not called, and ``full`` make the errors that callers get
+    instead of `DeadlinePassed` and `QueueFull`. Belongs to the event loop that it is first used in.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class Batcher(Generic[T, R]):
         size: int = SIZE,
         share: int | None = None,
         waiting: int = 20_000,
-        late: Callable[[bool], Exception] = DeadlinePassed,
+        late: Late = lambda _: DeadlinePassed(),
         full: Callable[[], Exception] = QueueFull,
     ) -> None:
         self._send = send
@@ -228,7 +231,7 @@ class Batcher(Generic[T, R]):
                     self._launch()  # the server's next work first, then that of these callers
             self._answer(batch.callers, answered)
         except asyncio.CancelledError:
-            batch.fail(self._late(True))
+            batch.fail(self._late(batch.task))
             raise
         except Exception as error:
             batch.fail(error)
@@ -244,7 +247,7 @@ class Batcher(Generic[T, R]):
                 caller.set_result(answer)
 
     def _expire(self, batch: _Batch[T, R]) -> None:
-        batch.fail(self._late(batch.task is not None))
+        batch.fail(self._late(batch.task))
         if batch.task:
             # Not before its first step: it would leave its place, and what it holds, to nobody.
             asyncio.get_running_loop().call_soon(batch.task.cancel)

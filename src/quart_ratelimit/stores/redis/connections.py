@@ -112,8 +112,10 @@ class Connections:
         #: Those that are idle or in an exchange; closed also if nobody closes this.
         self._open: set[Connection] = set()
         weakref.finalize(self, _sever, self._open, os.getpid()).atexit = False
-        #: Who waits for a connection, and since when.
-        self._waiters: deque[tuple[asyncio.Future[Connection], float]] = deque()
+        #: Who waits for a connection, since when, and in which task.
+        self._waiters: deque[
+            tuple[asyncio.Future[Connection], float, asyncio.Task[object] | None]
+        ] = deque()
         self._wanted_at = 0.0
         #: Seconds that the last connection took to open.
         self._took = 0.0
@@ -144,6 +146,10 @@ class Connections:
                 raise
             return self._replies(connection, replies, sent_ms)
         return self._exchange(packed, replies)
+
+    def is_awaited_by(self, task: asyncio.Task[None]) -> bool:
+        """Whether a task waits for a connection, so that it has sent nothing."""
+        return any(task is one and not waiter.done() for waiter, _, one in self._waiters)
 
     async def ready(self, *, however_long: bool = False) -> None:
         """Wait until a connection is open and the server is prepared.
@@ -234,7 +240,8 @@ class Connections:
             self._drop(connection)  # closed meanwhile, or with a reply that nobody asked for
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Connection] = loop.create_future()
-        self._waiters.append((waiter, loop.time() if since is None else since))
+        began = loop.time() if since is None else since
+        self._waiters.append((waiter, began, asyncio.current_task()))
         self._want()
         try:
             return await waiter
@@ -247,7 +254,7 @@ class Connections:
         """Have as many connections opened as requests wait for, and ``least`` of them anyway."""
         self._wanted_at = asyncio.get_running_loop().time()
         self._is_wanted.set()
-        waiting = max(least, sum(not waiter.done() for waiter, _ in self._waiters))
+        waiting = max(least, sum(not waiter.done() for waiter, *_ in self._waiters))
         begun = sum(self._wanted_at - since < LOST for since in self._openers.values())
         room = self._most - len(self._open) - len(self._openers)
         for _ in range(min(waiting - begun, room)):
@@ -328,7 +335,7 @@ class Connections:
         if connection not in self._open:  # the server has moved
             return False
         while self._waiters:
-            waiter, since = self._waiters.popleft()
+            waiter, since, _ = self._waiters.popleft()
             waited = asyncio.get_running_loop().time() - since
             if waiter.done():
                 continue
@@ -363,7 +370,7 @@ class Connections:
 
     def _fail_waiters(self, error: Exception) -> bool:
         """Tell every request that waits; whether one did."""
-        waiting = [waiter for waiter, _ in self._waiters if not waiter.done()]
+        waiting = [waiter for waiter, *_ in self._waiters if not waiter.done()]
         self._waiters.clear()
         for waiter in waiting:
             copied = copy_of(error)

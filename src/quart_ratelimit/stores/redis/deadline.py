@@ -6,6 +6,9 @@ import math
 
 #: Seconds: the deadline for a server that is near, and the longest for one that is far.
 SHORTEST, LONGEST = 0.05, 1.0
+#: Seconds that opening every connection, and each step of forgetting all keys, may take; a longer
+#: deadline counts instead.
+START_DEADLINE = 1.0
 #: Round trips that a deadline is long: an exchange may wait for the one before it, and a script
 #: that is missing takes a second one.
 ROUND_TRIPS = 4

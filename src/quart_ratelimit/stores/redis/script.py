@@ -26,6 +26,8 @@ from .packing import bulk, command
 
 #: A cost that no limit can allow.
 BEYOND = MAX_EXACT + 1
+#: Keys asked for at a time by SCAN.
+SCAN_COUNT = 500
 #: Integers that the script replies for each hit.
 REPLY_WIDTH = 4
 

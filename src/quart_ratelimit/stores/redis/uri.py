@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
@@ -18,6 +17,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from ...errors import ConfigurationError, StoreMisconfigured
+from .arguments import redacted
 from .hosts import SENTINELS_OWN, options_of, read_hosts
 
 #: The option that switches off maintenance notifications, where there are any.
@@ -31,10 +31,6 @@ if "maint_notifications_config" in signature(redis.asyncio.Redis).parameters:  #
 
 #: The pool that a client needs which counts, as errors and findings show it.
 FORM = "BlockingConnectionPool.from_url(url, max_connections=4, retry=Retry(NoBackoff(), 0))"
-
-#: What opens a client: called in the event loop that will use it.
-Opener = Callable[[], "redis.asyncio.Redis"]
-ClusterOpener = Callable[[], RedisCluster]
 
 #: Where a host listens whose URI names no port.
 SENTINEL_PORT, CLUSTER_PORT = 26_379, 6_379
@@ -60,7 +56,9 @@ _CLUSTER_SCHEMES = {
 }
 
 
-def opener(uri: str, max_connections: int, options: Mapping[str, object]) -> Opener:
+def opener(
+    uri: str, max_connections: int, options: Mapping[str, object]
+) -> Callable[[], redis.asyncio.Redis]:
     """Check a URI now; open its client later."""
     scheme, separator, rest = uri.partition("://")
     settings: dict[str, Any] = {
@@ -97,7 +95,7 @@ def opener(uri: str, max_connections: int, options: Mapping[str, object]) -> Ope
     return open_client
 
 
-def _sentinel_opener(uri: str, settings: Mapping[str, object]) -> Opener:
+def _sentinel_opener(uri: str, settings: Mapping[str, object]) -> Callable[[], redis.asyncio.Redis]:
     """``redis+sentinel://[user:password@]host:port,host:port/service[/db][?option=value]``.
 
     The login is Redis' own. The Sentinels' is ``sentinel_kwargs``, or ``?sentinel_password=...``.
@@ -136,7 +134,7 @@ def _sentinel_opener(uri: str, settings: Mapping[str, object]) -> Opener:
     return open_client
 
 
-def cluster_opener(uri: str, options: Mapping[str, object]) -> ClusterOpener:
+def cluster_opener(uri: str, options: Mapping[str, object]) -> Callable[[], RedisCluster]:
     """Check a URI now; open its client later."""
     scheme = uri.partition("://")[0]
     try:
@@ -191,14 +189,6 @@ def check_url(url: str, uri: str) -> None:
         ) from None
 
 
-def redacted(uri: str) -> str:
-    """A URI without its user, its password and its query, for messages."""
-    scheme, separator, rest = uri.partition("://")
-    before, _, host = rest.rpartition("@")
-    # What follows the @ may be the end of a password in the query.
-    return f"{scheme}{separator}{'…' if '?' in before else host.partition('?')[0]}"
-
-
 def checked_client(client: object) -> redis.asyncio.Redis:
     """The client. Raises `ConfigurationError` unless it is an asynchronous one."""
     if isinstance(client, redis.asyncio.Redis):
@@ -209,23 +199,6 @@ def checked_client(client: object) -> redis.asyncio.Redis:
     if isinstance(client, redis.asyncio.RedisCluster):
         raise ConfigurationError(f"{name} is a cluster's; write ClusterStore(lambda: client)")
     raise ConfigurationError(f"{name} is no redis.asyncio.Redis")
-
-
-def check_own(prefix: object, deadline: object) -> None:
-    """Raise `ConfigurationError` for a prefix or a deadline, in seconds, that no store can have."""
-    if not isinstance(prefix, str):
-        raise ConfigurationError(f"prefix={prefix!r} is no text; write prefix='rate_limit'")
-    if deadline is None:  # it follows the distance
-        return
-    if not isinstance(deadline, (int, float)) or not 0 < deadline < math.inf:
-        raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
-
-
-def checked_connections(count: int) -> int:
-    """The count. Raises `ConfigurationError` unless it is a whole number above 0."""
-    if not isinstance(count, int) or count < 1:
-        raise ConfigurationError(f"max_connections={count!r} is not a whole number above 0, e.g. 4")
-    return count
 
 
 def check_options(open_client: Callable[[], object], uri: str) -> None:
