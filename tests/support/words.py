@@ -18,7 +18,8 @@ REPLACED = {
     r"beside": "next to, in addition to",
     r"(some|any)body": "the client, a caller, a user",
     r"whom": "the client that is counted",
-    r"(?<!there )(is|are|was|were) no(?! (longer|more|less|one|later|earlier)\b)": "is not a, must be a",
+    r"(?<!there )(is|are|was|were) no"
+    r"(?! (longer|more|less|one|later|earlier)\b)": "is not a, must be a",
     r"(that|those) of": "the noun again",
     r"of which": "two sentences",
     r"ask(s|ed|ing)?": "call, request, look up",
