@@ -32,7 +32,19 @@ from ..support.serving import ROOT
 OTHERS = {"flask", "flask_limiter", "quart_rate_limiter", "slowapi", "fastapi"}
 
 #: Commands of the reader's own system that shell blocks use.
-OUTSIDE = {".", "apt-get", "brew", "cd", "curl", "docker", "export", "git", "pip", "python3", "redis-cli"}
+OUTSIDE = {
+    ".",
+    "apt-get",
+    "brew",
+    "cd",
+    "curl",
+    "docker",
+    "export",
+    "git",
+    "pip",
+    "python3",
+    "redis-cli",
+}
 
 
 def name_of(block: Block) -> str:

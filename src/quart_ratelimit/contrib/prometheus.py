@@ -39,7 +39,7 @@ _feeds: weakref.WeakKeyDictionary[CollectorRegistry, tuple[Feed, _Collectors]] =
 class PrometheusMetrics:
     """Counts this process' decisions in a registry from its creation until `close`.
 
-    No label names a client. Several of one registry, such as those of two apps, count each decision
+    No label names a client. Several of one registry, such as two apps', count each decision
     once. A registry that was closed counts on.
 
     ``registry``: a `prometheus_client.CollectorRegistry` (default: Prometheus' own).
@@ -139,7 +139,7 @@ class _Collectors:
 def exposition(registry: CollectorRegistry = REGISTRY) -> tuple[bytes, dict[str, str]]:
     """The metrics' text and its header, as a view returns them.
 
-    Those of all workers when ``PROMETHEUS_MULTIPROC_DIR`` is set, else this process' own.
+    The metrics of all workers when ``PROMETHEUS_MULTIPROC_DIR`` is set, else this process' own.
     """
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder:
@@ -153,7 +153,7 @@ def _forget_dead_workers(folder: Path) -> None:
     """Remove the gauges of workers that have ended.
 
     A worker that dies during an outage would be shown with an open breaker for ever, and no server
-    but Gunicorn can be told to call `mark_process_dead`.
+    but Gunicorn can be set up to call `mark_process_dead`.
     """
     if os.name != "posix":  # elsewhere signal 0 is not a question
         return

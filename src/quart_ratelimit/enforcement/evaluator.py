@@ -31,7 +31,7 @@ from .stage import Stage
 
 _log = logging.getLogger("quart_ratelimit")
 
-#: Clients whose hits are kept per app, below 3 MB; and the longest client of which they are, in
+#: Clients whose hits are kept per app, below 3 MB; and the longest client that has them, in
 #: characters: a client must not choose how much we keep.
 KEPT = 4096
 LONGEST_KEPT = 64
@@ -81,7 +81,7 @@ class Evaluator:
     def check_in(
         self, store: Store, context: RequestContext, stage: Stage, memo: Memo, by: str
     ) -> Awaitable[None]:
-        """As `check`, in another store than that of the rules."""
+        """As `check`, in another store than the rules' own."""
         if stage.key_func is None:
             return self._check_each(store, context, stage, memo, by)
         return self._check_client(store, context, stage, memo, by)

@@ -34,7 +34,7 @@ def dashboard(
 ) -> Blueprint:
     """A blueprint with the page, to be registered: ``dashboard(limiter, guard=is_operator)``.
 
-    ``guard``, sync or async, is asked before each of its requests: true lets in, a response is sent
+    ``guard``, sync or async, is called before each of its requests: true admits, a response is sent
     instead, all else is 403. The page is exempt from the limiter's own limits, so that operators
     get in. It counts from when it is made. Raises `ConfigurationError` without a guard.
     """
@@ -69,7 +69,7 @@ class _Panel:
         self._tally = tally
 
     async def page(self) -> Response:
-        """The page, with the token that its changes must bear."""
+        """The page, with the token that its changes must have."""
         token, nonce = secrets.token_urlsafe(24), secrets.token_urlsafe(16)
         text = _html().replace("%TOKEN%", token).replace("%NONCE%", nonce)
         response = Response(text, mimetype="text/html")
