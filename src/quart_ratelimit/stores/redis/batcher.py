@@ -99,8 +99,8 @@ class Batcher(Generic[T, R]):
     server works on it while this process prepares another. ``send`` may write as soon as it is
     called, so that the server works while the rest is prepared; what it returns is awaited for the
     answers, in order, an exception for an item that failed alone. ``late`` and ``full`` make the
-    errors that callers get instead of `DeadlinePassed` and `QueueFull`; ``late`` is given the task in
-    which ``send`` is awaited, or None if it was not called. Belongs to the event loop that it is
+    errors that callers get instead of `DeadlinePassed` and `QueueFull`; ``late`` is given the
+    task that awaits ``send``, or None if it was not called. Belongs to the event loop that it is
     first used in.
     """
 
