@@ -83,7 +83,7 @@ class Evaluator:
     def check_in(
         self, store: Store, context: RequestContext, stage: Stage, memo: Memo, by: str
     ) -> Awaitable[None]:
-        """As `check`, in another store than that of the rules."""
+        """As `check`, in another store than the rules' own."""
         if stage.key_func is None:
             return self._check_each(store, context, stage, memo, by)
         return self._check_client(store, context, stage, memo, by)

@@ -59,7 +59,7 @@ def hook_into(app: Quart, attribute: str) -> None:
 
 
 def hook_denials_into(app: Quart, denials: Iterable[UserFunction[bool]]) -> None:
-    """Have an app that starts without limits ask what `Limiter.deny` was given."""
+    """Have an app that starts without limits call what `Limiter.deny` was given."""
 
     async def deny() -> None:
         await unless_denied(denials)

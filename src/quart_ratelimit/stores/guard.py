@@ -56,7 +56,7 @@ class GuardedStore:
 
     ``policy``: one of "local" (the default), "open", "closed" and "raise". ``local``: the store
     that "local" counts in, and nothing else (default: a new one). ``fleet``: the workers that share
-    each limit then (default: those that count in the same store, as far as it can tell).
+    each limit then (default: the workers that count in the same store, if it can report them).
     ``breaker``: when to call the store again (default: a new `Breaker`). ``remember_ms``: how long
     a refusal is repeated without calling the store, in ms (default 0: not at all); never longer
     than the refusal itself lasts. ``now_ms``: the clock for that, in ms.
