@@ -22,8 +22,8 @@ from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
-from ..rules.registry import LimitedFunction, Registry, functions_of
-from ..rules.validation import check_views
+from ..rules.registry import LimitedFunction, Registry, called_in_sync, functions_of
+from ..rules.validation import check_awaited, check_kinds, check_views
 from ..settings.reading import VARIABLES_READ, check_unchanged
 from ..settings.table import Settings
 from ..stores import Store
@@ -105,7 +105,7 @@ class RequestHooks:
             retry_after=settings.retry_after,
         )
         self._views_checked = False
-        #: The registry's version as of which nothing applies before any view.
+        #: The registry's version since which nothing applies before any view.
         self._version_of_nothing = -1
 
     def nothing_before(self) -> bool:
@@ -148,7 +148,7 @@ class RequestHooks:
             return self._check_apart(context, limited)
         if limited is context.route.limited:
             return self._check(context, limited, context.memo)
-        # It may be called several times, for different things, so its functions are called anew.
+        # It may be called several times, for different things, so its functions are called again.
         self._forget_if_open_ended(context)
         return self._check(context, limited, Memo())
 
@@ -215,7 +215,12 @@ class RequestHooks:
                     "are under limit_unmatched; write endpoint='unmatched'"
                 )
             views = functions_of(current_app)
-            rules = current_app.url_map.iter_rules()
+            check_awaited(called_in_sync(current_app), self._registry)
+            rules = list(current_app.url_map.iter_rules())
+            endpoints = {rule.endpoint for rule in rules if not rule.websocket}
+            check_kinds(
+                view for name, view in current_app.view_functions.items() if name in endpoints
+            )
             methods = {method for rule in rules for method in rule.methods or ()}
             strategy = self._settings.strategy
             check_views(views, self._extension, self._registry, strategy, methods)
@@ -342,7 +347,7 @@ class RequestHooks:
         identity = "" if given is None else bounded(str(given))
         if not identity and endpoint is None and self._settings.limit_unmatched:
             return UNMATCHED
-        return identity or endpoint or ""  # nothing named is no reason to limit nothing
+        return identity or endpoint or ""  # a missing name does not mean 'unlimited'
 
     async def _settle(self, context: RequestContext, response: Response) -> None:
         await self._settlement.settle(context, response)

@@ -18,7 +18,7 @@ from ..enforcement.error_handlers import answer_refusals_of_handlers
 from ..enforcement.hooks import unless_denied
 from ..errors import ConfigurationError
 from ..responses.drain import Drain
-from .binding import Binding
+from .binding import Binding, bindings_of
 from .startup import startup_findings
 
 P = ParamSpec("P")
@@ -42,6 +42,12 @@ def app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
     return checked
 
 
+def check_app(app: object) -> None:
+    """Raise `ConfigurationError` unless it is a Quart app."""
+    if not isinstance(app, Quart):
+        raise ConfigurationError(f"{app!r} is no Quart app: write app = Quart(__name__)")
+
+
 def hook_into(app: Quart, attribute: str) -> None:
     """Have the app call its latest binding, which it keeps by this name in its ``extensions``."""
     layers = AsgiCall(Drain(app.asgi_app, functools.partial(most_drained, app, attribute)))
@@ -53,7 +59,7 @@ def hook_into(app: Quart, attribute: str) -> None:
 
 
 def hook_denials_into(app: Quart, denials: Iterable[UserFunction[bool]]) -> None:
-    """Have an app that starts without limits ask what `Limiter.deny` was given."""
+    """Have an app that starts without limits call what `Limiter.deny` was given."""
 
     async def deny() -> None:
         await unless_denied(denials)
@@ -122,4 +128,5 @@ async def _start(app: Quart, attribute: str) -> None:
 async def _close(app: Quart, attribute: str) -> None:
     binding: Binding = app.extensions[attribute]
     await binding.ledger.finish()
+    bindings_of(binding.limiter).sums.close()
     await binding.store.aclose()
