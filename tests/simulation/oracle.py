@@ -162,7 +162,7 @@ class Oracle:
     def failed(self, worker: Worker, call: Call, error: BaseException) -> None:
         """The guarded store has raised, or its caller has left."""
         self._end(worker, call)
-        call.error = error
+        call.error = type(error)
         if any(hit.cost < 0 for hit in call.hits):
             self.invalidated(worker, call.hits)
 

@@ -22,7 +22,8 @@ class Call:
     ended: float | None = None
     stalled_at_end: float = 0.0
     decisions: list[Decision] | None = None
-    error: BaseException | None = None
+    #: What it raised, without its traceback, which holds the names of clients.
+    error: type[BaseException] | None = None
     #: The longest deadline that its worker had meanwhile, in seconds.
     deadline: float = 0.0
 
