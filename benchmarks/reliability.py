@@ -102,10 +102,10 @@ async def workers() -> list[Row]:
         immortal = sum(client.pttl(key) < 0 for key in client.scan_iter())
     server.stop()
     twice, over = len(told) - len(set(told)), max(0, len(told) - 1_000)
-    what = f"admitted beyond 1,000 by 4 workers, one killed amid it (told of {len(told)})"
+    what = f"admitted beyond 1,000 by 4 workers, one killed meanwhile ({len(told)} replies)"
     return [
         Row(what, "0", f"{over}", not over),
-        Row("the same count told to two callers", "0", f"{twice}", not twice),
+        Row("the same count returned to two callers", "0", f"{twice}", not twice),
         Row("keys without expiry after it", "0", f"{immortal}", not immortal),
     ]
 

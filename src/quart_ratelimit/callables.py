@@ -140,7 +140,7 @@ class Memo:
     __slots__ = ("_answers",)
 
     def __init__(self) -> None:
-        # The function is kept beside its answer, so that no other can take over its id.
+        # The function is kept with its result, so that no other function can take over its id.
         self._answers: dict[int, tuple[Callable[..., object], Any]] = {}
 
     def answer(self, function: UserFunction[T], *args: object) -> T | Awaitable[T]:
@@ -187,13 +187,13 @@ def bare(function: Callable[..., object], decorator: str, form: str) -> MissingP
 
 
 def check_user_function(function: object, place: str, *arguments: object) -> None:
-    """Raise `ConfigurationError` unless it is a function that can be asked with such arguments.
+    """Raise `ConfigurationError` unless it is a function that takes such arguments.
 
     ``place`` is where it was given: ``key_func``, ``limiter.deny``.
     """
     if not callable(function):
         raise ConfigurationError(
-            f"{place}: {type(function).__name__} is no function; write def answer(): ..."
+            f"{place}: {type(function).__name__} is not a function; write def answer(): ..."
         )
     if _returns_function(function):
         name, given = name_of(function), "" if takes(function) else "..."
@@ -207,7 +207,7 @@ def check_user_function(function: object, place: str, *arguments: object) -> Non
     if not takes(function, *arguments):
         count = "one argument" if arguments else "none (the request is quart.request)"
         raise ConfigurationError(
-            f"{place}: {name_of(function)} takes other arguments than it is asked with; write a "
+            f"{place}: {name_of(function)} takes other arguments than it is called with; write a "
             f"function of {count}, or call first what makes one"
         )
 
@@ -253,7 +253,7 @@ _BETWEEN = (
 def unawaited(function: object) -> str | None:
     """Return what of the request a sync function uses without await: ``request.get_json``.
 
-    None: nothing, as far as its own code tells.
+    None: nothing, as far as its own code shows.
     """
     if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
         return None
@@ -310,7 +310,7 @@ def _inside(function: object) -> object:
 
 
 def takes(function: Callable[..., object], *arguments: object) -> bool:
-    """Whether it can be called so, as far as its signature tells."""
+    """Whether it can be called so, as far as its signature shows."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # it has none that can be known

@@ -1,7 +1,7 @@
 """The app, the request and the ASGI call being served.
 
-Quart's proxies look anew for each attribute, and each look is five calls. Code that runs in every
-request reads the context variables behind the proxies instead.
+Quart's proxies look up each attribute again, and each look-up is five calls. Code that runs in
+every request reads the context variables behind the proxies instead.
 
 `AsgiCall` owns what a request holds, and releases it when the request's ASGI call ends. A view's
 own ``finally`` is not enough: a client that resets its connection ends the call between the view
@@ -40,7 +40,7 @@ _RESPONSE = "_quart_ratelimit_response"
 #: Where the layer keeps the call, in the connection's scope.
 CALL = "quart_ratelimit.call"
 
-#: Quart's own. Before 0.23 requests and websockets have contexts beside the app's.
+#: Quart's own. Before 0.23 requests and websockets have contexts in addition to the app's.
 _app: ContextVar[AppContext] = globals._cv_app
 _request: ContextVar[Any] | None = getattr(globals, "_cv_request", None)
 _websocket: ContextVar[Any] | None = getattr(globals, "_cv_websocket", None)
@@ -106,7 +106,7 @@ def blueprint_path(app: Quart, name: str | None) -> list[Blueprint]:
 
 
 def _of_app_context(name: str) -> Any:
-    """What Quart 0.23's one context holds by that name; None if it is no such context."""
+    """What Quart 0.23's one context holds by that name; None if it is not such a context."""
     try:
         return getattr(_app.get(None), name, None)
     except RuntimeError:

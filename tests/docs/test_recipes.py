@@ -37,7 +37,7 @@ def page(request: pytest.FixtureRequest) -> Any:
         yield page
 
 
-def of(name: str) -> Any:
+def of(name: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("page", [name], indirect=True, ids=[name])
 
 

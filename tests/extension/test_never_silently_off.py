@@ -220,7 +220,7 @@ async def test_a_method_of_the_app_s_own_is_none() -> None:
 
 @pytest.mark.parametrize("store", ["redis://localhost:6379/0", RedisStore, 5, object()])
 def test_what_is_no_store_is_an_error(store: Any) -> None:
-    with pytest.raises(ConfigurationError, match="is no store; write store=RedisStore"):
+    with pytest.raises(ConfigurationError, match="is not a store; write store=RedisStore"):
         Limiter(store=store)
 
 

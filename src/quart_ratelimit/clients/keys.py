@@ -68,7 +68,7 @@ def key_parts(
 
 
 def owned_by(prefix: str) -> Callable[[str], bool]:
-    """Return what tells the keys of limiters with this prefix from those of all others.
+    """Return the test for keys of limiters with this prefix, as opposed to all others.
 
     Without a prefix a key begins with its client or an empty part, or is the snippet's own, which
     has one part alone. No prefix contains "|" or a brace as it is.
@@ -96,7 +96,7 @@ def client_text(answer: object) -> str:
 
 
 def has_text(value: object) -> bool:
-    """Return whether its text tells what it is, and not where it lies in memory.
+    """Return whether its text says what it is, and not where it lies in memory.
 
     The text of any other object differs in each worker, often in each request.
     """
@@ -128,7 +128,7 @@ def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
     raw = _raw(secret) if isinstance(secret, str) else secret
     if len(raw) < 16:
         raise ConfigurationError(
-            f"a secret of {len(raw)} bytes can be guessed; write 16 or more, such as those of "
+            f"a secret of {len(raw)} bytes can be guessed; write 16 or more, such as the result of "
             "secrets.token_hex(16)"
         )
     # Hashed first, as BLAKE2b takes a key of no more than 64 bytes.
@@ -173,6 +173,13 @@ class KeyForm(NamedTuple):
         if self.scope is None:
             return keys.join(*self.before, who)
         return keys.slot(*self.before, who, self.scope)
+
+    def fits(self, key: str) -> bool:
+        """Whether a key has this form, of whatever client."""
+        if self.scope is None:
+            return key.startswith(join_key(*self.before, "")) and key.count("|") == len(self.before)
+        head, _, tail = slot_key(*self.before, "", self.scope).partition("{}")
+        return key.startswith(f"{head}{{") and key.endswith(f"}}{tail}")
 
     def __str__(self) -> str:
         return self.of(Keys(), "client" if self.who is None else self.who)
@@ -222,7 +229,7 @@ def _digest(raw: bytes) -> str:
 
 
 def _raw(text: str) -> bytes:
-    """UTF-8, also of a lone surrogate, which a client can send.
+    """UTF-8, also of a single surrogate, which a client can send.
 
     A `Digest` begins with a byte that UTF-8 has not, so it is not taken for an equal text.
     """

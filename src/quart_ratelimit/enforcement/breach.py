@@ -102,7 +102,7 @@ class Breach:
             error.problem = describe(error, [*limits, *after_refusal])
 
     async def _charge_metas(self, context: RequestContext, refused: Sequence[Charge]) -> None:
-        """Count the breach in the meta limits on any breach and in those of these limits."""
+        """Count the breach in the meta limits on any breach and on these limits."""
         own = [meta for charge in refused for meta in charge.limit.meta_limits]
         peeks = [peek for peek in context.meta_peeks if peek.limit in own]
         hits = []
@@ -114,7 +114,7 @@ class Breach:
                 cost = min(cost, max(1, peek.decision.remaining))
                 hits.append((peek.store, peek.hit._replace(cost=cost)))
             await asyncio.gather(*[store.hit([hit]) for store, hit in hits])
-        except StoreError as error:  # the request stays refused, and asks no fallback
+        except StoreError as error:  # the request stays refused, and calls no fallback
             _log.warning("a breach could not be counted in its meta limits: %s", error)
         except Exception:
             if not self._settings.swallow_errors:

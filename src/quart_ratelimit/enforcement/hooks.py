@@ -105,7 +105,7 @@ class RequestHooks:
             retry_after=settings.retry_after,
         )
         self._views_checked = False
-        #: The registry's version as of which nothing applies before any view.
+        #: The registry's version since which nothing applies before any view.
         self._version_of_nothing = -1
 
     def nothing_before(self) -> bool:
@@ -148,7 +148,7 @@ class RequestHooks:
             return self._check_apart(context, limited)
         if limited is context.route.limited:
             return self._check(context, limited, context.memo)
-        # It may be called several times, for different things, so its functions are called anew.
+        # It may be called several times, for different things, so its functions are called again.
         self._forget_if_open_ended(context)
         return self._check(context, limited, Memo())
 
@@ -347,7 +347,7 @@ class RequestHooks:
         identity = "" if given is None else bounded(str(given))
         if not identity and endpoint is None and self._settings.limit_unmatched:
             return UNMATCHED
-        return identity or endpoint or ""  # nothing named is no reason to limit nothing
+        return identity or endpoint or ""  # a missing name does not mean 'unlimited'
 
     async def _settle(self, context: RequestContext, response: Response) -> None:
         await self._settlement.settle(context, response)

@@ -18,7 +18,7 @@ from ..enforcement.error_handlers import answer_refusals_of_handlers
 from ..enforcement.hooks import unless_denied
 from ..errors import ConfigurationError
 from ..responses.drain import Drain
-from .binding import Binding
+from .binding import Binding, bindings_of
 from .startup import startup_findings
 
 P = ParamSpec("P")
@@ -59,7 +59,7 @@ def hook_into(app: Quart, attribute: str) -> None:
 
 
 def hook_denials_into(app: Quart, denials: Iterable[UserFunction[bool]]) -> None:
-    """Have an app that starts without limits ask what `Limiter.deny` was given."""
+    """Have an app that starts without limits call what `Limiter.deny` was given."""
 
     async def deny() -> None:
         await unless_denied(denials)
@@ -128,4 +128,5 @@ async def _start(app: Quart, attribute: str) -> None:
 async def _close(app: Quart, attribute: str) -> None:
     binding: Binding = app.extensions[attribute]
     await binding.ledger.finish()
+    bindings_of(binding.limiter).sums.close()
     await binding.store.aclose()

@@ -35,12 +35,13 @@ from ..stores import (
 )
 from ..stores.fleet import fleet_of
 from .flask_limiter import Storage, Strategy
+from .fleet_sums import FleetSums
 from .seen import Seen
 
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
 EXTENSION = "quart_ratelimit"
 
-#: Tells limiters apart.
+#: Distinguishes limiters.
 _numbers = itertools.count(1)
 
 
@@ -112,6 +113,8 @@ class Bindings:
         self.turns: Turns = Turns()
         #: What code was seen to check itself.
         self.seen: Seen = Seen()
+        #: What all workers counted.
+        self.sums: FleetSums = FleetSums(limiter)
         self._store = _checked(store)
         self._unbound: Ledger | None = None
         nothing = MemoryStore()
@@ -202,9 +205,11 @@ class Bindings:
         return binding.settings.strategy if binding else self.given["strategy"]
 
     def bind(self, settings: Settings, config: Mapping[str, object]) -> Binding:
-        """Make what the settings ask for. Opens nothing. Raises `ConfigurationError`."""
+        """Make what the settings require. Opens nothing. Raises `ConfigurationError`."""
         backend = _store(settings) if self._store is None else self._store
         self.seen.share(backend)
+        self.sums.share(backend)
+        self.sums.prefix = settings.key_prefix
         store = _guarded(backend, settings)
         direct_store = _direct(store, settings)
         #: Counts what concerns this worker alone.
@@ -300,8 +305,8 @@ def _checked(store: Store | None) -> Store | None:
     if store is None or (not isinstance(store, type) and hasattr(store, "hit")):
         return store
     raise ConfigurationError(
-        f"store: {kind_of(store)} is no store; write store=RedisStore('redis://localhost:6379/0'), "
-        "or storage_uri='redis://localhost:6379/0'"
+        f"store: {kind_of(store)} is not a store; write "
+        "store=RedisStore('redis://localhost:6379/0'), or storage_uri='redis://localhost:6379/0'"
     )
 
 

@@ -44,15 +44,24 @@ def rate_limit(
     message: str = MESSAGE,
     on_store_error: str | None = None,
 ) -> ViewDecorator:
-    """Limit a view, under its route decorator: ``@rate_limit("10/minute")``.
+    """Limit a view, under its route: ``@rate_limit("10/minute")``.
 
-    A client has a counter per view. Views with one ``scope`` share a counter; ``scope=None`` is the
-    Flask snippet's own key, ``rate_limit:{client}:{window}``, for all views of one period. Refused:
-    429 with ``Retry-After`` and ``{"message": message}``, unless the app handles
-    `RateLimitExceeded`. Raises `ConfigurationError` at once for a limit that cannot be read, and
-    when the view is called in an app without a `Limiter`. Response fields call a limit without a
-    scope "rate_limit", unless it is a `Quota` with a name. ``on_store_error``: what decides while
-    the store is away, "local", "open", "closed" or "raise" (default: as the limiter says).
+    A client has a counter per view. A refusal is a 429 with ``Retry-After`` and ``{"message":
+    message}``, unless the app handles `RateLimitExceeded`.
+
+    - ``limit``: ``"10/minute"``, or a `Quota`. Response fields call it "rate_limit", unless it has
+      a name or a scope.
+    - ``requests``, ``duration``: the limit as two numbers, ``duration`` in seconds.
+    - ``key``: a function that returns what is counted (default: the limiter's ``key_func``).
+    - ``scope``: views with one scope share a counter (default ``""``: each view by itself); None
+      selects the Flask snippet's key, ``rate_limit:{client}:{window}``, for all views of one
+      period.
+    - ``message``: the message of a refusal.
+    - ``on_store_error``: what decides while the store is away, "local", "open", "closed" or "raise"
+      (default: the limiter's).
+
+    Raises `ConfigurationError`: at once for a limit that cannot be read, and when the view is
+    called in an app without a `Limiter`.
     """
     check_called(limit, "rate_limit", 'rate_limit("10/minute")')
     checked(text, "rate_limit(message=...)", message)
@@ -125,7 +134,7 @@ _declared: WeakTable[_Declared] = WeakTable()
 
 
 def _number(view: object, own: _Declared) -> str:
-    """What tells a ``@rate_limit`` from those below it; "" for the lowest.
+    """What distinguishes a ``@rate_limit`` from others below it; "" for the lowest.
 
     Raises `ConfigurationError` if one in the snippet's keys would charge a counter again.
     """
@@ -182,7 +191,7 @@ class _Place:
         return self._where(self._kind(app.view_functions.get(endpoint), method), endpoint)
 
     def _where(self, kind: str, endpoint: str) -> _Where:
-        """As told by the kind of a view's scope; "" for a helper."""
+        """By the kind of a view's scope; "" for a helper."""
         of_view = bool(kind)
         if self._scope != "":
             return _Where(f"shared{self._number}", "", endpoint, of_view)

@@ -22,7 +22,7 @@ UNITS = {
     "year": 31_104_000,
 }
 
-#: The largest integer that Lua's numbers tell from its neighbours, so the largest that may decide;
+#: The largest integer that Lua's numbers represent exactly, so the largest that may decide;
 #: counts stop there.
 MAX_EXACT = 2**53 - 1
 
@@ -32,12 +32,12 @@ LONGEST_PERIOD = 10_000 * UNITS["year"]
 LONGEST_NAME = 256
 
 
-#: Those of `Decision.by` whose allowed hits are counted.
+#: Values of `Decision.by` whose allowed hits are counted.
 CHARGING = frozenset({"store", "local"})
 
 
 class Decision(NamedTuple):
-    """The whole answer to a hit: headers, metrics and handlers never ask twice."""
+    """The whole answer to a hit: headers, metrics and handlers need no second call."""
 
     # A tuple and not a dataclass: one is made per hit, and a tuple costs a third.
 
@@ -74,7 +74,7 @@ decided = functools.partial(tuple.__new__, Decision)
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """So many units a period, with the arithmetic of one algorithm. A subclass is an algorithm."""
+    """A number of units per period. A subclass has the arithmetic of one algorithm."""
 
     #: Its name in Redis keys and its ``.lua`` twin's file name.
     algorithm: ClassVar[str]
@@ -92,9 +92,9 @@ class Quota:
     counted_as: str | None = field(default=None, kw_only=True)
 
     period_ms: int = field(init=False, repr=False, compare=False)
-    #: Tells this quota from every other.
+    #: Distinguishes this quota from every other.
     tag: str = field(init=False, repr=False, compare=False)
-    #: Tells its state from every other quota's of the same key: quotas of one counter share it.
+    #: Distinguishes its state among those quotas of one key: quotas of one counter share it.
     counter: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -131,7 +131,7 @@ class Quota:
 
     @property
     def capacity(self) -> int:
-        """The dearest hit that can ever be allowed."""
+        """The highest cost that can ever be allowed."""
         return self.amount
 
     def get_expiry(self) -> int:
@@ -197,9 +197,9 @@ class Hit(NamedTuple):
     """One charge: a quota, a key, a cost. A tuple for the reason that `Decision` is one."""
 
     quota: Quota
-    #: Whom or what it counts, with its scope; the store adds its prefix.
+    #: The client or thing that it counts, with its scope; the store adds its prefix.
     key: str
-    #: Units to charge. 0 only looks: the answer is what a hit of 1 would be told. Below 0 gives
+    #: Units to charge. 0 only looks: the decision is as for a hit of 1. Below 0 gives
     #: back, and is always allowed.
     cost: int = 1
     #: When a cost that is given back was charged (`Decision.at_ms`): what has expired since is
@@ -236,7 +236,7 @@ class Receipt:
         self, hits: Sequence[Hit], decisions: Sequence[Decision], give_back: GiveBack
     ) -> None:
         self._charged = (hits, decisions)
-        self.give_back = give_back
+        self.give_back: GiveBack = give_back
         #: Units by counter and key; None: nothing yet, as of nearly every receipt.
         self._given_back: Counter[tuple[str, str]] | None = None
 

@@ -1,8 +1,8 @@
 """An ASGI layer that reads and drops what is left of a refused request's body.
 
-A server that ends a response while its request's body is unread closes the connection, on HTTP/2
-that of all streams. A client that is still sending then reports a network error, and never reads
-the refusal. There are two cases:
+A server that ends a response while its request's body is unread closes the connection, with
+all its streams on HTTP/2. A client that is still sending then reports a network error, and never
+reads the refusal. There are two cases:
 
 - The rest of the body may fit into ``drain_refused_bodies``: it is read, then the refusal is sent,
   and the connection remains open.

@@ -60,7 +60,7 @@ class WeakTable(Generic[V]):
 class LimitedFunction:
     """A function or a block of code, and its limits."""
 
-    #: For messages, and to know an inner function that is defined anew in each request.
+    #: For messages, and to know an inner function that is defined again in each request.
     name: str
     limits: list[Limit] = field(default_factory=list)
     function: Callable[..., object] | None = None
@@ -95,7 +95,7 @@ class OwnLimit:
     counters: Callable[[str, str], Sequence[KeyForm]]
     #: What names the client; None: the limiter's own function.
     key_func: UserFunction[object] | None = None
-    #: Whose limit it is; None: that of the app's first limiter.
+    #: The limiter of the limit; None: the app's first limiter.
     limiter: HasRegistry | None = None
     #: Whether its refusal is in JSON whatever the client takes.
     says_json: bool = False
@@ -199,7 +199,7 @@ class _Wrapping:
     """A function around another one that limits it."""
 
     outer: weakref.ref[Callable[..., object]]
-    #: The limiter; None: that of any app that uses the function.
+    #: The limiter; None: any app's that uses the function.
     limiter: weakref.ref[HasRegistry] | None
     #: Whether an app has been seen to use it.
     used: bool = False
@@ -232,7 +232,7 @@ def note_wrapped(
     _by_outer.set(outer, wrapping)
     for function in chain(inner):
         known = _wrappings.get(function) or []
-        # One lost function per limiter says as much as many: a view may decorate a helper anew.
+        # One lost function per limiter says as much as many: a view may decorate a helper again.
         lost = {id(each.limiter): each for each in known if each.outer() is None and not each.used}
         living = [each for each in known if each.outer() is not None]
         _wrappings.set(function, [*lost.values(), *living, wrapping])
@@ -301,7 +301,7 @@ def note_used() -> None:
 
 
 def is_lost(view: Callable[..., object], limiter: HasRegistry) -> bool:
-    """Return whether this view has been limited by functions of which no app uses any.
+    """Return whether this view has been limited by functions that no app uses.
 
     That is a limit above its route: the route has the view without it.
     """

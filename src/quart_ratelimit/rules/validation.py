@@ -21,7 +21,7 @@ STANDARD_METHODS = frozenset(method.value for method in HTTPMethod)
 
 
 def check_rule(limit: Limit, where: str, strategy_name: str | None = None) -> None:
-    """As `check_limit`, and that its functions can be asked: for rules that are made once."""
+    """As `check_limit`, and that its functions can be called: for rules that are made once."""
     check_limit(limit, where, strategy_name)
     functions = {
         "limit_provider": limit.limit_provider if callable(limit.limit_provider) else None,

@@ -32,7 +32,7 @@ TOGETHER = 64
 #: store is called once, not by all requests that come until it replies.
 HELD_MS = 50
 
-#: A `Word` in bytes, whose units are those of the amount, which is an attribute, not the capacity.
+#: A `Word` in bytes, whose units are the amount's, which is an attribute, not the capacity's.
 _WORD = Struct("3q")
 #: Ends a word that the store has not said: what was taken out counts as charged.
 _ASSUMED = b"assumed"
@@ -41,9 +41,9 @@ _ASSUMED = b"assumed"
 class Knowledge:
     """The table of one worker; see the module.
 
-    ``local``: where this worker counts while the store is away. ``fleet``: with whom it shares the
-    limits then (default: it is alone). ``remember_ms``: how long a refusal is repeated at most, in
-    ms (default 0: not at all). ``now_ms``: the clock for that, in ms.
+    ``local``: where this worker counts while the store is away. ``fleet``: the workers that share
+    the limits then (default: it is alone). ``remember_ms``: how long a refusal is repeated at most,
+    in ms (default 0: not at all). ``now_ms``: the clock for that, in ms.
     """
 
     # Words are text and bytes, which the garbage collector passes by: a key that was not hit lately
@@ -195,7 +195,7 @@ class Knowledge:
         if word is None and not self.stand_in.counts(owed.hit):
             return
         if word is not None and not word.endswith(_ASSUMED):
-            # The store decided since, and was not told of these.
+            # The store decided since, and does not know of these.
             for hit in owed.hits:
                 self.decide([hit._replace(late=False, forced=True)], sent=False)
         elif word == _packed(owed) and self.stand_in.put_back(owed, now):

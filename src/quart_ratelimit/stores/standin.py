@@ -26,12 +26,12 @@ MOST_OWED = 200_000
 #: Characters of the longest name of such a key.
 LONGEST_NAME = 1024
 #: What a worker that has no unit of a limit says of the wait: another worker may have one, and the
-#: store is asked again within this time.
+#: store is called again within this time.
 RETRY_MS = 1000
 
 #: When the store decided, how long until the key is as good as never hit (both ms), the units that
 #: were used then; and the units that were sent since and must not be charged again, less those
-#: that are owed beside the count.
+#: that are owed in addition to the count.
 _BASE = Struct("4q")
 
 
@@ -125,7 +125,7 @@ class StandIn:
                 self._count_on(part, word, now_ms)
         own = [part.own for part in parts]
         lacking = [n for n, part in enumerate(parts) if part.lacks_units]
-        if lacking:  # the others are told what a look would be told
+        if lacking:  # the others have the decision of a look
             own = [hit._replace(cost=0) if hit.cost > 0 else hit for hit in own]
         decisions = self._memory.decide(own, now_ms)
         for place in lacking:
@@ -217,7 +217,7 @@ class StandIn:
             self._memory.adopt(part.own, part.resumed(word), word.at_ms)
         if base is not None or (len(self.bases) < MOST_OWED and len(name) <= LONGEST_NAME):
             self.bases[name] = _BASE.pack(*(word or Word(now_ms, 0, 0)), 0)
-        for hit in owed:  # the store decided on the key, and was not told of these
+        for hit in owed:  # the store decided on the key, and does not know of these
             own = self._part(hit).own
             self._memory.decide([own._replace(late=False, forced=True)], now_ms)
 
@@ -268,7 +268,7 @@ class StandIn:
 def name_of(hit: Hit) -> str:
     """The name of a hit's record."""
     # Limits that share a counter share its record. A limit's name is printable: with a line break
-    # between them this is no other hit's.
+    # between them this is not another hit's.
     return f"{hit.quota.counter}\n{hit.key}"
 
 
@@ -278,7 +278,7 @@ def _share(quota: Quota, workers: int, place: int) -> Quota | None:
 
 
 def _by_local(hit: Hit, decision: Decision) -> Decision:
-    """The decision, of which no limit says "never" because it is shared."""
+    """The decision; no limit in it says "never" because it is shared."""
     if decision.retry_ms is None and hit.cost <= hit.quota.capacity:
         return decision._replace(by="local", retry_ms=RETRY_MS)
     return decision._replace(by="local")

@@ -10,7 +10,7 @@ from ...errors import ConfigurationError
 
 
 class Client(Protocol):
-    """A ``redis.asyncio.Redis``, by what a type checker tells it from other clients."""
+    """A ``redis.asyncio.Redis``, by what distinguishes it for a type checker."""
 
     connection_pool: Any
 
@@ -19,7 +19,7 @@ class Client(Protocol):
 
 
 class ClusterClient(Protocol):
-    """A ``redis.asyncio.RedisCluster``, by what a type checker tells it from other clients."""
+    """A ``redis.asyncio.RedisCluster``, by what distinguishes it for a type checker."""
 
     nodes_manager: Any
 
@@ -43,7 +43,7 @@ def redacted(uri: str) -> str:
 def check_own(prefix: object, deadline: object) -> None:
     """Raise `ConfigurationError` for a prefix or a deadline, in seconds, that no store can have."""
     if not isinstance(prefix, str):
-        raise ConfigurationError(f"prefix={prefix!r} is no text; write prefix='rate_limit'")
+        raise ConfigurationError(f"prefix={prefix!r} is not text; write prefix='rate_limit'")
     if deadline is None:  # it follows the distance
         return
     if not isinstance(deadline, (int, float)) or not 0 < deadline < math.inf:

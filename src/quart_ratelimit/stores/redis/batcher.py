@@ -18,10 +18,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 #: A deadline is so many ticks. A tick lasts a turn of the event loop or longer, so a loop that is
-#: busy elsewhere gets as many turns to send, to read and to hand on what may lie in the socket
+#: busy elsewhere gets as many turns to send, to read and to pass what may lie in the socket
 #: already: its own slowness is never taken for the server's.
 TICKS = 20
-#: Ticks that a batch waits behind others before it goes out beside them.
+#: Ticks that a batch waits behind others before it is sent on another connection.
 OVERTAKES = 2
 
 #: Items that a batch has at most. With more of them the first callers have left the processor's
@@ -45,7 +45,7 @@ class QueueFull(Exception):
 
 
 class _Batch(Generic[T, R]):
-    """Callers that share one send, and one deadline: that of the first of them."""
+    """Callers that share one send, and one deadline: the first caller's."""
 
     __slots__ = ("born", "callers", "items", "task")
 
@@ -94,13 +94,14 @@ def copy_of(error: Exception) -> Exception:
 class Batcher(Generic[T, R]):
     """Sends items in batches, at most ``in_flight`` at a time, each within ``deadline`` seconds.
 
-    While one is under way a few items wait for its end, and go out beside it when it takes longer
-    than a tenth of the deadline. So many as ``share`` are worth a send of their own: the server
-    works on it while this process sees to another. ``send`` may write as soon as it is called, so
-    that the server works while the rest is made ready; what it returns is awaited for the answers,
-    in order, an exception for an item that failed alone. ``late``, which is given the task in which
-    ``send`` is awaited, or None if it was not called, and ``full`` make the errors that callers get
-    instead of `DeadlinePassed` and `QueueFull`. Belongs to the event loop that it is first used in.
+    While one is under way a few items wait for its end, and are sent in parallel when it takes
+    longer than a tenth of the deadline. So many as ``share`` are worth a send of their own: the
+    server works on it while this process prepares another. ``send`` may write as soon as it is
+    called, so that the server works while the rest is prepared; what it returns is awaited for the
+    answers, in order, an exception for an item that failed alone. ``late`` and ``full`` make the
+    errors that callers get instead of `DeadlinePassed` and `QueueFull`; ``late`` is given the
+    task that awaits ``send``, or None if it was not called. Belongs to the event loop that it is
+    first used in.
     """
 
     def __init__(
@@ -228,7 +229,7 @@ class Batcher(Generic[T, R]):
                 if self._has_few():
                     self._pace.launch_soon(asyncio.get_running_loop())
                 elif self._waiting:
-                    self._launch()  # the server's next work first, then that of these callers
+                    self._launch()  # the server's next work first, then these callers'
             self._answer(batch.callers, answered)
         except asyncio.CancelledError:
             batch.fail(self._late(batch.task))

@@ -51,7 +51,7 @@ class ClusterStore:
             return ClusterLink(open_client(), prefix, deadline, self.piggybacks)
 
         self._links = PerLoop(open_link)
-        #: What goes out beside its batches.
+        #: What is sent in addition to its batches.
         self.piggybacks: list[Piggyback] = []
         #: By the address of a node; None: finding the nodes. These never open.
         self.breakers: Breakers = Breakers(Breaker(failures=sys.maxsize))

@@ -205,7 +205,7 @@ class ClusterLink:
         for node in self._nodes.values():
             await node.connections.aclose()
         await self.client.aclose()
-        # That does nothing while the nodes are to be looked up anew, as after a resharding.
+        # That does nothing while the nodes are to be looked up again, as after a resharding.
         manager = self.client.nodes_manager
         for known in [*manager.startup_nodes.values(), *self.client.get_nodes()]:
             await known.disconnect()
@@ -223,7 +223,7 @@ class ClusterLink:
         if batch_sent.receivers:
             batch_sent.send_safely(self, size=len(requests))
         if self._piggybacks and due(self._piggybacks) and not self._is_carrying:
-            # Beside the batch: it may be another node's.
+            # Outside the batch: it may be another node's.
             self._is_carrying = True
             spawn(self._tasks, self._carry_beside())
         try:
@@ -260,7 +260,7 @@ class ClusterLink:
                 self._moved[slot] = node.address
                 self._find()
             elif isinstance(reply, AskError):
-                # ASKING holds for the next command of its own connection alone.
+                # The redirection `ASKING` holds for the next command of its connection only.
                 node, before = self._redirected(reply), _ASKING
             elif isinstance(reply, (TryAgainError, ClusterDownError)):
                 self._find()
@@ -317,7 +317,7 @@ class ClusterLink:
             self.is_ready = True
 
     async def _open_first(self) -> None:
-        """Open a connection to each node, and wait for the first, which tells the time."""
+        """Open a connection to each node, and wait for the first, which reports the time."""
         nodes = [self._at(node.host, node.port) for node in self.client.get_primaries()]
         opening = [spawn(self._tasks, node.connections.ready(however_long=True)) for node in nodes]
         failure: Exception | None = None
@@ -391,7 +391,7 @@ class Node:
 
 def _with_wary_connections(client: Any) -> Any:
     """The client, which checks no pooled connection before it is used again."""
-    settings = client.get_connection_kwargs()  # also those of the nodes that it will find
+    settings = client.get_connection_kwargs()  # also for the nodes that it will find
     kind = wire.wary(prompt(settings["connection_class"]))
     settings["connection_class"] = kind
     for node in [*client.nodes_manager.startup_nodes.values(), *client.get_nodes()]:

@@ -27,7 +27,7 @@ from .failures import too_late
 BUDGET = 2.0
 #: Seconds before another attempt while no request waits: at first, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
-#: Seconds after which an attempt is taken for lost, so that another one is begun beside it.
+#: Seconds after which an attempt is taken for lost, so that another one is begun in parallel.
 LOST = 0.15
 #: Seconds after the last request that wanted a connection in which attempts go on.
 WANTED_FOR = 2.0
@@ -43,7 +43,7 @@ class Pool(Protocol):
         """Take it back, open or closed."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the connections that were given back, and those in use if asked for."""
+        """Close the connections that were given back, and on request the ones in use."""
 
 
 class Unpooled:
@@ -237,7 +237,7 @@ class Connections:
                 raise
             if fresh:
                 return connection
-            self._drop(connection)  # closed meanwhile, or with a reply that nobody asked for
+            self._drop(connection)  # closed meanwhile, or with a stray reply
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Connection] = loop.create_future()
         began = loop.time() if since is None else since
@@ -369,7 +369,7 @@ class Connections:
             await self._pool.release(connection)
 
     def _fail_waiters(self, error: Exception) -> bool:
-        """Tell every request that waits; whether one did."""
+        """Wake every request that waits; return whether one did."""
         waiting = [waiter for waiter, *_ in self._waiters if not waiter.done()]
         self._waiters.clear()
         for waiter in waiting:

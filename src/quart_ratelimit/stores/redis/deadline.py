@@ -20,8 +20,8 @@ class Distance:
     """The shortest round trip to one address.
 
     Distance is what every reply takes, and the queue of a busy server is what some replies take in
-    addition, so the quickest reply of the last minutes tells them apart: a server that turns slow
-    keeps its distance and its deadline. Another address (a failover) begins anew. A server at the
+    addition, so the quickest reply of the last minutes shows the distance: a server that turns slow
+    keeps its distance and its deadline. Another address (a failover) starts afresh. A server at the
     same address that has made no quick reply for five to ten minutes counts as moved.
     """
 

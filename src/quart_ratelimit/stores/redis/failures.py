@@ -59,7 +59,7 @@ _COMMANDS = (
     "auth|del|eval|evalsha|exec|expire|get|hello|incrby|info|multi|ping|pexpire|scan|script"
     r"|script\|load|select|set|time|unlink"
 )
-#: How servers and proxies say that they do not carry out a command for anybody.
+#: How servers and proxies say that they carry out a command for no client.
 _NO_COMMAND = re.compile(
     r"\b(unknown|unsupported|invalid) (redis )?command"
     r"|\bcommand\b.* (disabled|not (allowed|supported))",
@@ -121,7 +121,7 @@ def store_error(error: BaseException, source: object, command: str) -> StoreErro
 
 def _store_error(error: BaseException, source: object, command: str) -> StoreError:
     if type(error) is RedisClusterException and error.__cause__ is not None:
-        error = error.__cause__  # why no node told of the others
+        error = error.__cause__  # why no node reported the others
     where = f"at {place(source)} ({command}: {reason(error)})"
     mistake = _mistake(error, source)
     if mistake is not None:

@@ -54,7 +54,7 @@ class Batch(Protocol):
 
     @property
     def server_ms(self) -> int | None:
-        """The server's time in ms, if the replies told it."""
+        """The server's time in ms, if the replies had it."""
 
     def read(self, replies: list[Any]) -> Answers:
         """Each request's decisions, or its error. Raises what all of them failed with."""

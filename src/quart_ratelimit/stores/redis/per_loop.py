@@ -52,7 +52,7 @@ class PerLoop(Generic[L]):
         return link
 
     async def aclose(self) -> None:
-        """Close the running loop's link, and those of loops that have ended."""
+        """Close the running loop's link, and the links of loops that have ended."""
         self._leave_parents()
         self._sever_ended()
         self._link = None

@@ -21,7 +21,7 @@ from .uri import NO_MAINTENANCE
 
 #: Seconds before a lost Sentinel is called again, at most.
 LONGEST_PAUSE = 1.0
-#: Seconds between two PINGs, each of which must be answered before the next.
+#: Seconds between two PINGs, and each must be answered before the next.
 BEAT = 5.0
 #: What a Sentinel publishes when the master is another one.
 SWITCH, MONITOR = "+switch-master", "+monitor"
@@ -163,7 +163,7 @@ class Watcher:
                 master, *subscribed = await wire.replies(connection, 3, unsent=asked)
             self._note_master(master)
             for refusal in subscribed:
-                if isinstance(refusal, Exception):  # by its ACL: it is asked again after a pause
+                if isinstance(refusal, Exception):  # by its ACL: it is called again after a pause
                     return False
             is_subscribed = True
             self._await_beat(connection)

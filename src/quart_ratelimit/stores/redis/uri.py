@@ -25,7 +25,7 @@ NO_MAINTENANCE: dict[str, object] = {}
 if "maint_notifications_config" in signature(redis.asyncio.Redis).parameters:  # redis-py 8.0
     from redis.maint_notifications import MaintNotificationsConfig
 
-    # RESP 3, if an option asks for it, would have notifications that switch off the check for a
+    # RESP 3, if an option selects it, would have notifications that switch off the check for a
     # stray reply at checkout, and a stray reply shifts every later reply of that connection by one.
     NO_MAINTENANCE["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
 
@@ -34,7 +34,7 @@ FORM = "BlockingConnectionPool.from_url(url, max_connections=4, retry=Retry(NoBa
 
 #: Where a host listens whose URI names no port.
 SENTINEL_PORT, CLUSTER_PORT = 26_379, 6_379
-#: Options that are Redis' own login, which its Sentinels are not told.
+#: Options that are Redis' own login, which its Sentinels do not get.
 _LOGIN = ("username", "password", "credential_provider")
 
 _SENTINEL_SCHEMES = {"redis+sentinel", "valkey+sentinel", "rediss+sentinel", "valkeys+sentinel"}
@@ -143,9 +143,9 @@ def cluster_opener(uri: str, options: Mapping[str, object]) -> Callable[[], Redi
         hosts = None
     if hosts is None or scheme not in _CLUSTER_SCHEMES:
         raise ConfigurationError(
-            f"{redacted(uri)!r} is no cluster; write 'redis+cluster://localhost:6379', or several "
-            "nodes of it, 'redis+cluster://host:6379,[::1]:6379', and in a password %2F for /, "
-            "%23 for #, %3F for ?, %40 for @"
+            f"{redacted(uri)!r} is not a cluster; write 'redis+cluster://localhost:6379', or "
+            "several nodes of it, 'redis+cluster://host:6379,[::1]:6379', and in a password "
+            "%2F for /, %23 for #, %3F for ?, %40 for @"
         )
     (host, port), *others = hosts.nodes
     name = f"[{host}]" if ":" in host else host
@@ -178,7 +178,7 @@ def check_url(url: str, uri: str) -> None:
     try:
         parts = urlsplit(url)
         if parts.scheme != "unix" and parts.path.strip("/"):
-            int(parts.path.strip("/"))  # redis-py takes database 0 for one that is no number
+            int(parts.path.strip("/"))  # redis-py takes database 0 for text that is not a number
         parts.port  # noqa: B018  # it raises on a bad port
         redis.asyncio.connection.parse_url(url)
     except ValueError:
@@ -198,13 +198,13 @@ def checked_client(client: object) -> redis.asyncio.Redis:
         raise ConfigurationError(f"{name} blocks the event loop; write redis.asyncio.Redis")
     if isinstance(client, redis.asyncio.RedisCluster):
         raise ConfigurationError(f"{name} is a cluster's; write ClusterStore(lambda: client)")
-    raise ConfigurationError(f"{name} is no redis.asyncio.Redis")
+    raise ConfigurationError(f"{name} is not a redis.asyncio.Redis")
 
 
 def check_options(open_client: Callable[[], object], uri: str) -> None:
-    """Raise `ConfigurationError` for options of which redis-py makes no client or no connection.
+    """Raise `ConfigurationError` for options that redis-py refuses for a client or a connection.
 
-    Both are made, and nothing is opened. ``uri`` is shown: it bears no password.
+    Both are made, and nothing is opened. ``uri`` is shown: it has no password in it.
     """
     try:
         pool = getattr(open_client(), "connection_pool", None)
@@ -223,11 +223,13 @@ def check_options(open_client: Callable[[], object], uri: str) -> None:
 def opener_of(pool: object) -> Callable[[], redis.asyncio.Redis]:
     """Opens clients of a pool that its owner closes. Raises `ConfigurationError`.
 
-    They raise `StoreMisconfigured` in any event loop but the first that asks.
+    They raise `StoreMisconfigured` in any event loop but the first that uses them.
     """
     if not isinstance(pool, redis.asyncio.ConnectionPool):
         name = f"{type(pool).__module__}.{type(pool).__name__}"
-        raise ConfigurationError(f"{name} is no pool of redis.asyncio; write redis.asyncio.{FORM}")
+        raise ConfigurationError(
+            f"{name} is not a pool of redis.asyncio; write redis.asyncio.{FORM}"
+        )
     home: list[asyncio.AbstractEventLoop] = []
 
     def open_client() -> redis.asyncio.Redis:
