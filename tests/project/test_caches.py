@@ -116,8 +116,7 @@ COLLECTIONS = {
         clients/key_spaces.py:_known clients/networks.py:_sizes enforcement/settlement.py:_logged
         contrib/opentelemetry.py:_feeds
         contrib/prometheus.py:_feeds enforcement/routes.py:_known
-        enforcement/routes.py:fixed_stages enforcement/settlement.py:_logged
-        extension/snippet.py:_known
+        enforcement/routes.py:fixed_stages extension/snippet.py:_known
         rules/limits_file.py:_limits rules/limits_file.py:_policies rules/limits_file.py:_texts
         rules/registry.py:_entries
         rules/registry.py:blueprints rules/registry.py:exempt_blueprints
