@@ -130,7 +130,7 @@ async def test_a_limit_on_messages_of_an_http_view_is_an_error(
 ) -> None:
     app = Quart(__name__)
     declare(app, Limiter(app=app))
-    with pytest.raises(ConfigurationError, match=r"this route is HTTP; write @app.websocket"):
+    with pytest.raises(ConfigurationError, match=r"is HTTP: write them under @app\.websocket"):
         await app.startup()
 
 

@@ -92,8 +92,9 @@ def test_a_new_cache_of_functools_is_found(source: str) -> None:
 #: Collections that start empty and outlive a call, and what bounds them.
 COLLECTIONS = {
     "of one request, one call or one command": """
-        callables.py:_answers contrib/dashboard/unblocking.py:places cli/survey.py:code
-        contrib/dashboard/unblocking.py:unknown cli/survey.py:application cli/survey.py:fallback
+        callables.py:_answers contrib/dashboard/unblocking.py:places
+        contrib/dashboard/unblocking.py:unknown cli/survey.py:application
+        cli/survey.py:code cli/survey.py:fallback
         cli/survey.py:functions cli/survey.py:groups cli/survey.py:meta
         extension/enumeration.py:application extension/enumeration.py:code
         extension/enumeration.py:fallback extension/enumeration.py:functions

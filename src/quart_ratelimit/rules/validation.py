@@ -114,8 +114,8 @@ def check_kinds(views: Iterable[Callable[..., object]]) -> None:
     for view in views:
         if limits_messages(view):
             raise ConfigurationError(
-                f"{name_of(view)}: limiter.messages(...) counts the messages of a websocket, and "
-                "this route is HTTP; write @app.websocket(...), or limiter.limit(...)"
+                f"{name_of(view)}: limits on messages count those of websockets, and this route "
+                "is HTTP: write them under @app.websocket(...), or write limiter.limit(...)"
             )
 
 
