@@ -91,6 +91,7 @@ def test_a_new_cache_of_functools_is_found(source: str) -> None:
 #: Collections that start empty and outlive a call, and what bounds them.
 COLLECTIONS = {
     "of one request, one call or one command": """
+        contrib/dashboard/unblocking.py:places contrib/dashboard/unblocking.py:unknown
         callables.py:_answers cli/survey.py:application cli/survey.py:code cli/survey.py:fallback
         cli/survey.py:functions cli/survey.py:groups cli/survey.py:meta
         extension/enumeration.py:application extension/enumeration.py:code
