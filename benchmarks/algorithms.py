@@ -130,7 +130,7 @@ def table() -> str:
     """The table in markdown."""
     server = RedisServer()
     rows = [
-        "| algorithm | Redis bytes a key | bytes a key in memory | a refusal runs in Redis "
+        "| algorithm | Redis bytes per key | bytes per key in memory | a refusal runs in Redis "
         "| its µs in Redis | most within 2 ms | most in a trailing period | round trips |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]

@@ -155,7 +155,7 @@ def figures(results: dict[str, list[dict[str, float]]]) -> str:
         found = [one for one in samples if one]
         row = [measure.spread([one[column] for one in found]) for column in columns]
         rows.append([name, *row])
-    head = ["", "decisions/s", "CPU µs", "bytes a key", "longest stall, ms", "its CPU, ms"]
+    head = ["", "decisions/s", "CPU µs", "bytes per key", "longest stall, ms", "its CPU, ms"]
     return measure.table(head, rows)
 
 
@@ -167,7 +167,7 @@ def targets(results: dict[str, list[dict[str, float]]]) -> str:
             "ours: decisions/s ≥ 400 000", [one["rate"] for one in mine], lambda x: x >= 400_000
         ),
         measure.verdict(
-            "ours: bytes a key ≤ 250", [one["size"] for one in mine], lambda x: x <= 250
+            "ours: bytes per key ≤ 250", [one["size"] for one in mine], lambda x: x <= 250
         ),
         measure.verdict("ours: stall ≤ 5 ms", [one["stall"] for one in mine], lambda x: x <= 5),
         measure.verdict(

@@ -1,4 +1,4 @@
-"""Behind nginx or a load balancer: the client is whom the trusted proxies name.
+"""Behind nginx or a load balancer: the client is the one that the trusted proxies name.
 
 Run: ``TRUSTED_PROXIES=127.0.0.1 hypercorn examples.behind_proxy:app``, then
 ``curl -i -H 'X-Forwarded-For: 203.0.113.7' http://127.0.0.1:8000/``: the 6th request of one
@@ -24,5 +24,5 @@ limiter = Limiter(
 
 @app.get("/")
 async def index() -> dict[str, str]:
-    """Says whom the request counts for: open it once after each change of the proxies."""
+    """Say which client the request counts for: open it once after each change of the proxies."""
     return {"you": address()}

@@ -45,6 +45,6 @@ async def chat() -> None:
 
 
 async def send(outbox: asyncio.Queue[str]) -> None:
-    """Hand on to this connection's client what the others say."""
+    """Pass what the others say to this connection's client."""
     while True:
         await websocket.send(await outbox.get())

@@ -1,7 +1,8 @@
-"""Outbound calls in turn: a partner allows 10 calls a second, over all workers together.
+"""Outbound calls in turn: a partner allows 10 calls per second from all workers together.
 
 Run: ``hypercorn examples.jobs:app``, then ``curl -X POST http://127.0.0.1:8000/deliveries/25`` and
-``curl http://127.0.0.1:8000/deliveries``: 25 calls take two seconds, in the order they came.
+``curl http://127.0.0.1:8000/deliveries``: 25 calls take 2.4 seconds, 100 ms apart, in
+order.
 """
 
 import os
@@ -20,11 +21,11 @@ given_up: list[int] = []
 
 
 async def deliver(number: int) -> None:
-    """A background job: outside any request, so it names the key that it counts for."""
-    if await limiter.wait("10/second", "partner-api", seconds=app.config["PATIENCE"]):
-        delivered.append(number)  # yours calls the partner here
+    """A background job has no request, so it names its key."""
+    if await limiter.wait("10/second burst 1", "partner-api", seconds=app.config["PATIENCE"]):
+        delivered.append(number)  # call the partner here
     else:
-        given_up.append(number)  # told at once, without waiting in vain: queue it again
+        given_up.append(number)  # it could not be in time: queue it again
 
 
 @app.post("/deliveries/<int:count>")
@@ -37,5 +38,5 @@ async def start(count: int) -> ResponseReturnValue:
 
 @app.get("/deliveries")
 async def deliveries() -> dict[str, list[int]]:
-    """What has become of them."""
+    """Return which jobs were delivered, and which gave up."""
     return {"delivered": delivered, "given_up": given_up}

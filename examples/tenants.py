@@ -1,16 +1,16 @@
-"""Each tenant by its plan: the limit is looked up for each request, the count is the tenant's.
+"""Each tenant has the limit of its plan, over all routes together.
 
 Run: ``hypercorn examples.tenants:app``, then
 ``curl -i -H 'X-Api-Key: k-free' http://127.0.0.1:8000/items``: the 4th request gets 429, with
-``k-pro`` the 31st. An upgrade in the database counts from the next request on,
-and keeps what was used.
+``k-pro`` the 31st. A changed plan applies at the
+next request, and the tenant keeps its count.
 """
 
 import os
 
 from quart import Quart, abort, g, request
 
-from quart_ratelimit import Limit, Limiter
+from quart_ratelimit import ApplicationLimit, Limiter
 
 PLANS = {"free": "3/minute; 1000/day", "pro": "30/minute; 100000/day"}
 TENANTS = {"k-free": ("acme", "free"), "k-pro": ("globex", "pro")}  # a table in your database
@@ -35,7 +35,8 @@ async def authenticate() -> None:
 limiter = Limiter(
     key_func=lambda: g.tenant,
     app=app,
-    default_limits=[Limit(lambda: PLANS[g.plan], name="plan")],  # the function may be async
+    # All routes together; the function may be async.
+    application_limits=[ApplicationLimit(lambda: PLANS[g.plan], name="plan")],
     headers_enabled=True,
     storage_uri=os.environ.get("REDIS_URL") or "memory://",
 )
@@ -43,12 +44,12 @@ limiter = Limiter(
 
 @app.get("/items")
 async def items() -> list[str]:
-    """Limited by default."""
+    """Limited by the plan."""
     return ["apple", "pear"]
 
 
 @app.get("/search")
-@limiter.limit("10/minute", shadow=True)  # tried: counted and reported, and nobody is refused by it
+@limiter.limit("10/minute", shadow=True)  # counts and reports, and refuses nothing
 async def search() -> list[str]:
-    """Limited by default, as a limit in shadow replaces no other."""
+    """Limited by the plan as well: a limit in shadow replaces no other."""
     return ["apple"]

@@ -1,6 +1,6 @@
 """The Quart app after: the same route, keys, budget and answers.
 
-Run: ``hypercorn examples.flask_migration.after:app`` with a Redis at ``REDIS_URL``. Run it beside
+Run: ``hypercorn examples.flask_migration.after:app`` with a Redis at ``REDIS_URL``. Run it next to
 the Flask app: a client has 10 requests a day from both together, so traffic can move bit by bit.
 """
 

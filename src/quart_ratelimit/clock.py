@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-#: A clock is any callable that tells milliseconds; tests hand in one that they turn.
+#: A clock is any callable that returns milliseconds; tests pass one that they turn.
 Clock = Callable[[], int]
 
 

@@ -1,7 +1,7 @@
 """The app, the request and the ASGI call being served.
 
-Quart's proxies look anew for each attribute, and each look is five calls. Code that runs in every
-request reads the context variables behind the proxies instead.
+Quart's proxies look up each attribute again, and each look-up is five calls. Code that runs in
+every request reads the context variables behind the proxies instead.
 
 `AsgiCall` owns what a request holds, and releases it when the request's ASGI call ends. A view's
 own ``finally`` is not enough: a client that resets its connection ends the call between the view
@@ -40,7 +40,7 @@ _RESPONSE = "_quart_ratelimit_response"
 #: Where the layer keeps the call, in the connection's scope.
 CALL = "quart_ratelimit.call"
 
-#: Quart's own. Before 0.23 requests and websockets have contexts beside the app's.
+#: Quart's own. Before 0.23 requests and websockets have contexts in addition to the app's.
 _app: ContextVar[AppContext] = globals._cv_app
 _request: ContextVar[Any] | None = getattr(globals, "_cv_request", None)
 _websocket: ContextVar[Any] | None = getattr(globals, "_cv_websocket", None)
@@ -106,7 +106,7 @@ def blueprint_path(app: Quart, name: str | None) -> list[Blueprint]:
 
 
 def _of_app_context(name: str) -> Any:
-    """What Quart 0.23's one context holds by that name; None if it is no such context."""
+    """What Quart 0.23's one context holds by that name; None if it is not such a context."""
     try:
         return getattr(_app.get(None), name, None)
     except RuntimeError:
@@ -125,6 +125,8 @@ class Call:
 
     def __init__(self) -> None:
         self._held: list[Held] = []
+        #: Drop what is known of the request.
+        self._forget: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         #: Threads, and the task that serves the request once it was cancelled.
@@ -144,11 +146,21 @@ class Call:
             self._held.append(held)
         return not self._ended
 
+    def forget_at_end(self, forget: Callable[[], None]) -> None:
+        """Call this at the end of the call, or at once if the call has ended."""
+        if self._ended:
+            forget()
+        else:
+            self._forget.append(forget)
+
     def end(self) -> list[Awaitable[None]]:
-        """End the call, and start all releases as `release` does."""
+        """End the call, forget the request, and start all releases as `release` does."""
         with self._lock:
             self._ended = True
         self._task = None
+        for forget in self._forget:
+            forget()
+        self._forget.clear()
         return self.release()
 
     def release(self) -> list[Awaitable[None]]:
@@ -263,6 +275,18 @@ def current_call() -> Call | None:
     """The call that serves the current request; None if no layer watches it."""
     scope: Scope | None = getattr(current_request_or_none(), "scope", None)
     return None if scope is None else scope.get(CALL)
+
+
+def forget_at_end(request: Request | Websocket, forget: Callable[[], None]) -> None:
+    """Call this at the end of the request's call, if a layer watches that.
+
+    Others may keep a request for minutes: a timer of Quart that was cancelled does. What a client
+    sent must not stay as long in what is known of the request.
+    """
+    scope: Scope | None = cast("Scope | None", request.scope)
+    call: Call | None = None if scope is None else scope.get(CALL)
+    if call is not None:
+        call.forget_at_end(forget)
 
 
 def note_refusal() -> None:

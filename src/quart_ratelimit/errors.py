@@ -8,8 +8,8 @@
     │       └── MissingParentheses (a TypeError) a decorator without its limit
     └── StoreError                               the store could not decide
         ├── StoreTimeout                         no answer within the deadline; the hit may count
-        ├── StoreAway                            a circuit breaker is open; Redis was not asked
-        ├── StoreOverloaded                      our own queue is full; Redis was not asked
+        ├── StoreAway                            a circuit breaker is open; Redis was not called
+        ├── StoreOverloaded                      our own queue is full; Redis was not called
         └── StoreMisconfigured                   it answers, but can never decide as it is set up
     werkzeug.exceptions.TooManyRequests
     └── RateLimitExceeded                        HTTP 429: a refused request, no error of ours
@@ -60,7 +60,7 @@ class StoreTimeout(StoreError):
 
 
 class StoreAway(StoreError):
-    """A circuit breaker is open, so the store was not asked."""
+    """A circuit breaker is open, so the store was not called."""
 
     was_sent = False
 
@@ -70,13 +70,13 @@ class StoreAway(StoreError):
 
 
 class StoreOverloaded(StoreError):
-    """More hits wait than the store's own queue holds; Redis was not asked. Never a free pass."""
+    """More hits wait than the store's own queue holds; Redis was not called. Never a free pass."""
 
     was_sent = False
 
 
 class StoreMisconfigured(StoreError):
-    """The store answers but can never decide until somebody changes its set-up."""
+    """The store answers but can never decide until its set-up is changed."""
 
 
 class _Refusal(HTTPException):
@@ -89,7 +89,7 @@ class _Refusal(HTTPException):
         """Drop the traceback, now that this is an answer.
 
         Its frames know the error as it knows them: all that a refused request was would stay until
-        the garbage collector comes, which a flood would make dear.
+        the garbage collector comes, which a flood would make expensive.
         """
         self.with_traceback(None)
 
@@ -119,7 +119,7 @@ class RateLimitExceeded(_Refusal, TooManyRequests):
 
     #: The limit that refused, with ``.limit`` (its quota), ``.scope``, ``.error_message`` and more.
     limit: Any
-    #: All limits that this request was told of, each a `RequestLimit`, as far as they are known.
+    #: All limits that this request was checked by, each a `RequestLimit`, as far as they are known.
     limits: Sequence[Any] = ()
     retry_after: int | None
 

@@ -67,7 +67,7 @@ class Finding:
     """One thing that was seen, and how to put it right."""
 
     code: str
-    #: What was seen, with its value; bears no key, client or password.
+    #: What was seen, with its value; has no key, client or password in it.
     seen: str
     #: The exact change.
     fix: str

@@ -90,7 +90,7 @@ class Recent(Generic[K, V]):
 def kept_for_short_texts(
     size: int, longest: int
 ) -> Callable[[Callable[Concatenate[str, P], R]], Callable[Concatenate[str, P], R]]:
-    """Keep the last ``size`` results of a function, but not those of a longer first argument.
+    """Keep the last ``size`` results of a function, but not for a longer first argument.
 
     ``longest`` is in characters. A client may have a say in the text, so a cache without a bound
     on its length would keep as much memory as the client likes.

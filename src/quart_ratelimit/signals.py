@@ -28,7 +28,7 @@ _log = logging.getLogger("quart_ratelimit")
 
 
 class Signal(NamedSignal):
-    """A blinker signal that is sent in the midst of a decision."""
+    """A blinker signal that is sent during a decision."""
 
     def connect(self, receiver: F, sender: Any = ANY, weak: bool = True) -> F:
         """Have a plain function called. Raises `ConfigurationError` for an async one."""
@@ -69,15 +69,15 @@ class Decided(NamedTuple):
 #: Sent by the limiter for each limit that allowed and charged a hit, or refused it: ``event`` (a
 #: `Decided`) and ``hit``, whose key is the client's: keep it out of logs and labels.
 limit_decided: Signal = Signal("limit_decided")
-#: Sent by a store when it was asked: ``seconds`` until its answer, and whether it ``answered``.
+#: Sent by a store when it was called: ``seconds`` until its answer, and whether it ``answered``.
 store_asked: Signal = Signal("store_asked")
 #: Sent by a Redis store when it sends a batch: ``size``, the requests in it.
 batch_sent: Signal = Signal("batch_sent")
-#: Sent by a store that is no longer asked: the breaker is open and ``policy`` decides.
+#: Sent by a store that is no longer called: the breaker is open and ``policy`` decides.
 store_unavailable: Signal = Signal("store_unavailable")
 #: Sent by a store that answers again.
 store_recovered: Signal = Signal("store_recovered")
-#: Sent by a worker's fleet when the store tells how many ``workers`` share its counters.
+#: Sent by a worker's fleet when the store reports how many ``workers`` share its counters.
 fleet_known: Signal = Signal("fleet_known")
 
 

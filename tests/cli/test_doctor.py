@@ -135,7 +135,7 @@ async def test_a_limiter_counts_by_a_pool_that_is_handed_in(redis_url: str) -> N
     ("client", "words"),
     [
         (redis.Redis(), "redis.client.Redis blocks the event loop; write redis.asyncio.Redis"),
-        (object(), "builtins.object is no redis.asyncio.Redis"),
+        (object(), "builtins.object is not a redis.asyncio.Redis"),
     ],
 )
 def test_a_client_of_another_kind_is_an_error(client: Any, words: str) -> None:
@@ -144,7 +144,7 @@ def test_a_client_of_another_kind_is_an_error(client: Any, words: str) -> None:
 
 
 def test_a_pool_of_another_kind_is_an_error() -> None:
-    with pytest.raises(ConfigurationError, match=r"is no pool of redis\.asyncio"):
+    with pytest.raises(ConfigurationError, match=r"is not a pool of redis\.asyncio"):
         RedisStore("redis://", connection_pool=redis.ConnectionPool())
 
 

@@ -145,7 +145,7 @@ def test_no_key_reaches_into_another_quotas_state(quota: Quota) -> None:
 
 
 async def test_on_redis_each_identity_has_one_short_key(redis_url: str) -> None:
-    store = RedisStore(redis_url)
+    store = RedisStore(redis_url, deadline=5)
     await store.start()
     for quota in algorithms.ALL:
         for text in NASTY.values():

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.metadata import version
 
 import pytest
 from quart import Quart, Response, websocket
@@ -11,6 +12,9 @@ from quart.typing import ResponseReturnValue
 from quart_ratelimit import Limiter
 
 from ..support.connections import Connection
+
+#: From 0.23 on Quart's call of a request ends after its tasks, however often it is cancelled.
+WAITS_FOR_ITS_TASKS = version("quart") >= "0.23"
 
 
 async def turns(count: int = 5) -> None:
@@ -122,7 +126,7 @@ async def test_the_place_is_held_until_the_view_has_cleaned_up(
         await turns(20)
     assert site.was_cancelled
     assert (site.working, site.held()) == (1, 1)
-    assert connection.task.done() is (times == 2)
+    assert connection.task.done() is (times == 2 and not WAITS_FOR_ITS_TASKS)
     site.may_end.set()
     await turns(30)
     assert (site.working, site.held()) == (0, 0)

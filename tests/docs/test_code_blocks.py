@@ -6,6 +6,8 @@ store in place, and each of its GET routes is asked once. It is type-checked, to
 fragments, which may go on from the fragments and the app above them.
 """
 
+import ast
+import builtins
 import importlib.util
 import re
 import shlex
@@ -30,7 +32,19 @@ from ..support.serving import ROOT
 OTHERS = {"flask", "flask_limiter", "quart_rate_limiter", "slowapi", "fastapi"}
 
 #: Commands of the reader's own system that shell blocks use.
-OUTSIDE = {"apt-get", "brew", "cd", "curl", "docker", "export", "git", "pip", "redis-cli"}
+OUTSIDE = {
+    ".",
+    "apt-get",
+    "brew",
+    "cd",
+    "curl",
+    "docker",
+    "export",
+    "git",
+    "pip",
+    "python3",
+    "redis-cli",
+}
 
 
 def name_of(block: Block) -> str:
@@ -75,6 +89,36 @@ async def test_an_app_runs_as_it_is_written(block: Block, redis_url: str) -> Non
             for path in asked(app):
                 response = await app.test_client().get(path)
                 assert response.status_code < 500, path
+
+
+def names(source: str) -> tuple[set[str], set[str]]:
+    """What a block defines or imports, and what it uses."""
+    defined: set[str] = set()
+    used: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                defined.add(node.name)
+            case ast.Import() | ast.ImportFrom():
+                aliases = [alias.asname or alias.name for alias in node.names]
+                defined.update(name.partition(".")[0] for name in aliases)
+            case ast.Name():
+                (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
+            case ast.arg():
+                defined.add(node.arg)
+            case ast.ExceptHandler(name=str() as name):
+                defined.add(name)
+    return defined, used
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_imports_what_its_blocks_use(page: Path) -> None:
+    known = {*dir(builtins), "app"}  # `app` may be the reader's own
+    for block in blocks(page):
+        if block.language == "python" and block.word != "before":
+            defined, used = names(block.source)
+            known |= defined
+            assert used - known == set(), block.where
 
 
 def modules(page: Path) -> dict[str, str]:

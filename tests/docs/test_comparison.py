@@ -12,11 +12,11 @@ from ..support.serving import ROOT
 TEXT = (ROOT / "docs" / "explanation" / "comparison.md").read_text("utf-8")
 
 
-#: Each chapter after the first two by its title: library, answer, source.
+#: Each chapter of one question by its title: library, answer, source.
 CHAPTERS = {
     title: table(text)
     for title, text in re.findall(r"\n## ([^\n]+)\n(.*?)(?=\n## |\Z)", TEXT, re.S)
-    if title != "At a glance"
+    if title not in ("Where others are better", "At a glance")
 }
 GLANCE = table(TEXT.partition("## At a glance")[2].partition("\n## ")[0])
 LIBRARIES = [cell for cell, *_ in next(iter(CHAPTERS.values()))]

@@ -31,7 +31,7 @@ def app(redis_url: str) -> Quart:
 @pytest.mark.parametrize(
     "words",
     [
-        "get_json", "without `await`", "without `async`", "RATELIMIT_STORAGE_URL", "no total",
+        "get_json", "without `await`", "without `async`", "RATELIMIT_STORAGE_URL", "not a total",
         "remote_addr", "@route_cors", "expose_headers", "inside a generator", "retry_after",
         "@login_required", "@validate_request",
     ],

@@ -76,3 +76,32 @@ async def test_a_default_stays_where_the_limit_that_would_replace_it_exempts_the
         return "ok"
 
     assert await ask(app, "/", 3) == [200, 200, 429]
+
+
+@pytest.mark.parametrize("by", ["a limit", "a meta limit"])
+async def test_a_default_stays_also_where_another_limit_refuses_the_request(
+    make: Make, by: str
+) -> None:
+    app, limiter = make(default_limits=["3/minute"])
+    exempting = limiter.limit(
+        "1/minute",
+        exempt_when=lambda: "exempt" in request.args,
+        meta_limits=["1/day"] if by == "a meta limit" else None,
+    )
+
+    @exempting
+    async def helper() -> None: ...
+
+    if by == "a limit":
+        helper = limiter.limit("1/minute", override_defaults=False, scope="other")(helper)
+
+    @app.get("/")
+    async def index() -> str:
+        if "help" in request.args:
+            await helper()
+        return "ok"
+
+    helped = [200, 429] if by == "a meta limit" else [200]
+    assert await ask(app, "/?help=1", len(helped)) == helped  # the defaults are given back
+    assert await ask(app, "/?help=1&exempt=1", 2) == [429, 429]
+    assert await ask(app, "/", 2) == [200, 429]

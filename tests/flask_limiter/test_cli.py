@@ -160,7 +160,7 @@ def test_a_store_that_is_away_is_said_and_an_error(app: Quart) -> None:
     assert limiter.initialized
     output = run(away, "limits", "--key=ann", exit_code=1)
     assert "1 per 1 day: Storage not available" in output
-    assert "Redis could not be asked" in run(away, "clear", "--key=ann", "-y", exit_code=1)
+    assert "Redis could not be called" in run(away, "clear", "--key=ann", "-y", exit_code=1)
 
 
 @pytest.mark.parametrize("prefix", ["", "pre"])

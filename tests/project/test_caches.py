@@ -20,6 +20,7 @@ from quart_ratelimit.responses.problems import wants_problem
 from quart_ratelimit.rules.answers import LimitAnswers
 from quart_ratelimit.rules.naming import derived_name
 from quart_ratelimit.rules.notation import quotas_of
+from quart_ratelimit.stores import MemoryStore
 
 SOURCE = Path(quart_ratelimit.__file__).parent
 MEGABYTE = 1_000_000
@@ -104,6 +105,7 @@ COLLECTIONS = {
     "of what is under way: callers that wait, blocks, tasks, batches": """
         direct/blocks.py:_held direct/ledger.py:_tasks direct/turns.py:_queues
         direct/turns.py:called direct/turns.py:turns stores/payer.py:_pieces
+        stores/guard.py:_tasks
         stores/redis/batcher.py:_sent
         stores/redis/cluster_link.py:_tasks stores/redis/connections.py:_closing
         stores/redis/connections.py:_open stores/redis/connections.py:_openers
@@ -123,7 +125,7 @@ COLLECTIONS = {
         enforcement/paid.py:_by_function enforcement/paid.py:_shared enforcement/paid.py:_total
     """,
     "event loops of the process, and TLS settings of its stores": """
-        stores/redis/link.py:_links stores/redis/sockets.py:_contexts
+        stores/redis/per_loop.py:_links stores/redis/sockets.py:_contexts
     """,
     "of the nodes and slots of a Cluster": """
         stores/breaker.py:_open stores/redis/cluster_link.py:_batchers
@@ -263,6 +265,53 @@ async def test_limits_made_inside_requests_are_gone_with_their_requests() -> Non
         for _ in range(50):
             assert (await client.get("/")).status_code == 200
         assert tracemalloc.get_traced_memory()[0] < 10 * MEGABYTE
+    finally:
+        tracemalloc.stop()
+
+
+async def test_limits_that_a_function_makes_of_a_long_text_are_gone_with_their_request() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, key_func=lambda: "ann", storage_uri="memory://")
+
+    def answered() -> str:
+        return "; ".join(f"{1000 + n}/{n + 1} minutes" for n in range(200))
+
+    @app.get("/")
+    @limiter.limit(answered)
+    async def index() -> str:
+        return ""
+
+    client: Any = app.test_client()
+    for _ in range(3):
+        assert (await client.get("/")).status_code == 200
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            assert (await client.get("/")).status_code == 200
+        assert tracemalloc.get_traced_memory()[0] < MEGABYTE
+    finally:
+        tracemalloc.stop()
+
+
+async def test_hits_of_many_limits_are_not_kept_for_each_client() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, key_func=lambda: request.args["user"], store=MemoryStore())
+
+    @app.get("/")
+    @limiter.limit("; ".join(f"{1000 + n}/{n + 1} minutes" for n in range(200)))
+    async def index() -> str:
+        return ""
+
+    client: Any = app.test_client()
+    for number in range(10):
+        await client.get(f"/?user=first{number}")
+    tracemalloc.start()
+    try:
+        for number in range(30):
+            await client.get(f"/?user={number}")
+        async with app.app_context():
+            await limiter.reset()
+        assert tracemalloc.get_traced_memory()[0] < MEGABYTE
     finally:
         tracemalloc.stop()
 

@@ -37,16 +37,18 @@ from quart_ratelimit import Limiter
 from quart_ratelimit.testing import assert_limited, in_memory
 
 
+app = Quart(__name__)
+limiter = Limiter(app=app, storage_uri=sys.argv[1], header_fields="draft-11")
+
+
+@app.get("/")
+@limiter.limit("3/hour")
+async def index():
+    async with limiter.in_flight(2, "all"):
+        return "index"
+
+
 async def main():
-    app = Quart(__name__)
-    limiter = Limiter(app=app, storage_uri=sys.argv[1], header_fields="draft-11")
-
-    @app.get("/")
-    @limiter.limit("3/hour")
-    async def index():
-        async with limiter.in_flight(2, "all"):
-            return "index"
-
     client = app.test_client()
     with in_memory(limiter) as clock:
         await assert_limited(lambda: client.get("/"), "3/hour", clock)
@@ -80,3 +82,24 @@ def test_each_module_imports_alone_and_warns_of_nothing() -> None:
 @pytest.mark.parametrize("options", [["-O"], ["-W", "error"]])
 def test_limits_hold_in_this_mode_of_the_interpreter(options: list[str], redis_url: str) -> None:
     run(options, SERVED, redis_url, PYTHONASYNCIODEBUG="" if options == ["-O"] else "1")
+
+
+#: What an app may lack, or may use without.
+OPTIONAL = ("fakeredis", "opentelemetry", "prometheus_client", "quart_schema", "redis", "rich")
+#: Prints the optional packages that are imported, before and after the line of an app.
+LOADED = f"""
+import sys
+import quart_ratelimit
+from quart_ratelimit.stores import ClusterStore, MemoryStore, RedisStore, store_from_uri
+from quart import Quart
+def loaded():
+    return sorted({{name.partition(".")[0] for name in sys.modules}}.intersection({OPTIONAL}))
+quart_ratelimit.Limiter(app=Quart("memory"), storage_uri="memory://")
+print(loaded())
+quart_ratelimit.Limiter(app=Quart("redis"), storage_uri="redis://localhost:1")
+print("redis" in loaded())
+"""
+
+
+def test_the_package_imports_redis_with_the_first_store_that_needs_it_and_no_extra() -> None:
+    assert run([], LOADED).splitlines() == ["[]", "True"]

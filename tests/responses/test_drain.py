@@ -2,13 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from quart import Quart, Response
 from quart.typing import ResponseReturnValue
 
-from quart_ratelimit import ConfigurationError, Limiter, RateLimitExceeded, rate_limit
+from quart_ratelimit import (
+    ConfigurationError,
+    Limiter,
+    RateLimitExceeded,
+    quart_rate_limiter,
+    rate_limit,
+)
 from quart_ratelimit.responses import drain
 from quart_ratelimit.responses.drain import Drain
 
@@ -48,7 +55,10 @@ class Uploader:
         return bool(self.sent) and not self.sent[-1].get("more_body", True)
 
     async def _receive(self) -> Any:
-        return await self._inbox.get()
+        message = await self._inbox.get()
+        if message["type"] == "http.disconnect":  # servers say so each time they are asked
+            self.leaves()
+        return message
 
     async def _send(self, message: Any) -> None:
         self.sent.append(message)
@@ -90,6 +100,14 @@ def by_application(**options: Any) -> Quart:
 def by_snippet(**options: Any) -> Quart:
     app, _ = limited(**options)
     app.view_functions["upload"] = rate_limit("1/day")(app.view_functions["upload"])
+    return app
+
+
+def by_quart_rate_limiter() -> Quart:
+    app = quart_app()
+    quart_rate_limiter.RateLimiter(app)
+    limit = quart_rate_limiter.rate_limit(1, timedelta(minutes=1))
+    app.view_functions["upload"] = limit(app.view_functions["upload"])
     return app
 
 
@@ -159,6 +177,7 @@ WAYS = {
     by_default: 429,
     by_application: 429,
     by_snippet: 429,
+    by_quart_rate_limiter: 429,
     by_denial: 403,
     by_meta: 429,
     in_view(a_block): 429,
@@ -203,7 +222,7 @@ async def test_each_refusal_ends_when_the_body_has_arrived(
     assert client.status == status
 
 
-@pytest.mark.parametrize("make", WAYS)
+@pytest.mark.parametrize("make", [way for way in WAYS if way is not by_quart_rate_limiter])
 async def test_zero_switches_it_off(make: Callable[..., Quart]) -> None:
     client = await refused(make(drain_refused_bodies=0))
     assert client.is_answered
@@ -305,6 +324,31 @@ async def test_the_rest_of_a_body_is_dropped() -> None:
     client.arrives(7, more=False)
     await client.task
     assert bodies == [b"xxx", b"", b""]
+
+
+async def test_an_app_that_reads_only_once_the_drain_has_begun_delays_no_refusal() -> None:
+    async def refuse(send: Any) -> None:
+        await send({"type": "http.response.start", "status": 429, "headers": []})
+        await send({"type": "http.response.body", "body": b"slow", "more_body": False})
+
+    async def read(receive: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async with asyncio.TaskGroup() as tasks:  # as Quart does from 0.23 on
+            tasks.create_task(refuse(send))
+            tasks.create_task(read(receive))
+
+    client = Uploader(Drain(app))
+    await client.settles()
+    client.arrives(100)
+    await client.settles()
+    assert client.sent == []
+    client.arrives(100, more=False)
+    await client.settles()
+    assert client.is_answered
+    await client.task
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])

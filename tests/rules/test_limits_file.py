@@ -86,7 +86,7 @@ async def test_a_reload_counts_at_once(file: File) -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("login = ", "is no TOML: Invalid value"),
+        ("login = ", "is not TOML: Invalid value"),
         ('login = "\xff"', "login: '\xff' is not a limit"),
         (GOOD.replace("2/minute", "2/fortnight"), "login: '2/fortnight' is not a limit.*10/minute"),
         (GOOD.replace('"2/minute"', "2"), "login: 2 is not a limit; write '10/minute'"),
@@ -99,7 +99,7 @@ async def test_a_reload_counts_at_once(file: File) -> None:
         ),
         ("", "login, tiers.free, tiers.pro is gone"),
         ("#" * (LARGEST + 1), f"is longer than {LARGEST} bytes"),
-        ("a = " + "[" * 30_000, "is no TOML"),
+        ("a = " + "[" * 30_000, "is not TOML"),
     ],
 )
 async def test_of_a_bad_version_one_line_is_logged_and_the_last_good_one_counts_on(

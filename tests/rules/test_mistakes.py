@@ -55,12 +55,12 @@ def test_the_app_is_no_key_function() -> None:
 
 
 def test_another_frameworks_app_is_no_quart_app() -> None:
-    with pytest.raises(ConfigurationError, match=r"is no Quart app: write app = Quart"):
+    with pytest.raises(ConfigurationError, match=r"is not a Quart app: write app = Quart"):
         Limiter(app=object())  # type: ignore[arg-type]
 
 
 def test_a_key_function_is_a_function() -> None:
-    with pytest.raises(ConfigurationError, match=r"key_func='ip' is no function"):
+    with pytest.raises(ConfigurationError, match=r"key_func='ip' is not a function"):
         Limiter("ip", app=Quart(__name__))  # type: ignore[arg-type]
 
 

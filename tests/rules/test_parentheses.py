@@ -135,7 +135,7 @@ def test_a_key_function_is_given_no_request(place: str) -> None:
 def test_a_filter_is_a_function_without_arguments(name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"limiter.{name}: .* write client_in\("):
         getattr(limiter, name)(client_in)
-    with pytest.raises(ConfigurationError, match=rf"limiter.{name}: bool is no function"):
+    with pytest.raises(ConfigurationError, match=rf"limiter.{name}: bool is not a function"):
         getattr(limiter, name)(True)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -50,12 +49,6 @@ def replay(seed: int) -> int:
     return 1 if outcome.violations else 0
 
 
-def fails_alone(seed: int) -> bool:
-    """Whether a run fails in a process of its own, so that its seed replays it."""
-    command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed)]
-    return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 1
-
-
 def simulate(seed: int, seconds: float) -> int:
     """Run after run from a seed on, until the time is over or one fails."""
     from . import run, shrink
@@ -66,10 +59,7 @@ def simulate(seed: int, seconds: float) -> int:
     while not report.is_over:
         outcome = run.run_seed(seed)
         report.add(outcome)
-        if outcome.violations and not fails_alone(seed):
-            # Runs share the process, so a run may find what an earlier one left behind in it.
-            print(f"seed {seed} fails after {report.runs - 1} other runs, and not alone")
-        elif outcome.violations:
+        if outcome.violations:
             report.print()
             print(f"\nFAILED: seed {seed}. Replay: ./dev simulate --seed {seed}\n")
             print_story(outcome)

@@ -15,9 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from quart_ratelimit import Decision, Hit
+from quart_ratelimit import Decision, Hit, StoreError
 from quart_ratelimit.direct import ledger
-from quart_ratelimit.stores import GuardedStore, MemoryStore
+from quart_ratelimit.stores import GuardedStore
+from quart_ratelimit.stores.guard import LocalSide
 from quart_ratelimit.stores.redis import batcher, cluster_link, connections, wire
 
 from .loop import SimulatedLoop
@@ -76,6 +77,7 @@ def applied(world: World, oracle: Oracle, workers: dict[str, Worker]) -> Iterato
 
 def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str, Worker]) -> None:
     hit, reset, clear = GuardedStore.hit, GuardedStore.reset, GuardedStore.clear
+    asked = GuardedStore._call
 
     def current() -> Worker:
         loop = SimulatedLoop.running
@@ -98,6 +100,24 @@ def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str
 
         return watched()
 
+    def watched_call(self: GuardedStore, hits: Sequence[Hit]) -> Any:
+        worker, began, decided = current(), oracle.world.now, asked(self, hits)
+
+        async def watched() -> list[Decision]:
+            try:
+                decisions = await decided
+            except StoreError as error:
+                oracle.untold(worker, hits, was_sent=error.was_sent)
+                raise
+            else:
+                oracle.told(worker, began, hits, decisions)
+            finally:
+                if hits[0].late:
+                    oracle.records.late.append((worker.name, began, oracle.world.now))
+            return decisions
+
+        return watched()
+
     async def watched_reset(self: GuardedStore, hits: Sequence[Hit]) -> int:
         try:
             return await reset(self, hits)
@@ -110,12 +130,17 @@ def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str
         finally:
             oracle.cleared(current())
 
-    in_memory = MemoryStore.hit
+    at_local = LocalSide.hit
 
-    def watched_in_memory(self: MemoryStore, hits: Sequence[Hit]) -> Any:
+    def watched_at_local(self: LocalSide, hits: Sequence[Hit]) -> Any:
         oracle.gave_back_alone(current(), hits)
-        return in_memory(self, hits)
+        return at_local(self, hits)
 
-    stack.enter_context(mock.patch.object(MemoryStore, "hit", watched_in_memory))
-    for name, watched in (("hit", watched_hit), ("reset", watched_reset), ("clear", watched_clear)):
+    stack.enter_context(mock.patch.object(LocalSide, "hit", watched_at_local))
+    for name, watched in (
+        ("hit", watched_hit),
+        ("_call", watched_call),
+        ("reset", watched_reset),
+        ("clear", watched_clear),
+    ):
         stack.enter_context(mock.patch.object(GuardedStore, name, watched))

@@ -53,6 +53,9 @@ class Run:
         self.network.jitter, self.network.halved = plan.jitter, plan.halved
         self.server = SimulatedRedis(self.world, "redis", self.oracle.executed)
         self.network.servers[ADDRESS] = self.server
+        # Made before the run begins: making one draws names, which a run with a kept one does not.
+        self.sites = {one.name: _sites.get(one.name) or Site() for one in plan.workers}
+        _sites.update(self.sites)
         self.workers: dict[str, Worker] = {}
         self.injected: dict[str, int] = {}
         self.poisoned: set[str] = set()
@@ -67,7 +70,7 @@ class Run:
         """Let it all happen."""
         world, plan = self.world, self.plan
         for worker_plan in plan.workers:
-            site = _sites.get(worker_plan.name) or _sites.setdefault(worker_plan.name, Site())
+            site = self.sites[worker_plan.name]
             worker = Worker(world, self.network, worker_plan, site, self.oracle)
             self.workers[worker.name] = worker
             world.at(worker_plan.starts, worker.start)

@@ -33,7 +33,6 @@ class Site:
         self.app = Quart("tests.simulation")
         uri = f"redis://{ADDRESS[0]}:{ADDRESS[1]}/0"
         self._uri = uri
-        self._stores: dict[tuple[int, float | None], RedisStore] = {}
         self.limiter = Limiter(
             app=self.app,
             key_func=_who,
@@ -48,12 +47,9 @@ class Site:
     def renew(self, plan: WorkerPlan) -> None:
         """Begin a run as a process that was just started."""
         bindings = bindings_of(self.limiter)
-        options = (plan.connections, plan.deadline)
-        if options not in self._stores:
-            self._stores[options] = RedisStore(
-                self._uri, max_connections=plan.connections, deadline=plan.deadline
-            )
-        bindings._store = self._stores[options]
+        bindings._store = RedisStore(
+            self._uri, max_connections=plan.connections, deadline=plan.deadline
+        )
         bindings.turns = Turns()
         settings = replace(
             self._settings,

@@ -1,9 +1,11 @@
 """The simulator itself: its runs can be replayed, its Redis is a Redis, its oracle finds faults."""
 
+import ast
 import logging
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -17,6 +19,8 @@ from .shrink import kind_of, shrunk
 # What a killed worker leaves is thrown away by the garbage collector, which warns of it.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+#: Runs that are done in several orders.
+ORDERED = range(964374417, 964374439)
 #: Runs whose commands are replayed.
 REPLAYED = range(20, 60)
 
@@ -29,16 +33,28 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def test_a_seed_gives_the_same_run_in_every_process() -> None:
+def digests(seeds: Sequence[int]) -> dict[int, str]:
+    """The schedules of these runs, one after another in a process of their own."""
     code = (
         "from tests.simulation import run; run.prepare(); "
-        "print([run.run_seed(seed).digest for seed in range(50, 60)])"
+        f"print({{seed: run.run_seed(seed).digest for seed in {list(seeds)}}})"
     )
-    told = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
-        for _ in range(2)
-    }
-    assert len(told) == 1, told
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
+    return dict(ast.literal_eval(done.stdout))
+
+
+def test_a_run_depends_on_its_seed_alone() -> None:
+    """Workers kept their fleet, deadlines and connections from run to run, and drew other names."""
+    forwards, backwards = digests(ORDERED), digests(ORDERED[::-1])
+    assert forwards == backwards
+    for seed in ORDERED[::4]:
+        assert digests([seed]) == {seed: forwards[seed]}
 
 
 def test_a_real_redis_replies_to_all_commands_as_the_simulated_one_did(redis_url: str) -> None:

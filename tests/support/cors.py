@@ -16,7 +16,7 @@ def route_cors(*, provide_automatic_options=True):
         @wraps(func)
         async def wrapper(*args, **kwargs):
             if provide_automatic_options and request.method == "OPTIONS":
-                return await current_app.make_default_options_response()
+                return current_app.response_class()
             return await current_app.ensure_async(func)(*args, **kwargs)
 
         return wrapper

@@ -148,14 +148,17 @@ class Reading:
     def _metas(
         self, request: Request, told: Told, rules: Sequence[Rule]
     ) -> list[tuple[Rule, Where]]:
-        """The limits on breaches of these limits, and those on any breach."""
+        """The limits on breaches of these limits, and those on any breach.
+
+        Each is one count per client, at whichever view its limit is breached.
+        """
         if not told.has_metas:
             return []
         found: list[tuple[Rule, Where]] = []
         for rule in rules:
             if rule.meta is not None and not rule.shadow:
-                who, place = self._where(rule, request, told)[1:3]
-                found.append((rule.meta, (rule.meta.period, who, place)))
+                who = self._where(rule, request, told)[1]
+                found.append((rule.meta, (rule.meta.period, who)))
         return [*found, *((meta, (meta.period, request.who)) for meta in self.declared.metas)]
 
     @staticmethod

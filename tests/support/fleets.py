@@ -21,8 +21,12 @@ class Path(MemoryStore):
         self.is_cut = False
         #: Whether replies are lost: the store decides, and the worker is not told.
         self.loses = False
+        #: What every hit waits for first.
+        self.waits: asyncio.Event | None = None
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
+        if self.waits is not None:
+            await self.waits.wait()
         if self.is_cut:
             raise StoreAway(250)
         decisions = await self._shared.hit(hits)

@@ -7,6 +7,7 @@ wrong type is marked as an error that both must report.
 from collections.abc import Awaitable, Iterator
 from typing import assert_type
 
+import redis.asyncio
 from quart import Blueprint, Quart, Response
 from quart.views import MethodView
 
@@ -25,7 +26,7 @@ from quart_ratelimit import (
     pseudonyms,
     rate_limit,
 )
-from quart_ratelimit.stores import MemoryStore, RedisStore, Store, store_from_uri
+from quart_ratelimit.stores import ClusterStore, MemoryStore, RedisStore, Store, store_from_uri
 from quart_ratelimit.testing import Clock, assert_limited, in_memory
 
 app = Quart(__name__)
@@ -250,6 +251,15 @@ async def stored() -> None:
     assert_type(store_from_uri("memory://"), Store)
     stores: list[Store] = [MemoryStore(), RedisStore("redis://localhost")]
     assert_type(await stores[0].hit([]), list[Decision])
+
+
+def opened(blocking: "redis.Redis", other: redis.asyncio.RedisCluster) -> None:
+    RedisStore(redis.asyncio.Redis())
+    RedisStore(redis.asyncio.Redis)
+    RedisStore(blocking)  # type: ignore[arg-type]
+    RedisStore(other)  # type: ignore[arg-type]
+    ClusterStore(lambda: other)
+    ClusterStore(lambda: blocking)  # type: ignore[arg-type, return-value]
 
 
 def counted() -> Iterator[str]:

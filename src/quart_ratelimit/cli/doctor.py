@@ -144,7 +144,7 @@ def _where(listed: Listed) -> str:
 
 
 def _never_reached(together: Sequence[Listed]) -> Iterator[Finding]:
-    """Those of limits on the same requests that another always refuses before."""
+    """Findings of limits that another limit on the same requests always reaches first."""
     for listed in together:
         quota = listed.quota
         for other in together:

@@ -73,7 +73,7 @@ def _match(app: Quart, url: SplitResult, method: str | None, *, websocket: bool)
         except NotFound:
             continue
         except MethodNotAllowed as refused:
-            # A view that takes no GET has limits as well, whatever method was not asked for.
+            # A view that takes no GET has limits as well, even if no method was given.
             if method is None and refused.valid_methods:
                 found, _ = adapter.match(
                     url.path, method=next(iter(refused.valid_methods)), websocket=websocket

@@ -30,7 +30,7 @@ _NAMED = ("rate_limit", "in_flight", "messages", "hit", "block")
 
 
 def console() -> Console:
-    """Standard output; wide where it is no terminal, so that no line of a tree is broken."""
+    """Standard output; wide where it is not a terminal, so that no line of a tree is broken."""
     drawn = Console()
     return drawn if drawn.is_terminal else Console(width=160)
 
@@ -84,7 +84,7 @@ def fleet(found: FleetView) -> Table:
 
 
 def settings(found: Settings, *, enabled: bool, storage: StorageShown, healthy: bool) -> Table:
-    """The settings, beside the names of their variables."""
+    """The settings, with the names of their variables."""
     table = Table(title="Rate limiting config")
     for title in ("Notes", "Configuration", "Value"):
         table.add_column(title)

@@ -23,7 +23,7 @@ from ..rules.resolved import RuntimeLimit
 from ..rules.varying import Tried, Varying
 from ..settings.table import Settings
 
-#: What ``state`` says of a limit that could not be asked.
+#: What ``state`` says of a limit that could not be read.
 UNAVAILABLE = "Storage not available"
 #: What is said of a limit that refuses although it was cleared.
 REFUSED = "still refused"
@@ -47,7 +47,7 @@ class Line:
     listed: Listed
     #: What looks at its counters; none if no client was given or they are not known.
     hits: Sequence[Hit] = ()
-    #: The forms of its keys, as far as they were asked for and are known.
+    #: The forms of its keys, if they were requested and are known.
     keys: Sequence[str] = ()
     allowed: bool | None = None
     remaining: int | None = None
@@ -164,7 +164,7 @@ class Survey:
 class Surveyor:
     """Looks at one limiter in one app, within a request context of the app.
 
-    ``path``: that of the request, if one is meant; see `Counters`.
+    ``path``: the request's path, if one is meant; see `Counters`.
     """
 
     def __init__(self, app: Quart, binding: Binding, *, path: str | None = None) -> None:
@@ -173,7 +173,7 @@ class Surveyor:
         self._counters = Counters(app, binding, path=path)
 
     async def survey(self, endpoint: str | None = None, method: str | None = None) -> Survey:
-        """All limits, or those of one endpoint, or of one HTTP method."""
+        """All limits, or the limits of one endpoint, or of one HTTP method."""
         if endpoint is None:
             with suppress(StoreError):  # the rest can be listed
                 await bindings_of(self._binding.limiter).seen.load(self._binding.backend)

@@ -51,5 +51,5 @@ def _forwarded(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _single(lines: Sequence[str]) -> Iterator[str]:
-    """Nothing if there are several: one may be the proxy's, and nobody can tell which."""
+    """Nothing if there are several: one may be the proxy's, and which one is unknown."""
     yield from lines if len(lines) == 1 else ()

@@ -1,4 +1,4 @@
-"""Whom a request counts for: its client's address, which the client cannot choose."""
+"""The client that a request counts for: an address, which the client cannot choose."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .key_spaces import space_of
 from .keys import client_text
 from .proxies import FORM, TrustedProxies
 
-#: Whom clients without an address count for, all together; as in Flask-Limiter.
+#: The client that all clients without an address count as; as in Flask-Limiter.
 LOCAL = "127.0.0.1"
 
 #: Quart's word for a peer without an address.
@@ -77,7 +77,7 @@ class ClientAddress:
         if who is None and not self._warned and TEST_CLIENT not in connection.scope:
             self._warned = True
             _log.warning(
-                "requests come from no address (a unix socket, or a proxy that does not tell): "
+                "requests come from no address (a unix socket, or a proxy that does not name it): "
                 "all such clients share one rate limit; set client_address(trusted_proxies=...)"
             )
         return who or LOCAL
@@ -99,10 +99,14 @@ def client_address(
 ) -> ClientAddress:
     """Make a key function: ``Limiter(key_func=client_address(trusted_proxies=["10.0.0.0/8"]))``.
 
-    Without trusted proxies it is the transport peer's address, and no header is looked at. With
-    them, by their networks or their number, it is who they say (see `TrustedProxies`), in
-    ``X-Forwarded-For`` unless ``header`` is given. An IPv6 client is its network of ``ipv6_prefix``
-    bits, 32 to 128. Works in requests and websockets. Raises `ConfigurationError`.
+    It works in requests and websockets.
+
+    - ``trusted_proxies``: networks, or a number of proxies. The client is the address that they
+      report (see `TrustedProxies`). Without them it is the peer's address, and headers are ignored.
+    - ``header``: the header that the proxies write (default ``X-Forwarded-For``).
+    - ``ipv6_prefix``: an IPv6 client is its network of so many bits, 32 to 128 (default 64).
+
+    Raises `ConfigurationError`.
     """
     return ClientAddress(proxies_by(trusted_proxies, header, ipv6_prefix), ipv6_prefix)
 
@@ -126,7 +130,7 @@ def known_connection() -> Request | Websocket:
 
 
 def client_by(proxies: TrustedProxies, connection: Request | Websocket) -> str | None:
-    """Whom a request or a websocket comes from, by these proxies; None if that is not known."""
+    """The client of a request or websocket, by these proxies; None if it is not known."""
     lines = connection.headers.getlist(proxies.header) if proxies else ()
     return proxies.client(peer_of(connection), lines)
 
@@ -140,7 +144,7 @@ def peer_of(connection: Request | Websocket) -> str | None:
 
 
 def fields_by(proxies: TrustedProxies) -> tuple[bytes, ...]:
-    """For the shield: what `client_by` looks at of a request beside its peer."""
+    """For the shield: what `client_by` reads of a request in addition to its peer."""
     return (proxies.header.lower().encode(),) if proxies else ()
 
 
@@ -213,7 +217,7 @@ def proxy_finding(
     )
 
 
-#: Whom a request counts for that a key function names nobody for.
+#: The client of a request for which a key function returned nothing.
 _peer = ClientAddress(TrustedProxies(None), 64)
 
 #: Key functions that named nobody, as logged.

@@ -44,7 +44,7 @@ _known: dict[int, tuple[object, str]] = {}
 
 
 def space_of(key_func: Callable[..., object]) -> str:
-    """The module and the name of a key function, and a digest of what else tells it apart.
+    """The module and the name of a key function, and a digest of what else distinguishes it.
 
     The digest covers the code, and the values that the function was made with: closure, defaults,
     arguments of a partial, attributes of an object. The values of a function that is made within a

@@ -16,12 +16,29 @@ from ..errors import ConfigurationError
 #: choose the size of our keys.
 LONGEST_PART = 64
 
+#: Characters of a client or a scope that are kept as they are beyond the call that made its key.
+LONGEST_KEPT = 256
+
 #: Bytes of a digest, which is written in hex: two clients in 2**64 may share one.
 DIGEST = 16
 
 #: Printable ASCII but what we use ourselves: "%" to encode, "|" between parts, braces for slots.
 _PLAIN = re.compile(rf"[ -$&-z~]{{0,{LONGEST_PART}}}")
 _PLAIN_BYTES = frozenset(byte for byte in range(128) if _PLAIN.fullmatch(chr(byte)))
+
+
+class Digest(str):
+    """A part of a key that stands for a longer text: another text is never taken for it."""
+
+    __slots__ = ()
+
+
+def bounded(text: str) -> str:
+    """The text or, if it is longer than `LONGEST_KEPT`, its `Digest`: both make the same keys.
+
+    A client may choose the text, so nothing that outlives a request may keep it whole.
+    """
+    return text if len(text) <= LONGEST_KEPT else Digest(_digest(_raw(text)))
 
 
 def join_key(*parts: str) -> str:
@@ -41,8 +58,9 @@ def key_parts(
     A view's rule has prefix and space, each if there is one, client, scope. A key with a space
     always has a prefix, if only an empty one: no prefix is taken for a space. A block or a check
     in code has prefix, space, kind, place, client and scope: six parts, where the other has four
-    at most.
+    at most. Client and scope are `bounded`.
     """
+    who, scope = bounded(who), bounded(scope)
     if kind:
         return [prefix, space, kind, place, who, scope]
     before = [prefix, space] if space else [prefix] if prefix else []
@@ -50,7 +68,7 @@ def key_parts(
 
 
 def owned_by(prefix: str) -> Callable[[str], bool]:
-    """Return what tells the keys of limiters with this prefix from those of all others.
+    """Return the test for keys of limiters with this prefix, as opposed to all others.
 
     Without a prefix a key begins with its client or an empty part, or is the snippet's own, which
     has one part alone. No prefix contains "|" or a brace as it is.
@@ -78,7 +96,7 @@ def client_text(answer: object) -> str:
 
 
 def has_text(value: object) -> bool:
-    """Return whether its text tells what it is, and not where it lies in memory.
+    """Return whether its text says what it is, and not where it lies in memory.
 
     The text of any other object differs in each worker, often in each request.
     """
@@ -110,7 +128,7 @@ def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
     raw = _raw(secret) if isinstance(secret, str) else secret
     if len(raw) < 16:
         raise ConfigurationError(
-            f"a secret of {len(raw)} bytes can be guessed; write 16 or more, such as those of "
+            f"a secret of {len(raw)} bytes can be guessed; write 16 or more, such as the result of "
             "secrets.token_hex(16)"
         )
     # Hashed first, as BLAKE2b takes a key of no more than 64 bytes.
@@ -118,7 +136,7 @@ def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
 
     def pseudonym(who: str) -> str:
         digest = start.copy()
-        digest.update(_raw(who))
+        digest.update(_raw(bounded(who)))
         return digest.hexdigest()
 
     return pseudonym
@@ -187,6 +205,8 @@ def keys_with(secret: str | bytes | None) -> Keys:
 
 
 def _part(part: str) -> str:
+    if type(part) is Digest:
+        return part
     # A client chooses its name, and must not choose how much memory a cache keeps for it.
     return _short_part(part) if len(part) <= LONGEST_PART else _digest(_raw(part))
 
@@ -209,8 +229,12 @@ def _digest(raw: bytes) -> str:
 
 
 def _raw(text: str) -> bytes:
-    """UTF-8, also of a lone surrogate, which a client can send."""
-    return text.encode("utf-8", "surrogatepass")
+    """UTF-8, also of a single surrogate, which a client can send.
+
+    A `Digest` begins with a byte that UTF-8 has not, so it is not taken for an equal text.
+    """
+    raw = text.encode("utf-8", "surrogatepass")
+    return b"\xff" + raw if type(text) is Digest else raw
 
 
 def _encoded(byte: int) -> str:

@@ -25,7 +25,7 @@ class Networks:
         for text in [texts] if isinstance(texts, str) else texts:
             if isinstance(text, (int, bytes)):  # `ip_network` takes them for bits
                 raise ConfigurationError(
-                    f"networks: {text!r} is no network; write '203.0.113.0/24'"
+                    f"networks: {text!r} is not a network; write '203.0.113.0/24'"
                 )
             try:
                 network = unwrapped(ip_network(text))
@@ -91,10 +91,14 @@ def client_in(
 ) -> ClientIn:
     """Make a function that returns whether the client is in these networks.
 
-    A single address is a network. The function is for ``limiter.request_filter``,
-    ``limiter.deny`` or ``exempt_when``. The client is whom `client_address` finds with the same
-    proxies, and in IPv6 this very address, not its network. A client without an address is in no
-    network; ``limiter.deny`` denies it, as it may be any of those that are listed. Raises
-    `ConfigurationError`.
+    ``limiter.request_filter(client_in("192.0.2.0/24"))``; also for ``limiter.deny`` and
+    ``exempt_when``. A client without an address is in no network; ``limiter.deny`` denies it,
+    because it may be any listed client.
+
+    - ``networks``: networks or single addresses.
+    - ``trusted_proxies``, ``header``: as in `client_address`. In IPv6 the client is its very
+      address.
+
+    Raises `ConfigurationError`.
     """
     return ClientIn(Networks(networks), proxies_by(trusted_proxies, header, 128))

@@ -1,6 +1,6 @@
 """Whose request a proxy passes on: what trusted proxies say, and nothing that a client says.
 
-Each proxy notes, at the right end of ``X-Forwarded-For``, whom it was contacted by. So the right
+Each proxy appends its peer's address to the right end of ``X-Forwarded-For``. So the right
 end is the proxies' word and the left end the client's; where one ends and the other begins, only
 the app's own settings can say.
 """
@@ -48,7 +48,9 @@ class TrustedProxies:
         ipv6_prefix: int = 64,
     ) -> None:
         if not isinstance(header, str) or not re.fullmatch(TOKEN, header):
-            raise ConfigurationError(f"{header!r} is no header's name; write 'X-Forwarded-For'")
+            raise ConfigurationError(
+                f"{header!r} is not the name of a header; write 'X-Forwarded-For'"
+            )
         if type(ipv6_prefix) is not int or not 32 <= ipv6_prefix <= 128:
             raise ConfigurationError(f"ipv6_prefix={ipv6_prefix!r} is not 32 to 128; write 64")
         #: The header that `client` wants the lines of.
@@ -63,7 +65,7 @@ class TrustedProxies:
         self.trusted: tuple[object, ...] = (self._count, self._trusts_unix, *self._networks)
 
     def __bool__(self) -> bool:
-        """Whether anybody is trusted; if not, no header is looked at."""
+        """Whether any proxy is trusted; if not, no header is read."""
         return bool(self._count or self._networks or self._trusts_unix)
 
     def client(self, peer: str | None, lines: Sequence[str] = ()) -> str | None:

@@ -27,7 +27,7 @@ _feeds: weakref.WeakKeyDictionary[Meter, Feed] = weakref.WeakKeyDictionary()
 class OpenTelemetryMetrics:
     """Reports this process' decisions to a meter from its creation until `close`.
 
-    No attribute names a client. Several of one meter, such as those of two apps, count each
+    No attribute names a client. Several of one meter, such as two apps', count each
     decision once.
 
     ``meter``: an `opentelemetry.metrics.Meter` (default: the global provider's).

@@ -159,7 +159,7 @@ class _Collectors:
 def exposition(registry: CollectorRegistry = REGISTRY) -> tuple[bytes, dict[str, str]]:
     """The metrics' text and its header, as a view returns them.
 
-    Those of all workers when ``PROMETHEUS_MULTIPROC_DIR`` is set, else this process' own.
+    The metrics of all workers when ``PROMETHEUS_MULTIPROC_DIR`` is set, else this process' own.
     """
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder:
@@ -173,7 +173,7 @@ def _forget_dead_workers(folder: Path) -> None:
     """Remove the gauges of workers that have ended.
 
     A worker that dies during an outage would be shown with an open breaker for ever, and no server
-    but Gunicorn can be told to call `mark_process_dead`.
+    but Gunicorn can be set up to call `mark_process_dead`.
     """
     if os.name != "posix":  # elsewhere signal 0 is not a question
         return

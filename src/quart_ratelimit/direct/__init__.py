@@ -1,1 +1,1 @@
-"""These modules check the limits that code asks for itself, without rules."""
+"""These modules check the limits that code charges itself, without rules."""

@@ -37,7 +37,7 @@ def block_of(depth: int = 2) -> int:
 def _position(code: CodeType, instruction: int) -> str:
     """Lines below the function's start, the column, and which of several that stand there.
 
-    Two blocks of one ``async with`` stand in one place, and Python may be told to keep no columns.
+    Two blocks of one ``async with`` stand in one place, and Python's code may have no columns.
     """
     operations, place = code.co_code[::2], instruction // 2
     while operations[place] == CACHE:

@@ -73,18 +73,15 @@ class Ledger:
             self._start(self._undo(charging, hits))
             raise
 
-    async def give_back(self, hits: Sequence[Hit], charged: Sequence[Decision]) -> list[Decision]:
+    def give_back(
+        self, hits: Sequence[Hit], charged: Sequence[Decision]
+    ) -> Awaitable[list[Decision]]:
         """Carry out hits of costs below 0, each in the store that decided on its charge.
 
-        What was never charged is not given back: its decision stands. Raises `StoreError`.
+        What was never charged is not given back: its decision stands. A caller that is cancelled
+        leaves it to its end. Raises `StoreError`.
         """
-        found = list(charged)
-        for store, by in ((self._store, "store"), (self._local, "local")):
-            places = [n for n, one in enumerate(charged) if one.allowed and one.by == by]
-            decisions = await store.hit([hits[n] for n in places]) if places else []
-            for place, decision in zip(places, decisions, strict=True):
-                found[place] = decision if by == "store" else decision._replace(by=by)
-        return found
+        return asyncio.shield(self._start(self._give_back(hits, charged)))
 
     def settle(self, hits: Sequence[Hit], charged: Sequence[Decision]) -> Awaitable[list[Decision]]:
         """Charge or give back the rest of what these decisions charged, though the caller leaves.
@@ -108,8 +105,13 @@ class Ledger:
     def _start(self, work: Running[T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # else asyncio logs the error of a task whose caller has left
 
     async def _undo(self, charging: asyncio.Task[list[Decision]], hits: Sequence[Hit]) -> None:
         await asyncio.wait([charging])
@@ -124,11 +126,20 @@ class Ledger:
             ]
             await self._settle(back, charging.result())
 
+    async def _give_back(self, hits: Sequence[Hit], charged: Sequence[Decision]) -> list[Decision]:
+        found = list(charged)
+        for store, by in ((self._store, "store"), (self._local, "local")):
+            places = [n for n, one in enumerate(charged) if one.allowed and one.by == by]
+            decisions = await store.hit([hits[n] for n in places]) if places else []
+            for place, decision in zip(places, decisions, strict=True):
+                found[place] = decision if by == "store" else decision._replace(by=by)
+        return found
+
     async def _settle(self, hits: Sequence[Hit], charged: Sequence[Decision]) -> list[Decision]:
         try:
             if hits[0].cost > 0:
                 return await self.charge(hits)
-            return await self.give_back(hits, charged)
+            return await self._give_back(hits, charged)
         except Exception as error:  # the work is done: no error of a store may replace its result
             _log.warning("a charge could not be settled: %s", error)
             return list(charged)

@@ -1,7 +1,7 @@
 """Waiting for a turn instead of a refusal: fair, bounded, cancellable.
 
-Callers of one key in one worker stand in one queue and only its head asks the store, once for each
-wait that it was told; no one polls. Workers compete head against head.
+Callers of one key in one worker stand in one queue and only its head calls the store, once for each
+wait that the store returned; no one polls. Workers compete head against head.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Turns:
 
 
 async def _refusals(ledger: Ledger, hits: Sequence[Hit], wait_ms: int) -> list[Decision]:
-    """What a look would be told, but refused: the others in the queue come first."""
+    """The decision of a look, but refused: the others in the queue come first."""
     looks = await ledger.charge([hit._replace(cost=0) for hit in hits])
     return [
         look._replace(allowed=False, retry_ms=max(1, wait_ms, look.retry_ms or 0), by="queue")

@@ -14,9 +14,9 @@ from typing import Any, NoReturn, Protocol
 from quart import Websocket
 from werkzeug.sansio.response import Response
 
-from ..current import current_websocket_or_none, note_response
+from ..current import current_websocket_or_none, forget_at_end, note_response
 
-#: What was asked breaks a rule.
+#: The client's message breaks a rule.
 POLICY_VIOLATION = 1008
 #: The server cannot serve it now; a client may come back later.
 TRY_AGAIN_LATER = 1013
@@ -43,7 +43,7 @@ class Inbox(Protocol):
 class Connection:
     """What a websocket has become since its handshake.
 
-    It stands in front of the websocket's ``accept`` and ``close``, as Quart does not tell of them,
+    It stands in front of the websocket's ``accept`` and ``close``, as Quart does not report them,
     and of its ``receive``, which gives only what all `inboxes` admit.
     """
 
@@ -104,10 +104,14 @@ class Connection:
             raise
         return True
 
+    def forget(self) -> None:
+        """Drop messages that nobody has read, as the connection ends."""
+        self._given_back.clear()
+
     async def end(self, code: int, reason: str) -> NoReturn:
         """Close the connection and cancel its view, as when its client goes away: never returns."""
         if not self.closed:
-            await self.websocket.accept()  # before that no code can be told
+            await self.websocket.accept()  # before that no code can be sent
             short = reason.encode()[:LONGEST_REASON].decode(errors="ignore")
             await self.websocket.close(code, short)
         if not self._ended and self._task is not None:
@@ -131,10 +135,11 @@ def current_connection() -> Connection:
     websocket = current_websocket_or_none()
     if websocket is None:
         raise RuntimeError(
-            "limits on messages count those of websockets: write them under @app.websocket(...)"
+            "limits on messages are for websockets: write them under @app.websocket(...)"
         )
     known: Connection | None = getattr(websocket, _CONNECTION, None)
     if known is None:
         known = Connection(websocket)
         setattr(websocket, _CONNECTION, known)
+        forget_at_end(websocket, known.forget)
     return known

@@ -12,14 +12,14 @@ from quart import current_app
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
-from ..callables import UserFunction, call
+from ..callables import UserFunction, call, call_to_send
 from ..current import current_request_or_none, note_refusal
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Hit
 from ..responses.problems import describe, wants_problem
 from ..responses.refusal import Error, note, retry_after
 from ..responses.request_limit import RequestLimit
-from ..rules.kinds import check_cost
+from ..rules.kinds import cost_by
 from ..settings.table import Settings
 from ..signals import limit_name
 from .charges import Charge, once
@@ -102,19 +102,19 @@ class Breach:
             error.problem = describe(error, [*limits, *after_refusal])
 
     async def _charge_metas(self, context: RequestContext, refused: Sequence[Charge]) -> None:
-        """Count the breach in the meta limits on any breach and in those of these limits."""
+        """Count the breach in the meta limits on any breach and on these limits."""
         own = [meta for charge in refused for meta in charge.limit.meta_limits]
         peeks = [peek for peek in context.meta_peeks if peek.limit in own]
         hits = []
         try:
             for peek in once([*peeks, *context.any_breach_peeks]):
                 cost = peek.limit.cost
-                cost = check_cost(await call(cost) if callable(cost) else cost)
+                cost = cost_by(cost, await call(cost)) if callable(cost) else cost
                 # No more than remains: a breach must count, also if it costs more than that.
                 cost = min(cost, max(1, peek.decision.remaining))
                 hits.append((peek.store, peek.hit._replace(cost=cost)))
             await asyncio.gather(*[store.hit([hit]) for store, hit in hits])
-        except StoreError as error:  # the request stays refused, and asks no fallback
+        except StoreError as error:  # the request stays refused, and calls no fallback
             _log.warning("a breach could not be counted in its meta limits: %s", error)
         except Exception:
             if not self._settings.swallow_errors:
@@ -151,7 +151,7 @@ class Breach:
         if not callable(message):
             return message
         try:
-            text: str | None = await call(message)
+            text: str | None = await call_to_send(message)
         except Exception:
             if not self._settings.swallow_errors:
                 raise
@@ -163,7 +163,7 @@ class Breach:
         self, callback: UserFunction[Any], status: RequestLimit, name: str
     ) -> Response | None:
         try:
-            return await _response(await call(callback, status))
+            return await _response(await call_to_send(callback, status))
         except Exception as error:
             if not self._settings.swallow_errors:
                 raise

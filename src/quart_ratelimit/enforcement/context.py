@@ -29,6 +29,8 @@ class RequestContext:
     reserved: list[Charge] | tuple[()] = ()
     #: What the defaults charged: given back if a limit replaces them.
     defaults: Sequence[Charge] = ()
+    #: Whether the last stage to be charged had a limit that replaces the defaults.
+    replaces: bool = False
     #: Which groups of limits applied already, see `routes.BLUEPRINTS`.
     applied: int = 0
     with_fallback: bool = False
@@ -80,6 +82,11 @@ class RequestContext:
             self.limits.append(status)
         elif status.breached:
             self.limits[-1] = status
+
+    def forget(self) -> None:
+        """Drop what only the request needs, as it ends: answers of functions have any size."""
+        self.memo = Memo()
+        self.reserved = self.any_breach_peeks = self.meta_peeks = ()
 
     def keep(self, stage: Stage, charges: Iterable[Charge]) -> None:
         """Keep what may be given back: what the response decides on, and the defaults."""

@@ -31,10 +31,12 @@ from .stage import Stage
 
 _log = logging.getLogger("quart_ratelimit")
 
-#: Clients whose hits are kept per app, below 3 MB; and the longest client of which they are, in
-#: characters: a client must not choose how much we keep.
+#: Clients whose hits are kept per app, about 3 MB for each limit of a stage; and the longest client
+#: of which they are, in characters: a client must not choose how much we keep.
 KEPT = 4096
 LONGEST_KEPT = 64
+#: The limits of a stage whose hits are kept, at most.
+MOST_KEPT = 16
 
 
 class Evaluator:
@@ -65,7 +67,7 @@ class Evaluator:
         self._local_store = local_store
         self._fallback_store = fallback_store
         self._hits = functools.lru_cache(KEPT)(Stage.hits)
-        self._charger = Charger(extension, local_store, settings.key_func)
+        self._charger = Charger(extension, local_store, settings.key_func, self.swallows)
         self._trials = Trials(self._charger, by_rule=settings.fail_on_first_breach)
 
     def check(self, context: RequestContext, stage: Stage, memo: Memo, by: str) -> Awaitable[None]:
@@ -81,7 +83,7 @@ class Evaluator:
     def check_in(
         self, store: Store, context: RequestContext, stage: Stage, memo: Memo, by: str
     ) -> Awaitable[None]:
-        """As `check`, in another store than that of the rules."""
+        """As `check`, in another store than the rules' own."""
         if stage.key_func is None:
             return self._check_each(store, context, stage, memo, by)
         return self._check_client(store, context, stage, memo, by)
@@ -102,7 +104,8 @@ class Evaluator:
             if not client:
                 await self._check_each(store, context, stage, memo, by)
                 return
-            known = self._hits if stage.kept and len(client) <= LONGEST_KEPT else Stage.hits
+            is_kept = stage.kept and len(client) <= LONGEST_KEPT and len(stage.limits) <= MOST_KEPT
+            known = self._hits if is_kept else Stage.hits
             hits, args = known(stage, client)
             if any(context.paid.covers(by, hit) for hit in hits):
                 await self._check_each(store, context, stage, memo, by)
@@ -116,6 +119,7 @@ class Evaluator:
         except Exception as error:
             await self._check_without_store(context, error)
             return
+        context.replaces = stage.overrides
         statuses, refused = [], False
         for limit, parts, decision in zip(stage.limits, args, decisions, strict=True):
             breached = not decision.allowed
@@ -131,8 +135,8 @@ class Evaluator:
                 )
             )
         if limit_decided.receivers:
-            named = zip(stage.limits, stage.scopes, strict=True)
-            scopes = [limit.told_as or scope for limit, scope in named]
+            named = zip(stage.limits, args, strict=True)
+            scopes = [limit.told_as or parts[-1] for limit, parts in named]
             send_decided(self._extension, hits, decisions, scopes)
         if refused:
             charges = self._charged(store, stage, hits, statuses)
@@ -164,6 +168,7 @@ class Evaluator:
                 own = await charges(context, stage.metas, memo, key_form, store, peek=True)
             hitting = await charges(context, in_force, memo, key_form, store)
             covered = [one.hit for one in hitting if context.paid.covers(by, one.hit)]
+            replaces = any(one.limit.override_defaults for one in hitting)
             hitting = [one for one in hitting if one.hit not in covered]
         except Exception as error:
             if not self.swallows(error):
@@ -175,6 +180,7 @@ class Evaluator:
         except Exception as error:
             await self._check_without_store(context, error)
             return
+        context.replaces = replaces
         context.any_breach_peeks = [*context.any_breach_peeks, *any_breach]
         context.meta_peeks = [*context.meta_peeks, *own]
         hits = [charge.hit for charge in hitting]
@@ -188,30 +194,34 @@ class Evaluator:
     async def check_instead(
         self, context: RequestContext, stage: Stage, memo: Memo, by: str
     ) -> None:
-        """Check a stage that replaces the defaults, then give back what those charged."""
+        """Check a stage that may replace the defaults; if it did, give back what those charged.
+
+        The defaults stay charged where each limit that would replace them exempts the request.
+        """
         replaced, context.defaults = context.defaults, ()
         statuses = [charge.status for charge in replaced]
         before, reserved = context.limits, context.reserved
         context.limits = kept = [one for one in before if one not in statuses]
         context.reserved = [charge for charge in reserved if charge not in replaced]
         count, held = len(kept), len(context.reserved)
+        context.replaces = False
+
+        async def end(stay: Sequence[Charge]) -> None:
+            if context.replaces:
+                context.limits = [*(charge.status for charge in stay), *kept]
+                context.reserved = [*(one for one in stay if one in reserved), *context.reserved]
+                await self._give_back(context, [one for one in replaced if one not in stay])
+                return
+            context.limits = [*before, *kept[count:]]
+            context.reserved = [*reserved, *context.reserved[held:]]
+            context.defaults = replaced
+
         try:
             await self.check_in(self._store, context, stage, memo, by)
         except (RateLimitExceeded, LimiterUnavailable):
-            await self._give_back(context, replaced)
+            await end(())
             raise
-        stay = [charge for charge in replaced if context.paid.is_shared(charge.hit)]
-        replacing = [limit.limit for limit in stage.limits if limit.override_defaults]
-        evaluated = [*kept[count:], *(charge.status for charge in stay)]
-        if any(one.limit == quota for one in evaluated for quota in replacing):
-            context.limits = [*(charge.status for charge in stay), *kept]
-            context.reserved = [*(one for one in stay if one in reserved), *context.reserved]
-            await self._give_back(context, [one for one in replaced if one not in stay])
-            return
-        # No limit that replaces the defaults was evaluated after all, so they stay charged.
-        context.limits = [*before, *kept[count:]]
-        context.reserved = [*reserved, *context.reserved[held:]]
-        context.defaults = replaced
+        await end([charge for charge in replaced if context.paid.is_shared(charge.hit)])
 
     async def _give_back(self, context: RequestContext, charges: Sequence[Charge]) -> None:
         context.paid.forget([charge.hit for charge in charges])

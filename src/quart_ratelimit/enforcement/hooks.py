@@ -10,13 +10,20 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
-from ..current import current_request_or_none, known_response, note_refusal, note_response
+from ..clients.keys import bounded
+from ..current import (
+    current_request_or_none,
+    forget_at_end,
+    known_response,
+    note_refusal,
+    note_response,
+)
 from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
-from ..rules.registry import LimitedFunction, Registry, functions_of
-from ..rules.validation import check_views
+from ..rules.registry import LimitedFunction, Registry, called_in_sync, functions_of
+from ..rules.validation import check_awaited, check_kinds, check_views
 from ..settings.reading import VARIABLES_READ, check_unchanged
 from ..settings.table import Settings
 from ..stores import Store
@@ -98,7 +105,7 @@ class RequestHooks:
             retry_after=settings.retry_after,
         )
         self._views_checked = False
-        #: The registry's version as of which nothing applies before any view.
+        #: The registry's version since which nothing applies before any view.
         self._version_of_nothing = -1
 
     def nothing_before(self) -> bool:
@@ -141,7 +148,7 @@ class RequestHooks:
             return self._check_apart(context, limited)
         if limited is context.route.limited:
             return self._check(context, limited, context.memo)
-        # It may be called several times, for different things, so its functions are called anew.
+        # It may be called several times, for different things, so its functions are called again.
         self._forget_if_open_ended(context)
         return self._check(context, limited, Memo())
 
@@ -196,8 +203,8 @@ class RequestHooks:
     def teller(self, *args: str) -> Report:
         """Reports decisions on limits that belong to no rule, by client and scope."""
         context = known_context(self._attribute)
-        enabled = self._settings.headers_enabled
-        return Report(self._extension, context, args, enabled, self._breach.describe)
+        enabled, kept = self._settings.headers_enabled, list(map(bounded, args))
+        return Report(self._extension, context, kept, enabled, self._breach.describe)
 
     def check_views(self) -> None:
         """Once, at start or at the first request: see `validation.check_views`."""
@@ -208,7 +215,12 @@ class RequestHooks:
                     "are under limit_unmatched; write endpoint='unmatched'"
                 )
             views = functions_of(current_app)
-            rules = current_app.url_map.iter_rules()
+            check_awaited(called_in_sync(current_app), self._registry)
+            rules = list(current_app.url_map.iter_rules())
+            endpoints = {rule.endpoint for rule in rules if not rule.websocket}
+            check_kinds(
+                view for name, view in current_app.view_functions.items() if name in endpoints
+            )
             methods = {method for rule in rules for method in rule.methods or ()}
             strategy = self._settings.strategy
             check_views(views, self._extension, self._registry, strategy, methods)
@@ -300,7 +312,7 @@ class RequestHooks:
             return None
         context = RequestContext(route.endpoint, route)
         self._spare_preflight(context, request)
-        setattr(request, self._attribute, context)
+        self._know(request, context)
         return context
 
     def _spare_preflight(self, context: RequestContext, request: Any) -> None:
@@ -318,20 +330,24 @@ class RequestHooks:
         if self._identifier is not None or not identity:
             identity = await self._identity(request.endpoint)
         context = RequestContext(identity, route)
-        setattr(request, self._attribute, context)
+        self._know(request, context)
         for function in self._filters:
             context.filtered = context.filtered or bool(await call(function))
         context.free = context.free or context.filtered
         self._spare_preflight(context, request)
         return context
 
+    def _know(self, request: Any, context: RequestContext) -> None:
+        setattr(request, self._attribute, context)
+        forget_at_end(request, context.forget)
+
     async def _identity(self, endpoint: str | None) -> str:
         identifier = self._identifier
         given = await call(identifier) if identifier else None
-        identity = "" if given is None else str(given)
+        identity = "" if given is None else bounded(str(given))
         if not identity and endpoint is None and self._settings.limit_unmatched:
             return UNMATCHED
-        return identity or endpoint or ""  # nothing named is no reason to limit nothing
+        return identity or endpoint or ""  # a missing name does not mean 'unlimited'
 
     async def _settle(self, context: RequestContext, response: Response) -> None:
         await self._settlement.settle(context, response)

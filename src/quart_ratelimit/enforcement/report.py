@@ -1,6 +1,6 @@
 """Adds decisions on limits that belong to no rule to the request, and makes a refusal's error.
 
-`Limiter.reserve` and `Limiter.in_flight` charge such limits. Their decisions join those of the
+`Limiter.reserve` and `Limiter.in_flight` charge such limits. Their decisions join those by the
 request's rules here.
 """
 

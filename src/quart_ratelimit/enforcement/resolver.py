@@ -25,7 +25,7 @@ from .stage import Stage, compiled, rule_keys
 if TYPE_CHECKING:
     from quart import Blueprint
 
-#: Stages of a route that are kept; then all are made anew.
+#: Stages of a route that are kept; then all are made again.
 KEPT = 256
 
 #: All limits of a stage, and the meta limits on any breach.
@@ -52,7 +52,7 @@ class Resolver:
     async def find(
         self, context: RequestContext, limited: LimitedFunction | None, memo: Memo
     ) -> Stage:
-        """As `known`, found anew; known from then on if no function says what applies."""
+        """As `known`, but looked up; known from then on if no function says what applies."""
         before, fixed = context.applied, True
         steps = self._steps(context, limited)
         try:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from quart import Blueprint, Quart, Websocket, current_app
 from quart.views import MethodView, View
 
+from ..callables import chain
 from ..constants import ExemptionScope
 from ..current import blueprint_path
 from ..rules.exemptions import inherited
-from ..rules.registry import HasRegistry, LimitedFunction, Registry, chain, limited_by
+from ..rules.registry import HasRegistry, LimitedFunction, Registry, limited_by
 from ..rules.resolved import RuntimeLimit
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Route:
     free_before: bool = False
     #: The stages in which no function says what applies, with what was applied after them.
     fixed_stages: dict[StageName, tuple[Stage, int]] = field(default_factory=dict)
-    #: All stages by the ids of the limits that they were made of, beside these limits.
+    #: All stages by the ids of the limits that they were made of, with these limits.
     stages: dict[tuple[object, ...], tuple[Sequence[RuntimeLimit], Stage]] = field(
         default_factory=dict
     )
@@ -124,7 +125,7 @@ def serves_static_files(view: Callable[..., Any] | None) -> bool:
 
 
 def is_free_preflight(request: Any, route: Route) -> bool:
-    """Return whether a request asks for CORS, and is answered without its view.
+    """Return whether a request is a CORS preflight that is answered without its view.
 
     A view that handles OPTIONS itself is charged: who sends the field would else call it for free.
     """

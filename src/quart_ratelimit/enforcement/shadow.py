@@ -28,7 +28,7 @@ from .stage import Stage
 PAUSE_MS = 1000
 #: Limits whose last line is remembered at most.
 REMEMBERED = 1024
-#: Characters of the longest limit and scope of which it is: a client may choose the scope.
+#: Characters of the longest limit and scope that are kept: a client may choose the scope.
 LONGEST_NAME = 1024
 
 _log = logging.getLogger("quart_ratelimit")
@@ -55,7 +55,7 @@ async def _is_in_shadow(function: UserFunction[bool], memo: Memo) -> bool:
     try:
         return bool(await memo.call(function))
     except Exception:
-        _log.exception("whether a limit is in shadow could not be asked")
+        _log.exception("a function for shadow= failed; the limit stays in shadow")
         return True
 
 

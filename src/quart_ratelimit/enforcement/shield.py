@@ -113,7 +113,7 @@ class Shield:
         )
         #: When all of these are outdated, in ms; 0: there are none.
         self._outdated_ms = 0
-        #: When those of before the last turn are outdated, in ms.
+        #: When the answers from before the last turn are outdated, in ms.
         self._turn_ms = 0
         #: How many requests it answered.
         self.answered: int = 0
@@ -322,7 +322,7 @@ def _functions_of(stage: Stage) -> list[object]:
 
 
 def _fields(functions: Sequence[object]) -> tuple[bytes, ...] | None:
-    """The request fields that the functions read, beside the connection; None: more is read."""
+    """The request fields that the functions read, besides the connection; None: more is read."""
     found: set[bytes] = set()
     for function in functions:
         fields = fields_read(function)

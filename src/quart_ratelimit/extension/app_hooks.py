@@ -42,6 +42,12 @@ def app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
     return checked
 
 
+def check_app(app: object) -> None:
+    """Raise `ConfigurationError` unless it is a Quart app."""
+    if not isinstance(app, Quart):
+        raise ConfigurationError(f"{app!r} is no Quart app: write app = Quart(__name__)")
+
+
 def hook_into(app: Quart, attribute: str) -> None:
     """Have the app call its latest binding, which it keeps by this name in its ``extensions``."""
     layers = AsgiCall(Drain(app.asgi_app, functools.partial(most_drained, app, attribute)))
@@ -53,7 +59,7 @@ def hook_into(app: Quart, attribute: str) -> None:
 
 
 def hook_denials_into(app: Quart, denials: Iterable[UserFunction[bool]]) -> None:
-    """Have an app that starts without limits ask what `Limiter.deny` was given."""
+    """Have an app that starts without limits call what `Limiter.deny` was given."""
 
     async def deny() -> None:
         await unless_denied(denials)

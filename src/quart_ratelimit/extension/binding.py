@@ -41,7 +41,7 @@ from .seen import Seen
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
 EXTENSION = "quart_ratelimit"
 
-#: Tells limiters apart.
+#: Distinguishes limiters.
 _numbers = itertools.count(1)
 
 
@@ -205,7 +205,7 @@ class Bindings:
         return binding.settings.strategy if binding else self.given["strategy"]
 
     def bind(self, settings: Settings, config: Mapping[str, object]) -> Binding:
-        """Make what the settings ask for. Opens nothing. Raises `ConfigurationError`."""
+        """Make what the settings require. Opens nothing. Raises `ConfigurationError`."""
         backend = _store(settings) if self._store is None else self._store
         self.seen.share(backend)
         self.sums.share(backend)
@@ -305,8 +305,8 @@ def _checked(store: Store | None) -> Store | None:
     if store is None or (not isinstance(store, type) and hasattr(store, "hit")):
         return store
     raise ConfigurationError(
-        f"store: {kind_of(store)} is no store; write store=RedisStore('redis://localhost:6379/0'), "
-        "or storage_uri='redis://localhost:6379/0'"
+        f"store: {kind_of(store)} is not a store; write "
+        "store=RedisStore('redis://localhost:6379/0'), or storage_uri='redis://localhost:6379/0'"
     )
 
 

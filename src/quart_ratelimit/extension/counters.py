@@ -41,7 +41,7 @@ TOGETHER = 64
 
 
 class Unknown(LookupError):
-    """No empty request shows which counter a limit has."""
+    """An empty request is not enough to find a limit's counter."""
 
 
 class Uncounted(LookupError):
@@ -51,7 +51,7 @@ class Uncounted(LookupError):
 class Look(NamedTuple):
     """How a client stands at a limit."""
 
-    #: Its answer that tells most.
+    #: Its decision that says most.
     decision: Decision
 
     @property
@@ -63,7 +63,7 @@ class Look(NamedTuple):
 class Counters:
     """The counters of one limiter in one app, within a context of the app.
 
-    ``path``: that of the request, if one is meant: functions that name a counter are called in a
+    ``path``: the request's path, if one is meant: functions that name a counter are called in a
     request of it (default: None, the path of the route).
     """
 

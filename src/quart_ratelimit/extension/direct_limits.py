@@ -14,7 +14,7 @@ from ..clients.keys import KeyForm, Keys, client_text, has_text, owned_by
 from ..current import current_request_or_none
 from ..direct.blocks import place_in_code
 from ..direct.in_flight import InFlight
-from ..direct.ledger import Account
+from ..direct.ledger import Account, Ledger
 from ..direct.messages import Messages
 from ..direct.reservation import Reserving
 from ..direct.websocket_connection import Data
@@ -52,7 +52,7 @@ class DirectLimits:
         """Forget all that was counted, or what one key used of a limit; how many counters.
 
         Keys of limiters with another ``key_prefix`` stay, also if this one has none. ``scope`` is
-        that of the `hit`. Raises `StoreError`.
+        the scope of the `hit`. Raises `StoreError`.
         """
         if limit is not None:
             hits = await self._hits(self.quotas(limit), key, 1, scope)
@@ -73,25 +73,33 @@ class DirectLimits:
         scope: str | None = "",
         on_store_error: str | None = None,
     ) -> Decision:
-        """Charge a key, by default the request's: true while the limit allows it.
+        """Charge a key, and return the decision: true if the limit allows the hit.
 
-        ``hit("10/minute", key)`` or ``hit(requests=10, duration=60)`` (seconds). With several
-        limits in the text, all or none are charged, and the answer is that of the one that
-        refused, else of the one with least left. Each ``scope`` has counts of its own; None is
-        the Flask snippet's own key, ``rate_limit:{key}:{window}``.
-        Raises `InvalidLimit`. ``on_store_error`` decides while the store is away: "local", "open",
-        "closed" or "raise" (default: as the limiter says).
+        ``if not await limiter.hit("10/minute", "ann"): ...``. Outside a request, ``key`` is
+        required.
+
+        - ``limit``: ``"10/minute"``, several limits in one text, or a `Quota`. All are charged or
+          none, and the decision is of the limit that refused, else of the one with least left.
+        - ``key``: what is counted (default: the request's client).
+        - ``requests``, ``duration``: the limit as two numbers, ``duration`` in seconds.
+        - ``cost``: units to charge (default 1).
+        - ``scope``: each scope has its own counts (default ``""``); None selects the Flask
+          snippet's key, ``rate_limit:{key}:{window}``.
+        - ``on_store_error``: what decides while the store is away, "local", "open", "closed" or
+          "raise" (default: the limiter's).
+
+        Raises `InvalidLimit`.
         """
         quotas = self.quotas(limit, requests=requests, duration=duration)
         ledger = self._bindings.ledger()
         hits = await self._hits(quotas, key, cost, scope, on_store_error)
-        return _told(hits, await ledger.charge(hits))
+        return _told(ledger, hits, await ledger.charge(hits))
 
     @to_await("limiter.peek(...)")
     async def peek(
         self, limit: str | Quota, key: str | None = None, *, scope: str | None = ""
     ) -> Decision:
-        """What a hit of cost 1 would be told; nothing is charged. Raises `InvalidLimit`."""
+        """Return the decision of a hit of cost 1; nothing is charged. Raises `InvalidLimit`."""
         return await self.hit(limit, key, cost=0, scope=scope)
 
     @to_await("limiter.refund(...)")
@@ -104,23 +112,27 @@ class DirectLimits:
         cost: int = 1,
         scope: str | None = "",
     ) -> Decision:
-        """Give back a cost that this decision of `hit` or `wait` charged.
+        """Give back what a decision of `hit` or `wait` charged, and return the new state.
 
-        All refunds of one decision together give back at most what it charged this key of this
-        limit, and never more than still counts of it. Where that is nothing (a refusal, a look, the
-        policy "open", another key), the answer is that of `peek`. A refund that fails is not to be
-        repeated. Raises `InvalidLimit`.
+        ``await limiter.refund("10/minute", "ann", charged=decision)``.
+
+        - ``limit``, ``key``, ``scope``: as in the `hit`.
+        - ``charged``: the decision. All refunds of one decision together give back at most what it
+          charged this key of this limit, and never more than still counts of it.
+        - ``cost``: units to give back (default 1).
+
+        If there is nothing to give back (a refusal, a look, the policy "open", another key), the
+        result is as of `peek`. Do not repeat a refund that failed. Raises `InvalidLimit`.
         """
         if not isinstance(charged, Decision):
             raise ConfigurationError(
-                f"charged={charged!r} is no Decision; write charged=await limiter.hit(...)"
+                f"charged={charged!r} is not a Decision; write charged=await limiter.hit(...)"
             )
         hits = await self._hits(self.quotas(limit), key, cost, scope)
         back = charged.receipt.spend(hits) if charged.receipt else []
-        if not back:
+        if charged.receipt is None or not back:
             return await self.peek(limit, key, scope=scope)
-        ledger = self._bindings.ledger()
-        return min(await ledger.give_back(*zip(*back, strict=True)), key=tightness)
+        return min(await charged.receipt.give_back(*zip(*back, strict=True)), key=tightness)
 
     @to_await("limiter.wait(...)")
     async def wait(
@@ -133,17 +145,23 @@ class DirectLimits:
         scope: str | None = "",
         on_store_error: str | None = None,
     ) -> Decision:
-        """Charge a key as soon as the limit allows it, at most so many seconds from now.
+        """Charge a key as soon as the limit allows it, within a number of seconds.
 
-        Fair among the callers of this worker, and false without waiting when it cannot be in time.
-        Works outside a request as well, for background tasks and outbound calls.
+        ``if await limiter.wait("10/second burst 1", "partner", seconds=30): ...``. Callers of one
+        worker are served in order. Works outside a request as well.
+
+        - ``limit``, ``key``, ``cost``, ``scope``, ``on_store_error``: as in `hit`.
+        - ``seconds``: the longest wait. If the turn would come later, the decision is false at
+          once.
+
+        Raises `InvalidLimit`.
         """
         is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
         if not is_number or not seconds >= 0:
             raise ConfigurationError(f"seconds={seconds!r} must be 0 or more, e.g. seconds=5")
         hits = await self._hits(self.quotas(limit), key, cost, scope, on_store_error)
         ledger = self._bindings.ledger()
-        return _told(hits, await self._bindings.turns.take(ledger, hits, seconds))
+        return _told(ledger, hits, await self._bindings.turns.take(ledger, hits, seconds))
 
     def reserve(
         self,
@@ -153,11 +171,16 @@ class DirectLimits:
         cost: int,
         on_store_error: str | None = None,
     ) -> Reserving:
-        """``async with limiter.reserve("10000/hour", cost=estimate) as reservation:``.
+        """Charge an estimate for a block, and settle in the block what was spent.
 
-        Charges the estimate on entry or raises `RateLimitExceeded`; `Reservation.settle` says in
-        the block what it cost in truth. A block that fails unsettled is given back whole; one that
-        is cancelled, as by a client that goes away, stays charged.
+        ``async with limiter.reserve("10000/hour", cost=estimate) as reservation:`` charges the
+        estimate or raises `RateLimitExceeded`; ``reservation.settle(spent)`` says what it cost.
+
+        - ``limit``, ``key``, ``on_store_error``: as in `hit`.
+        - ``cost``: the estimate, in units.
+
+        A block that raises before it settles is given back. A cancelled block, as when the client
+        leaves, stays charged. Raises `InvalidLimit`.
         """
         _check_names("limiter.reserve", key, None)
         if type(cost) is not int or cost < 1:
@@ -184,12 +207,19 @@ class DirectLimits:
         lease: int = 60,
         on_store_error: str | None = None,
     ) -> InFlight:
-        """At most ``amount`` at a time of each key across all workers.
+        """Allow at most ``amount`` at a time of each key, across all workers.
 
-        Decorates a view, under its route, and is held until its response, a stream too, has been
-        sent; or guards a block, ``async with limiter.in_flight(5, key):``. A worker that dies
-        frees its places after ``lease`` seconds. ``on_store_error`` is that of `hit`. Raises
-        `InvalidLimit`.
+        ``@limiter.in_flight(3)`` under a route holds a place until the response, also a stream, has
+        been sent. ``async with limiter.in_flight(3, "ann"):`` guards a block.
+
+        - ``amount``: the number of places.
+        - ``key``, or ``key_func``: what is counted (default: the request's client).
+        - ``scope``: shares places with every other call of this scope (default: each call by
+          itself).
+        - ``lease``: a worker that dies frees its places after so many seconds (default 60).
+        - ``on_store_error``: as in `hit`.
+
+        Raises `InvalidLimit`.
         """
         check_called(amount, "limiter.in_flight", "limiter.in_flight(10)")
         policy = _check_policy(on_store_error)
@@ -228,15 +258,23 @@ class DirectLimits:
         cost: int | UserFunction[int] = 1,
         on_breach: str | UserFunction[Data | None] = "close",
     ) -> Messages:
-        """Limit what the client of a websocket sends: by its key, or each connection by itself.
+        """Limit what the client of a websocket sends.
 
-        Decorates a view, under its ``@app.websocket``, or guards a block, ``async with
-        limiter.messages("10/second"):``; there ``websocket.receive`` gives only what the limit
-        allows. ``cost`` may be a function of the message, such as `message_bytes`. A breach may
-        "close" the connection with code 1008, be answered by an "error" in JSON, "drop" the
-        message, or "raise" `RateLimitExceeded` where it is received; or a function is given the
-        `RequestLimit`, and what it answers with is sent. Raises `InvalidLimit`,
-        `ConfigurationError`.
+        ``@limiter.messages("10/second")`` under ``@app.websocket(...)``, or ``async with
+        limiter.messages("10/second"):``. There ``websocket.receive`` returns only what the limit
+        allows.
+
+        - ``limit``: as in `hit`.
+        - ``key``, or ``key_func``: what is counted (default: the websocket's client).
+        - ``scope``: counts together with every other call of this scope (default: each by itself).
+        - ``per_connection``: count each connection by itself, without a call to Redis (default
+          False).
+        - ``cost``: units per message (default 1), or a function of it, such as `message_bytes`.
+        - ``on_breach``: "close" the connection with code 1008 (default), send an "error" in JSON,
+          "drop" the message, or "raise" `RateLimitExceeded`; or a function of the `RequestLimit`,
+          whose result is sent.
+
+        Raises `InvalidLimit`, `ConfigurationError`.
         """
         check_called(limit, "limiter.messages", 'limiter.messages("10/second")')
         _check_names("limiter.messages", key, scope)
@@ -287,7 +325,7 @@ class DirectLimits:
         return list(read_limit(limit, requests, duration, self._bindings.strategy))
 
     async def identify(self, key: UserFunction[str] | None = None) -> str:
-        """Whom the current request counts for, by this key function or else the limiter's."""
+        """The current request's client, by this key function or else the limiter's."""
         who, _ = await self._client(None, key)
         return who
 
@@ -298,7 +336,7 @@ class DirectLimits:
         if key is not None:
             return client_text(key), key_func
         if current_request_or_none() is None:
-            raise ConfigurationError("outside a request say whom to count: hit(limit, key)")
+            raise ConfigurationError("outside a request a key is required: hit(limit, key)")
         binding = self._bindings.current()
         own = binding.settings.key_func if binding else self._bindings.key_func
         answer = await call(key_func or own)
@@ -372,12 +410,12 @@ class DirectLimits:
         return Account(ledger, hits, binding.hooks.teller(who, scope))
 
 
-def _told(hits: Sequence[Hit], decisions: Sequence[Decision]) -> Decision:
-    """The decision that tells most of these, with what may be given back of all."""
+def _told(ledger: Ledger, hits: Sequence[Hit], decisions: Sequence[Decision]) -> Decision:
+    """The tightest of these decisions, with what may be given back of all."""
     told = decisions[0] if len(decisions) == 1 else min(decisions, key=tightness)
     if not told.allowed or not hits[0].cost:
         return told
-    return decided((*told[:-1], Receipt(hits, decisions)))
+    return decided((*told[:-1], Receipt(hits, decisions, ledger.give_back)))
 
 
 def _check_policy(policy: str | None) -> str:
@@ -394,7 +432,7 @@ def _check_names(place: str, key: object, scope: object) -> None:
     if key is not None and not has_text(key):
         raise ConfigurationError(f"{place}: key={key!r} has no text; write e.g. key=str(user.id)")
     if scope is not None and not isinstance(scope, str):
-        raise ConfigurationError(f"{place}: scope={scope!r} is no text; write e.g. scope='shop'")
+        raise ConfigurationError(f"{place}: scope={scope!r} is not text; write e.g. scope='shop'")
 
 
 def _endpoint() -> str:
@@ -404,5 +442,5 @@ def _endpoint() -> str:
 
 
 def _place_and_scope(view: str | None, endpoint: str, block: str) -> tuple[str, str]:
-    """What tells a limited view, or a block, from all others, also if they have one function."""
+    """What distinguishes a limited view, or a block, also if several have one function."""
     return ("block", block) if view is None else (f"view {endpoint}", view)

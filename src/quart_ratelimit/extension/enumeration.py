@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..callables import Memo
+from ..callables import Memo, chain
 from ..clients.keys import KeyForm
 from ..constants import ExemptionScope
 from ..current import blueprint_path
@@ -22,7 +22,6 @@ from ..rules.registry import (
     LimitedFunction,
     OwnLimit,
     all_own_limits,
-    chain,
     functions_of,
     known_apps,
     own_limits,
@@ -44,7 +43,7 @@ class Listed:
     #: Where it comes from: "route", "blueprint", "default", "application", "meta", "fallback",
     #: "rate_limit", "in_flight", "messages", or of code that checks a limit itself "hit", "block".
     source: str
-    #: The endpoint; "" if it is no single one's.
+    #: The endpoint; "" if it is not a single one's.
     endpoint: str = ""
     #: The HTTP method that it counts apart.
     method: str | None = None
@@ -58,7 +57,7 @@ class Listed:
     own: OwnLimit | None = None
     #: The keys of what code checks itself.
     form: KeyForm | None = None
-    #: The function that is limited and is no view, or the kind of a check in code.
+    #: The function that is limited and is not a view, or the kind of a check in code.
     function: str = ""
 
 
@@ -80,7 +79,7 @@ class Listing:
     application: list[Listed] = field(default_factory=list)
     #: The app's name or a blueprint's -> its routes.
     groups: dict[str, list[RouteLimits]] = field(default_factory=dict)
-    #: Functions that are limited and are no views: helpers, error handlers, ``before_request``.
+    #: Functions that are limited and are not views: helpers, error handlers, ``before_request``.
     functions: list[Listed] = field(default_factory=list)
     #: What code checks itself, as far as it was seen.
     code: list[Listed] = field(default_factory=list)
@@ -113,7 +112,7 @@ class Enumeration:
         self._is_first = app.extensions.get(EXTENSION) is binding.limiter
 
     async def all(self, endpoint: str | None = None) -> Listing:
-        """All limits, or those of one endpoint."""
+        """All limits, or the limits of one endpoint."""
         found = Listing()
         for rule in sorted(self._app.url_map.iter_rules(endpoint), key=str):
             if not serves_static_files(self._app.view_functions.get(rule.endpoint)):
@@ -230,7 +229,7 @@ class Enumeration:
         return RouteLimits(UNMATCHED, UNMATCHED, False, found)
 
     async def _add_functions(self, found: Listing, methods: Sequence[str]) -> None:
-        """What limits functions that are no views: each request may call them."""
+        """What limits functions that are not views: each request may call them."""
         seen = self._of_other_apps() | self._of_views()
         for limited in self._registry.all_limited():
             if id(limited) in seen or self._registry.exemption(limited.function):

@@ -31,7 +31,7 @@ from ..rules.views import Decorator, name_in_code, wrap_view
 from ..settings.reading import VARIABLES_READ, read_settings, variables_of
 from ..signals import limit_decided, send_decided
 from ..stores import Store
-from .app_hooks import app_by_keyword, hook_denials_into, hook_into, most_drained
+from .app_hooks import app_by_keyword, check_app, hook_denials_into, hook_into, most_drained
 from .binding import EXTENSION, Binding, Bindings
 from .direct_limits import DirectLimits
 from .flask_limiter import Storage, Strategy
@@ -41,24 +41,62 @@ F = TypeVar("F", bound=UserFunction[bool])
 
 
 class Limiter(DirectLimits):
-    """Rate limiting for Quart apps; `init_app` may bind it later, and to several.
+    """Rate limiting for Quart apps: declares limits, and applies them to each request.
 
-    The keywords up to ``enabled`` are Flask-Limiter's; every function may be sync or async. Each
-    has an app's variable that counts if it is None here. Our own are ``store`` (where to count,
-    instead of ``storage_uri``), ``on_store_error`` ("local", "open", "closed" or "raise"),
-    ``workers`` (how many share each limit while Redis is away, for a worker that never reached it),
-    ``limit_unmatched`` (requests without a route, 404 and 405, fall under application and default
-    limits), ``limit_preflights`` (CORS preflights are charged as well), ``remember_refusals``
-    (seconds for which a worker refuses a key again by itself that Redis just refused; at most until
-    its time has come), ``header_fields`` ("x-ratelimit", a draft of the IETF's such as "draft-10",
-    or both), ``partition_secret`` (adds partition keys
-    to draft-10 and draft-11, a client's by keyed hash), ``problem_details`` (refusals as
-    ``application/problem+json`` for clients that take it), ``key_secret``, by which keys bear
-    pseudonyms instead of clients, ``doctor`` (False logs no findings at start), ``shadow``
-    (limits count and report, and refuse nothing), ``retry_jitter`` (0 to 1: lengthens
-    ``Retry-After`` at random by up to so much of itself), and ``drain_refused_bodies`` (how
-    many bytes of a refused request's body are read and dropped, so that its client can read the
-    refusal). Without a ``key_func`` it counts by `client_address`, and believes no header.
+    ``limiter = Limiter(app=app, default_limits=["100/minute"], storage_uri="redis://...")``.
+    Without ``app``, `init_app` binds the limiter later, and to several apps. Every function may be
+    sync or async. An argument that is None takes the app's ``RATELIMIT_*`` variable, then the
+    default. Raises `ConfigurationError`.
+
+    The client that is counted:
+
+    - ``key_func``: returns the client's key (default: `client_address()`, which trusts no header).
+    - ``key_prefix``: the start of every key (default ``""``).
+    - ``key_secret``: 16 bytes or more; keys then have pseudonyms instead of clients.
+    - ``request_identifier``: returns the name of the endpoint in keys.
+
+    Limits that apply without a decorator:
+
+    - ``default_limits``: for each view by itself; ``application_limits``: for all views together.
+    - ``default_limits_per_method``, ``_exempt_when``, ``_deduct_when``, ``_cost``: as in `limit`,
+      for all default limits; the same with ``application_limits``.
+    - ``meta_limits``: how often a client may breach any limit.
+    - ``limit_unmatched``: default and application limits count 404 and 405 (default False).
+    - ``limit_preflights``: CORS preflights are charged (default False).
+
+    Where and how hits are counted:
+
+    - ``storage_uri`` (default ``"memory://"``) with ``storage_options``, or ``store``.
+    - ``strategy``: the algorithm of limits given as text (default ``"fixed-window"``).
+    - ``remember_refusals``: how long a worker repeats a refusal without calling Redis, in seconds
+      (default 1.0). Never longer than the refusal itself lasts.
+
+    While the store is away:
+
+    - ``on_store_error``: ``"local"`` (default), ``"open"``, ``"closed"`` or ``"raise"``.
+    - ``workers``: how many workers share each limit, for a worker that never reached Redis.
+    - ``in_memory_fallback``, ``in_memory_fallback_enabled``, ``swallow_errors``: as
+      Flask-Limiter's.
+
+    Responses:
+
+    - ``on_breach``, ``on_meta_breach``: called with the `RequestLimit`; return the response.
+    - ``fail_on_first_breach``: stop at the first limit that refuses (default True).
+    - ``headers_enabled``: response fields on every response (default False).
+    - ``header_fields``: ``"x-ratelimit"`` (default), an IETF draft such as ``"draft-10"``, or both.
+    - ``header_name_mapping``: other names of the fields, by `HeaderNames`.
+    - ``retry_after``: ``"delta-seconds"`` (default) or ``"http-date"``.
+    - ``retry_jitter``: 0 to 1, lengthens ``Retry-After`` at random by up to this part (default 0).
+    - ``partition_secret``: adds partition keys to draft-10 and draft-11.
+    - ``problem_details``: refusals as ``application/problem+json`` (default False).
+    - ``drain_refused_bodies``: how much of a refused request's body is read and dropped, so that
+      its client can read the refusal, in bytes (default 1,048,576).
+
+    Operation:
+
+    - ``enabled``: False limits nothing (default True).
+    - ``shadow``: limits count and report, and refuse nothing (default False); or a function.
+    - ``doctor``: False logs no findings at start (default True).
     """
 
     @app_by_keyword
@@ -126,8 +164,7 @@ class Limiter(DirectLimits):
 
     def init_app(self, app: Quart) -> None:
         """Bind the limiter to an app. Opens nothing. Raises `ConfigurationError`."""
-        if not isinstance(app, Quart):
-            raise ConfigurationError(f"{app!r} is no Quart app: write app = Quart(__name__)")
+        check_app(app)
         bindings = self._bindings
         app.extensions.setdefault(EXTENSION, self)
         is_new = app not in bindings.known_apps
@@ -174,9 +211,10 @@ class Limiter(DirectLimits):
     def shield(self, app: Quart) -> Shield:
         """Put a `Shield` before an app that is bound already, and every other ASGI layer.
 
-        It refuses again, without Quart, whom a limit just refused whose key needs no more than the
+        It repeats, without Quart, the refusal of a limit whose key needs no more than the
         connection: `get_remote_address`, `client_address`. Raises `ConfigurationError`.
         """
+        check_app(app)
         binding = self._bindings.of(app)
         if binding is None:
             raise ConfigurationError("write limiter.init_app(app) before limiter.shield(app)")
@@ -305,7 +343,9 @@ class Limiter(DirectLimits):
         """Exempt a view or a blueprint from limits; without one, the decorator for it."""
         if not isinstance(flags, ExemptionScope):
             form = "ExemptionScope.DEFAULT | ExemptionScope.APPLICATION"
-            raise ConfigurationError(f"flags={flags!r} is no ExemptionScope; write flags={form}")
+            raise ConfigurationError(
+                f"flags={flags!r} is not an ExemptionScope; write flags={form}"
+            )
         if obj is None:
             return functools.partial(self.exempt, flags=flags)
         if isinstance(obj, Blueprint):
@@ -386,7 +426,7 @@ class Limiter(DirectLimits):
 
     @property
     def current_limit(self) -> RequestLimit | None:
-        """The limit of this request to tell its client of; None before any was evaluated."""
+        """The limit of this request that its client is shown; None before any was evaluated."""
         context = known_context(self._bindings.attribute)
         return None if context is None else context.current_limit
 

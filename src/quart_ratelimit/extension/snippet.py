@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from quart import Quart, current_app, jsonify
 from werkzeug.sansio.response import Response
 
-from ..callables import UserFunction, check_called, check_user_function
+from ..callables import UserFunction, chain, check_called, check_user_function
 from ..clients.key_functions import address_function
 from ..clients.key_spaces import space_of
-from ..clients.keys import KeyForm, key_parts
+from ..clients.keys import KeyForm, bounded, key_parts
 from ..current import current_app_or_none, current_request_or_none
 from ..enforcement.routes import handler_of
 from ..enforcement.stage import Stage
@@ -21,7 +21,7 @@ from ..errors import ConfigurationError, RateLimitExceeded
 from ..quotas import Quota
 from ..rules.kinds import checked, policy, text
 from ..rules.notation import one_per_counter, read_limit
-from ..rules.registry import OwnLimit, WeakTable, chain, check_function
+from ..rules.registry import OwnLimit, WeakTable, check_function
 from ..rules.resolved import RuntimeLimit
 from ..rules.views import ViewDecorator, name_in_code, wrap_view
 from ..settings.table import Settings
@@ -44,15 +44,24 @@ def rate_limit(
     message: str = MESSAGE,
     on_store_error: str | None = None,
 ) -> ViewDecorator:
-    """Limit a view, under its route decorator: ``@rate_limit("10/minute")``.
+    """Limit a view, under its route: ``@rate_limit("10/minute")``.
 
-    A client has a counter per view. Views with one ``scope`` share a counter; ``scope=None`` is the
-    Flask snippet's own key, ``rate_limit:{client}:{window}``, for all views of one period. Refused:
-    429 with ``Retry-After`` and ``{"message": message}``, unless the app handles
-    `RateLimitExceeded`. Raises `ConfigurationError` at once for a limit that cannot be read, and
-    when the view is called in an app without a `Limiter`. Response fields call a limit without a
-    scope "rate_limit", unless it is a `Quota` with a name. ``on_store_error``: what decides while
-    the store is away, "local", "open", "closed" or "raise" (default: as the limiter says).
+    A client has a counter per view. A refusal is a 429 with ``Retry-After`` and ``{"message":
+    message}``, unless the app handles `RateLimitExceeded`.
+
+    - ``limit``: ``"10/minute"``, or a `Quota`. Response fields call it "rate_limit", unless it has
+      a name or a scope.
+    - ``requests``, ``duration``: the limit as two numbers, ``duration`` in seconds.
+    - ``key``: a function that returns what is counted (default: the limiter's ``key_func``).
+    - ``scope``: views with one scope share a counter (default ``""``: each view by itself); None
+      selects the Flask snippet's key, ``rate_limit:{client}:{window}``, for all views of one
+      period.
+    - ``message``: the message of a refusal.
+    - ``on_store_error``: what decides while the store is away, "local", "open", "closed" or "raise"
+      (default: the limiter's).
+
+    Raises `ConfigurationError`: at once for a limit that cannot be read, and when the view is
+    called in an app without a `Limiter`.
     """
     check_called(limit, "rate_limit", 'rate_limit("10/minute")')
     checked(text, "rate_limit(message=...)", message)
@@ -125,7 +134,7 @@ _declared: WeakTable[_Declared] = WeakTable()
 
 
 def _number(view: object, own: _Declared) -> str:
-    """What tells a ``@rate_limit`` from those below it; "" for the lowest.
+    """What distinguishes a ``@rate_limit`` from others below it; "" for the lowest.
 
     Raises `ConfigurationError` if one in the snippet's keys would charge a counter again.
     """
@@ -182,7 +191,7 @@ class _Place:
         return self._where(self._kind(app.view_functions.get(endpoint), method), endpoint)
 
     def _where(self, kind: str, endpoint: str) -> _Where:
-        """As told by the kind of a view's scope; "" for a helper."""
+        """By the kind of a view's scope; "" for a helper."""
         of_view = bool(kind)
         if self._scope != "":
             return _Where(f"shared{self._number}", "", endpoint, of_view)
@@ -218,7 +227,7 @@ def _stage(own: _Declared, where: _Where, settings: Settings, function: str) -> 
     def key_form(limit: RuntimeLimit, client: str, _: str) -> tuple[list[str], str]:
         form = _form(own, where, settings, limit.key_func)
         before = [] if form.scope is None else form.before
-        return [*before, client, name], form.of(settings.keys, client)
+        return [*before, bounded(client), name], form.of(settings.keys, client)
 
     return Stage(
         kept=True,

@@ -1,4 +1,4 @@
-"""What can be seen of a limiter as its app starts, without asking anybody: a second's work."""
+"""What can be seen of a limiter as its app starts, without calling a server: a second's work."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _of_policy(app: Quart, binding: Binding) -> Iterator[Finding]:
 
 
 def _of_proxies(app: Quart, binding: Binding) -> Iterator[Finding]:
-    """`client_in` and `client_address` of which one alone trusts proxies."""
+    """`client_in` and `client_address`, if only one of the two trusts proxies."""
     for key, function in pass_and_deny_functions(app, binding):
         counted, listed = trusts_proxies(key), trusts_proxies(function)
         if counted is None or listed is None or counted is listed:
@@ -80,7 +80,7 @@ def _of_proxies(app: Quart, binding: Binding) -> Iterator[Finding]:
 def pass_and_deny_functions(
     app: Quart, binding: Binding
 ) -> Iterator[tuple[UserFunction[object], UserFunction[object]]]:
-    """The functions that say whom to let pass or to deny, each after its key function."""
+    """The functions that exempt or deny clients, each after its key function."""
     settings = binding.settings
     for function in (*binding.filters, *binding.denials):
         yield settings.key_func, function

@@ -9,7 +9,7 @@ from .quota import Decision, Hit, Quota
 from .sliding_window import SlidingWindow
 from .strict_window import StrictWindow
 
-#: Every algorithm by the name that its ``.lua`` twin bears.
+#: Every algorithm by the name of its ``.lua`` twin.
 ALGORITHMS: dict[str, type[Quota]] = {
     quota.algorithm: quota
     for quota in (

@@ -14,7 +14,7 @@ from .quota import MAX_EXACT, Decision, Hit, Quota, decided
 
 #: Seconds that Redis keeps a window's counter past a period. A hit sent as its window ends comes
 #: late by what the network takes, and by as much again if Redis' clock was read late. A counter
-#: that had expired by then would start anew, and admit the whole amount once more.
+#: that had expired by then would start afresh, and admit the whole amount once more.
 KEPT_LONGER = 2
 
 #: When the window ends (ms since the epoch), and the units used in it, in these lower bits: a store
@@ -54,7 +54,7 @@ class FixedWindow(Quota):
         return f"{key}:{self.counter}"
 
     def resume(self, decision: Decision, now_ms: int) -> Window:
-        """The window that the decision told of."""
+        """The window that the decision reported."""
         return _window(now_ms + decision.reset_ms, self.amount - decision.remaining)
 
     def heal(self, state: Window, now_ms: int) -> Window:

@@ -62,7 +62,7 @@ class GCRA(Quota):
 
     @property
     def capacity(self) -> int:
-        """The burst: the dearest hit that can ever be allowed."""
+        """The burst: the highest cost that can ever be allowed."""
         return self.burst or self.amount
 
     def spec(self) -> tuple[str | int, ...]:
@@ -91,7 +91,7 @@ class GCRA(Quota):
             return self._shared(burst=max(1, burst - 1), period=period)
 
     def resume(self, decision: Decision, now_ms: int) -> Debt:
-        """The debt that drains by the time that the decision told."""
+        """The debt that drains by the time that the decision reported."""
         debt = decision.reset_ms * self._drain  # rounded up, by less than a millisecond's worth
         if decision.remaining:
             debt = min(debt, (self.capacity - decision.remaining) * self._unit)
@@ -129,7 +129,7 @@ class GCRA(Quota):
 
     def __str__(self) -> str:
         text = Quota.__str__(self)
-        return f"{text} burst {self.burst}"  # also if it is the amount: it tells the algorithm
+        return f"{text} burst {self.burst}"  # also if it is the amount: it shows the algorithm
 
     def _decide(self, allowed: bool, debt: int, now_ms: int, retry: int | None) -> Decision:
         remaining = max(0, (self.capacity * self._unit - debt) // self._unit)

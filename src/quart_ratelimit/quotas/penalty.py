@@ -1,8 +1,8 @@
 """A penalty: who offends so often is blocked for a time, and for longer each time.
 
 The idea is fail2ban's "bantime.increment" and Rack::Attack's Fail2Ban. A hit is an offence, a look
-asks whether the key is blocked: so a penalty is made to be a meta limit, which is looked at in each
-request and charged for each refusal.
+checks whether the key is blocked: so a penalty is made to be a meta limit, which is looked at in
+each request and charged for each refusal.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Penalty(Quota):
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(self.blocks))
         if not self.blocks:
-            raise InvalidLimit("blocks=() is no block; write the seconds of each, blocks=(60, 600)")
+            raise InvalidLimit(
+                "blocks=() must have a block; write the seconds of each, blocks=(60, 600)"
+            )
         for seconds in self.blocks:
             check_whole("blocks", seconds, LONGEST_PERIOD)
         check_whole("forget", self.forget, LONGEST_PERIOD)
@@ -52,7 +54,7 @@ class Penalty(Quota):
         return (self.algorithm, self.amount, self.period_ms, self.forget * 1000, *blocks)
 
     def resume(self, decision: Decision, now_ms: int) -> Record:
-        """The offences and the block that the decision told of."""
+        """The offences and the block that the decision reported."""
         used, end = self.amount - decision.remaining, now_ms + decision.reset_ms
         if decision.remaining and decision.reset_ms <= self.period_ms:
             return (now_ms, used, 0, 0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, TypeGuard
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeGuard
 
 from ..errors import InvalidLimit
 
@@ -22,20 +22,22 @@ UNITS = {
     "year": 31_104_000,
 }
 
-#: The largest integer that Lua's numbers tell from its neighbours, so the largest that may decide;
+#: The largest integer that Lua's numbers represent exactly, so the largest that may decide;
 #: counts stop there.
 MAX_EXACT = 2**53 - 1
 
 #: Seconds: ten thousand years. A time this far from now is exact in ms, too.
 LONGEST_PERIOD = 10_000 * UNITS["year"]
+#: The longest name of a quota, in characters: it stands in keys, response fields and metrics.
+LONGEST_NAME = 256
 
 
-#: Those of `Decision.by` whose allowed hits are counted.
+#: Values of `Decision.by` whose allowed hits are counted.
 CHARGING = frozenset({"store", "local"})
 
 
 class Decision(NamedTuple):
-    """The whole answer to a hit: headers, metrics and handlers never ask twice."""
+    """The whole answer to a hit: headers, metrics and handlers need no second call."""
 
     # A tuple and not a dataclass: one is made per hit, and a tuple costs a third.
 
@@ -72,7 +74,7 @@ decided = functools.partial(tuple.__new__, Decision)
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """So many units a period, with the arithmetic of one algorithm. A subclass is an algorithm."""
+    """A number of units per period. A subclass has the arithmetic of one algorithm."""
 
     #: Its name in Redis keys and its ``.lua`` twin's file name.
     algorithm: ClassVar[str]
@@ -90,9 +92,9 @@ class Quota:
     counted_as: str | None = field(default=None, kw_only=True)
 
     period_ms: int = field(init=False, repr=False, compare=False)
-    #: Tells this quota from every other.
+    #: Distinguishes this quota from every other.
     tag: str = field(init=False, repr=False, compare=False)
-    #: Tells its state from every other quota's of the same key: quotas of one counter share it.
+    #: Distinguishes its state among those quotas of one key: quotas of one counter share it.
     counter: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -100,9 +102,16 @@ class Quota:
         check_whole("period", self.period, LONGEST_PERIOD)
         for field_name in ("name", "counted_as"):
             given = getattr(self, field_name)
-            if given is not None and not is_name(given):
+            if given is None:
+                continue
+            if not is_name(given):
                 raise InvalidLimit(
                     f"{field_name}={given!r} must be printable ASCII, e.g. {field_name}='login'"
+                )
+            if len(given) > LONGEST_NAME:
+                raise InvalidLimit(
+                    f"{field_name} has {len(given)} characters, and at most {LONGEST_NAME} are "
+                    f"allowed, e.g. {field_name}='login'"
                 )
         if self.unit not in UNITS or self.period % UNITS[self.unit]:
             unit = next(u for u in reversed(UNITS) if self.period % UNITS[u] == 0)
@@ -122,7 +131,7 @@ class Quota:
 
     @property
     def capacity(self) -> int:
-        """The dearest hit that can ever be allowed."""
+        """The highest cost that can ever be allowed."""
         return self.amount
 
     def get_expiry(self) -> int:
@@ -188,9 +197,9 @@ class Hit(NamedTuple):
     """One charge: a quota, a key, a cost. A tuple for the reason that `Decision` is one."""
 
     quota: Quota
-    #: Whom or what it counts, with its scope; the store adds its prefix.
+    #: The client or thing that it counts, with its scope; the store adds its prefix.
     key: str
-    #: Units to charge. 0 only looks: the answer is what a hit of 1 would be told. Below 0 gives
+    #: Units to charge. 0 only looks: the decision is as for a hit of 1. Below 0 gives
     #: back, and is always allowed.
     cost: int = 1
     #: When a cost that is given back was charged (`Decision.at_ms`): what has expired since is
@@ -211,15 +220,29 @@ class Hit(NamedTuple):
     of_breaches: bool = False
 
 
+#: Carries out hits of costs below 0, given the decisions that charged them.
+GiveBack: TypeAlias = "Callable[[Sequence[Hit], Sequence[Decision]], Awaitable[list[Decision]]]"
+
+
 class Receipt:
-    """What one call charged, as long as it is not given back: no unit can be given back twice."""
+    """What one call charged, as long as it is not given back: no unit can be given back twice.
 
-    __slots__ = ("_charged", "_given_back")
+    ``give_back`` carries out what `spend` returns, in the store that charged it.
+    """
 
-    def __init__(self, hits: Sequence[Hit], decisions: Sequence[Decision]) -> None:
+    __slots__ = ("_charged", "_given_back", "give_back")
+
+    def __init__(
+        self, hits: Sequence[Hit], decisions: Sequence[Decision], give_back: GiveBack
+    ) -> None:
         self._charged = (hits, decisions)
+        self.give_back: GiveBack = give_back
         #: Units by counter and key; None: nothing yet, as of nearly every receipt.
         self._given_back: Counter[tuple[str, str]] | None = None
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        # A deep or pickled copy could be given back as well, so a copied decision has no receipt.
+        return type(None), ()
 
     def spend(self, hits: Sequence[Hit]) -> list[tuple[Hit, Decision]]:
         """Hits that give these back, each at most what is left of its charge, and that charge."""

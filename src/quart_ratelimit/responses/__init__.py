@@ -1,1 +1,1 @@
-"""These modules write what a response tells its client about limits."""
+"""These modules write what a response shows its client about limits."""

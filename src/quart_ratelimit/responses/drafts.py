@@ -3,7 +3,7 @@
 Source: draft-ietf-httpapi-ratelimit-headers, whose fields changed with the drafts. 6 has three
 ``RateLimit-*`` fields of one limit, 7 makes one of them, 8 to 11 list every limit by its name:
 ``RateLimit-Policy: "login";q=10;w=60`` and ``RateLimit: "login";r=9;t=60``. Strings, byte sequences
-and integers are those of RFC 9651. Seconds are whole and rounded up.
+and integers are as in RFC 9651. Seconds are whole and rounded up.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .request_limit import RequestLimit
 Line = tuple[str, str]
 #: Makes a client's partition key, in hex.
 Pseudonym = Callable[[str], str]
-#: The lines of all limits of a request; the second one is the limit to tell of if only one can be.
+#: The lines of all limits of a request; the second one is the limit to show if only one can be.
 Draft = Callable[[Sequence[RequestLimit], RequestLimit, Pseudonym | None], list[Line]]
 
 #: The largest integer that a structured field may hold: 15 digits.

@@ -1,8 +1,8 @@
 """An ASGI layer that reads and drops what is left of a refused request's body.
 
-A server that ends a response while its request's body is unread closes the connection, on HTTP/2
-that of all streams. A client that is still sending then reports a network error, and never reads
-the refusal. There are two cases:
+A server that ends a response while its request's body is unread closes the connection, with
+all its streams on HTTP/2. A client that is still sending then reports a network error, and never
+reads the refusal. There are two cases:
 
 - The rest of the body may fit into ``drain_refused_bodies``: it is read, then the refusal is sent,
   and the connection remains open.
@@ -74,10 +74,14 @@ class Upload:
         self._most = most
         #: What waits for the drain to end, once it has begun.
         self._waiting: asyncio.Event | None = None
+        #: Set when the drain has stopped reading; None: it does not read.
+        self._reading: asyncio.Event | None = None
 
     async def receive(self) -> Message:
         """Return the client's next message; one that is drained has no body."""
         self._app_reads = True
+        if self._reading is not None:  # of two readers, one would miss the end of the body
+            await self._reading.wait()
         return await self._next()
 
     async def send(self, message: Message) -> None:
@@ -124,8 +128,18 @@ class Upload:
             async with asyncio.timeout(SECONDS):
                 if self._app_reads:
                     await drained.wait()
-                while not drained.is_set():
-                    await self._next()
+                else:
+                    await self._read_until(drained)
+
+    async def _read_until(self, drained: asyncio.Event) -> None:
+        """Read in the place of the app, which waits meanwhile."""
+        self._reading = read = asyncio.Event()
+        try:
+            while not drained.is_set():
+                await self._next()
+        finally:
+            self._reading = None
+            read.set()
 
     async def _next(self) -> Message:
         message = await self._receive()
@@ -149,7 +163,7 @@ def may_have_body(scope: Scope) -> bool:
     """Whether a request may have a body: HTTP/1 announces one by a field, HTTP/2 need not."""
     if scope.get("http_version", "1.1") not in ("1.0", "1.1"):
         return True
-    for name, _ in scope["headers"]:  # noqa: SIM110  # a generator costs each answer of a shield 0.6 µs
+    for name, _ in scope["headers"]:  # noqa: SIM110  # a generator costs more per request
         if name.lower() in BODY_FIELDS:
             return True
     return False

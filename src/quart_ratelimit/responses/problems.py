@@ -27,7 +27,7 @@ ABUSE = (
     "Request not satisfied due to detection of abnormal request pattern",
 )
 
-#: The longest ``Accept`` field that is read, in characters; those of browsers have some 150.
+#: The longest ``Accept`` field that is read, in characters; browsers' fields have some 150.
 LONGEST_ACCEPT = 1024
 #: What may be answered with; the first for a client that takes anything.
 _OFFERS = [JSON, "application/json", "text/html"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..current import current_request_or_none
+from ..current import current_request_or_none, forget_at_end
 from ..errors import LimiterUnavailable, RateLimitExceeded
 from ..quotas import Decision, Hit
 from ..rules.resolved import RuntimeLimit
@@ -28,6 +28,7 @@ def note(error: Error) -> None:
     request = current_request_or_none()
     if request is not None:
         setattr(request, _REFUSAL, error)
+        forget_at_end(request, lambda: vars(request).pop(_REFUSAL, None))
 
 
 def noted() -> Error | None:

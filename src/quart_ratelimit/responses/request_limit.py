@@ -20,7 +20,7 @@ class WindowStats(NamedTuple):
 class RequestLimit:
     """A limit in this request: what remains, and until when.
 
-    All of it came with the hit: nothing here asks the store.
+    All of it came with the hit: nothing here calls the store.
     """
 
     __slots__ = (

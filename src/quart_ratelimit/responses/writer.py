@@ -72,7 +72,7 @@ class FieldWriter:
                 self._write_wait(headers, refusal.retry_after)
 
     def _report(self, headers: Headers, own: _Written, *, refused: bool) -> None:
-        """Write the limits of this limiter, together with those of the limiters before it."""
+        """Write the limits of this limiter, together with the limits of the limiters before it."""
         request = current_request_or_none()
         before: _Written | None = getattr(request, _WRITTEN, None)
         current, limits = own

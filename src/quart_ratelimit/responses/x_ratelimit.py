@@ -1,7 +1,7 @@
 """A decision as ``X-RateLimit-*`` and ``Retry-After`` response fields.
 
 Names and arithmetic are Flask-Limiter 4.1.1's, but that ``Retry-After`` is never a moment too
-short: a client that waits as told is allowed.
+short: a client that waits that long is allowed.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _retry_after(headers: Iterable[tuple[str, str]]) -> str | None:
 
 
 def _asked_wait(value: str | None, now: float) -> float:
-    """How long an existing ``Retry-After`` asks to wait, in seconds; 0 if it does not."""
+    """How long an existing ``Retry-After`` makes a client wait, in seconds; 0 if it does not."""
     if value is None:
         return 0
     if value.strip().isdecimal():

@@ -27,8 +27,8 @@ _log = logging.getLogger("quart_ratelimit")
 class LimitAnswers:
     """The answers of one app's limit functions.
 
-    ``defaults`` are the limits that replace an answer that is no limit, if the function has given
-    no good one before.
+    ``defaults`` are the limits that replace an answer that is not a limit, if the function has
+    given no good one before.
     """
 
     def __init__(self, strategy: str, defaults: Iterable[Limit] = ()) -> None:
@@ -40,7 +40,7 @@ class LimitAnswers:
     def usable(self, provider: object, answer: object, where: str) -> str | Quota:
         """Return a limit that `quotas_of` reads with ``zero=True``; "" if there is no limit.
 
-        None and "" are no limit, and "0/minute" refuses. Another answer that is no limit is
+        None and "" mean unlimited, and "0/minute" refuses. Another answer that is not a limit is
         logged once, and the function's last good answer, else the default limit, else a refusal
         takes its place.
         """
@@ -49,7 +49,7 @@ class LimitAnswers:
         try:
             quotas_of(answer, self._strategy, zero=True)
         except InvalidLimit as error:
-            # Anything but text may hold whom it is for, so only its type is logged.
+            # Anything but text may name its client, so only its type is logged.
             kind = type(answer).__name__
             seen = error if isinstance(answer, str) else f"{kind} is not a limit; {FORM}"
             self._log_once(f"{where}: {seen}; {name_of(provider)} answered with it")

@@ -36,7 +36,7 @@ def limiting(
 ) -> list[Blueprint]:
     """Which blueprints of ``path``, outermost first, limit a view in the last of them.
 
-    ``overrides`` says whether all limits of the last one replace those of the others. A blueprint
+    ``overrides`` says whether all limits of the last one replace the others' limits. A blueprint
     exempt from META or with DESCENDENTS loses its own limits, as in Flask-Limiter.
     """
     last = path[-1]

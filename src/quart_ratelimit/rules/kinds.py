@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from ..callables import check_user_function
+from ..callables import check_user_function, name_of
 from ..clients.forwarded import TOKEN
 from ..clients.keys import has_text
 from ..errors import ConfigurationError, InvalidLimit
@@ -47,7 +47,7 @@ def switch_or_function(name: str, value: object) -> object:
 def text(name: str, value: object) -> str:
     """Check for any text. Another value is not shown: a URI may hold a password."""
     if not isinstance(value, str):
-        raise ConfigurationError(f"{name}: {kind_of(value)} is no text")
+        raise ConfigurationError(f"{name}: {kind_of(value)} is not text")
     return value
 
 
@@ -55,7 +55,7 @@ def options(name: str, value: object) -> Mapping[str, object]:
     """Check for values by their names."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ConfigurationError(
-            f"{name}: {kind_of(value)} is no dict of names; write {{'name': 1}}"
+            f"{name}: {kind_of(value)} is not a dict of names; write {{'name': 1}}"
         )
     return value
 
@@ -87,6 +87,17 @@ def check_cost(cost: object, *, or_bool: bool = True) -> int:
     return cost
 
 
+def cost_by(function: object, answer: object) -> int:
+    """Return the cost that a function of the app answered with.
+
+    Raises `InvalidLimit`, which names the function, unless it is a whole number of at least 0.
+    """
+    try:
+        return check_cost(answer)
+    except InvalidLimit as error:
+        raise InvalidLimit(f"{name_of(function)} answered with {error}") from None
+
+
 def text_or_function(name: str, value: object) -> object:
     """Check for any text, or a function without arguments that returns it."""
     return function(name, value) if callable(value) else text(name, value)
@@ -98,27 +109,29 @@ def scope(name: str, value: object) -> object:
         return function_of_one(name, value)
     is_collection = isinstance(value, Collection) and not isinstance(value, str)
     if is_collection or isinstance(value, (bool, float)) or not has_text(value):
-        raise ConfigurationError(f"{name}={value!r} is no text and no whole number; write 'shop'")
+        raise ConfigurationError(
+            f"{name}={value!r} is neither text nor a whole number; write 'shop'"
+        )
     return value
 
 
 def methods(name: str, value: object) -> Sequence[str]:
     """Check for names of HTTP methods; they are kept in lower case."""
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ConfigurationError(f"{name}={value!r} is no list of HTTP methods; write ['GET']")
+        raise ConfigurationError(f"{name}={value!r} is not a list of HTTP methods; write ['GET']")
     found = list(value)
     if not found:
         raise ConfigurationError(f"{name}={value!r} limits no request; write ['GET']")
     for method in found:
         if not isinstance(method, str) or not re.fullmatch(TOKEN, method):
-            raise ConfigurationError(f"{name}: {method!r} is no HTTP method; write ['GET']")
+            raise ConfigurationError(f"{name}: {method!r} is not an HTTP method; write ['GET']")
     return tuple(method.lower() for method in found)
 
 
 def meta_limits(name: str, value: object) -> Sequence[object]:
     """Check for limits: texts, quotas, functions, or rules."""
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ConfigurationError(f"{name}={value!r} is no list of limits; write ['5/hour']")
+        raise ConfigurationError(f"{name}={value!r} is not a list of limits; write ['5/hour']")
     return tuple(value)
 
 
@@ -131,7 +144,7 @@ def limit_name(_: str, value: object) -> object:
 def policy(name: str, value: object) -> str:
     """Check for the name of a policy: what to do while the store is away."""
     if not isinstance(value, str):
-        raise ConfigurationError(f"{name}: {kind_of(value)} is no text")
+        raise ConfigurationError(f"{name}: {kind_of(value)} is not text")
     check_policy(value)
     return value
 

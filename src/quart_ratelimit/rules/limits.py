@@ -1,7 +1,7 @@
-"""The rules: what is limited, for whom, at which cost, and what happens on a breach.
+"""The rules: what is limited, for which client, at which cost, and what happens on a breach.
 
 The classes and the order of their fields are Flask-Limiter 4.1.1's. Every callable may be sync or
-async and is asked within the request.
+async and is called within the request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Provider = str | Quota | UserFunction[str | Quota | None]
 
 
 class Applies(Protocol):
-    """What a `RouteLimit` asks of its limiter."""
+    """What a `RouteLimit` needs of its limiter."""
 
     def _apply_limit(self, limit: RouteLimit, target: object) -> object:
         """Limit a function (the answer is its limited twin) or a blueprint (None)."""
@@ -42,11 +42,11 @@ class Applies(Protocol):
 class Limit:
     """A rule: for ``default_limits`` as it is, elsewhere as one of its kinds."""
 
-    #: The limit, or a function that answers with it; "" or None from a function is no limit.
+    #: The limit, or a function that returns it; "" or None from a function means unlimited.
     limit_provider: Provider
-    #: Whom a request counts for; None: the limiter's own function.
+    #: Returns the client that is counted; None: the limiter's own function.
     key_function: UserFunction[object] | None = None
-    #: Tells counters of one endpoint, or of one block, apart; a function is called with the
+    #: Distinguishes counters of one endpoint, or of one block; a function is called with the
     #: endpoint.
     scope: object = None
     #: Units that a request costs; None is 1.
@@ -57,7 +57,7 @@ class Limit:
     methods: Sequence[str] | None = None
     #: A counter of its own for each HTTP method.
     per_method: bool = False
-    #: What a refused client is told instead of the limit.
+    #: What a refused client reads instead of the limit.
     error_message: str | UserFunction[str] | None = None
     #: Limits on how often this one may be breached.
     meta_limits: Iterable[Provider | MetaLimit] | None = None
@@ -79,7 +79,7 @@ class Limit:
     on_store_error: str | None = field(default=None, kw_only=True)
     #: Whether it replaces the limits around it: the defaults, or outer blueprints' limits.
     override_defaults: bool = field(default=False, init=False)
-    #: False: cost, per_method, exempt_when and deduct_when are those of all defaults, or of all
+    #: False: cost, per_method, exempt_when and deduct_when are as for all defaults, or for all
     #: application limits.
     finalized: bool = True
 
@@ -113,7 +113,7 @@ class RouteLimit(Limit):
 
     @property
     def __name__(self) -> str:
-        """Asked for by routes, of which it is no view. Raises `MissingParentheses`."""
+        """Read by routes; a rule is not a view. Raises `MissingParentheses`."""
         if not callable(self.limit_provider):
             raise AttributeError("__name__")
         raise bare(self.limit_provider, "limiter.limit", 'limiter.limit("10/minute")')
@@ -190,7 +190,7 @@ class ApplicationLimit(Limit):
 class MetaLimit(Limit):
     """A rule on how often a client may breach other limits.
 
-    Without a ``key_function`` it counts whom the limit counts that it belongs to.
+    Without a ``key_function`` it counts the client of the limit that it belongs to.
     """
 
     key_function: UserFunction[object] | None = None

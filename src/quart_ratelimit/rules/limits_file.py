@@ -32,7 +32,7 @@ class LimitsFile:
 
     A key is a name, and a key in a table a dotted one, ``limits["tiers.free"]``; each value is a
     limit as text, or "" for none, or with what decides it while the store is away,
-    ``{limit = "5/minute", on_store_error = "closed"}``. As limits are asked for, the file is looked
+    ``{limit = "5/minute", on_store_error = "closed"}``. As limits are used, the file is looked
     at once a second at most. A version that can be read replaces all of the last one, and what was
     used is kept; of any other version one line is logged, and the last good one counts on. No name
     may vanish.
@@ -121,7 +121,7 @@ class LimitsFile:
             table = tomllib.loads(found.decode())
         except (ValueError, RecursionError) as error:
             form = 'login = "10/minute; 100/day"'
-            raise ConfigurationError(f"{self._path} is no TOML: {error}; write {form}") from error
+            raise ConfigurationError(f"{self._path} is not TOML: {error}; write {form}") from error
         texts: dict[str, str] = {}
         policies: dict[str, str] = {}
         for name, value in _flat(table):
@@ -132,7 +132,7 @@ class LimitsFile:
         gone = ", ".join(sorted(self._texts.keys() - texts.keys()))
         if gone:
             raise ConfigurationError(
-                f"{self._path}: {gone} is gone; put it back, or start the app anew without it"
+                f"{self._path}: {gone} is gone; put it back, or restart the app without it"
             )
         self._texts, self._policies = texts, policies
 

@@ -18,7 +18,7 @@ LONGEST_START = 256
 
 @kept_for_short_texts(REMEMBERED, LONGEST_START)
 def derived_name(start: str, quota: Quota) -> str:
-    """A name in printable ASCII that tells this quota from others: ``index:10/minute``."""
+    """A name in printable ASCII that distinguishes this quota: ``index:10/minute``."""
     if isinstance(quota, Concurrency):
         return f"{join_key(start)}:{quota.amount}"
     multiples = quota.multiples if quota.multiples > 1 else ""

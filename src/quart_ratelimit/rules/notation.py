@@ -1,6 +1,6 @@
 """Reads limits as people write them: "10/minute", "100 per 5 minutes", "1/second; 1000/day".
 
-The grammar is that of the ``limits`` library, extended by the short forms ``s``, ``min``, ``h`` and
+The grammar is from the ``limits`` library, extended by the short forms ``s``, ``min``, ``h`` and
 ``d``, by weeks, and by a burst ("100/minute burst 20"), which makes the limit a token bucket. Other
 limits given as text use the algorithm that the ``strategy`` setting names.
 """

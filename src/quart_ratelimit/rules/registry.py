@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from ..callables import UserFunction
+from ..callables import UserFunction, chain, core
 from ..clients.keys import KeyForm
 from ..constants import ExemptionScope
 from ..errors import ConfigurationError
@@ -41,12 +39,12 @@ class WeakTable(Generic[V]):
 
     def get(self, function: object) -> V | None:
         """Return the function's value."""
-        entry = self._entries.get(id(_core(function)))
+        entry = self._entries.get(id(core(function)))
         return None if entry is None else entry[1]
 
     def set(self, function: object, value: V) -> None:
         """Set the function's value."""
-        function, entries = _core(function), self._entries
+        function, entries = core(function), self._entries
         number = id(function)
         kept: object = function
         with suppress(TypeError):
@@ -58,39 +56,11 @@ class WeakTable(Generic[V]):
         return [value for _, value in list(self._entries.values())]
 
 
-def chain(function: object) -> Iterator[object]:
-    """Yield a function and all functions inside it, the outermost first.
-
-    Inside are what ``functools.wraps`` wrapped, the function of a partial, and the ``__call__`` of
-    an object's class. A bound method is made at each access, so its function stands for it.
-    """
-    seen: set[int] = set()
-    while function is not None and id(function) not in seen:
-        function = _core(function)
-        seen.add(id(function))
-        yield function
-        function = _inside(function)
-
-
-def _core(function: object) -> object:
-    return function.__func__ if isinstance(function, MethodType) else function
-
-
-def _inside(function: object) -> object:
-    wrapped: object = getattr(function, "__wrapped__", None)
-    if wrapped is not None:
-        return wrapped
-    if isinstance(function, functools.partial):
-        return function.func
-    call = getattr(type(function), "__call__", None)  # noqa: B004  # it is read, not asked for
-    return call if isinstance(call, FunctionType) else None
-
-
 @dataclass(eq=False, slots=True)
 class LimitedFunction:
     """A function or a block of code, and its limits."""
 
-    #: For messages, and to know an inner function that is defined anew in each request.
+    #: For messages, and to know an inner function that is defined again in each request.
     name: str
     limits: list[Limit] = field(default_factory=list)
     function: Callable[..., object] | None = None
@@ -125,7 +95,7 @@ class OwnLimit:
     counters: Callable[[str, str], Sequence[KeyForm]]
     #: What names the client; None: the limiter's own function.
     key_func: UserFunction[object] | None = None
-    #: Whose limit it is; None: that of the app's first limiter.
+    #: The limiter of the limit; None: the app's first limiter.
     limiter: HasRegistry | None = None
     #: Whether its refusal is in JSON whatever the client takes.
     says_json: bool = False
@@ -212,6 +182,10 @@ def check_function(target: object, decorator: str) -> Callable[..., object]:
             f"{target.__qualname__} is a class: write decorators = [{decorator}] in it, or "
             "decorate its methods"
         )
+    if isinstance(target, (staticmethod, classmethod)):
+        kind = type(target).__name__
+        name = getattr(target, "__qualname__", kind)
+        raise ConfigurationError(f"{name}: write @{kind} above {decorator}, and not below it")
     if not callable(target):
         raise ConfigurationError(
             f"{decorator} goes onto a function, and {type(target).__name__} is none: limit a "
@@ -225,7 +199,7 @@ class _Wrapping:
     """A function around another one that limits it."""
 
     outer: weakref.ref[Callable[..., object]]
-    #: The limiter; None: that of any app that uses the function.
+    #: The limiter; None: any app's that uses the function.
     limiter: weakref.ref[HasRegistry] | None
     #: Whether an app has been seen to use it.
     used: bool = False
@@ -258,18 +232,25 @@ def note_wrapped(
     _by_outer.set(outer, wrapping)
     for function in chain(inner):
         known = _wrappings.get(function) or []
-        # One lost function per limiter says as much as many: a view may decorate a helper anew.
+        # One lost function per limiter says as much as many: a view may decorate a helper again.
         lost = {id(each.limiter): each for each in known if each.outer() is None and not each.used}
         living = [each for each in known if each.outer() is not None]
         _wrappings.set(function, [*lost.values(), *living, wrapping])
 
 
 def functions_of(app: Quart) -> list[Callable[..., object]]:
-    """Return the functions that an app calls for its clients.
+    """Return the functions that an app calls.
 
-    They are views, error handlers, and those around each request and websocket.
+    They are views, error handlers, those around each request and websocket, those at the app's
+    start and end, and those of templates and URLs.
     """
-    found: list[Callable[..., object]] = list(app.view_functions.values())
+    found: list[Callable[..., object]] = [
+        *app.view_functions.values(),
+        *app.before_serving_funcs,
+        *app.after_serving_funcs,
+        *app.teardown_appcontext_funcs,
+        *app.shell_context_processors,
+    ]
     for around in (
         app.before_request_funcs,
         app.after_request_funcs,
@@ -277,12 +258,35 @@ def functions_of(app: Quart) -> list[Callable[..., object]]:
         app.before_websocket_funcs,
         app.after_websocket_funcs,
         app.teardown_websocket_funcs,
+        app.template_context_processors,
+        app.url_value_preprocessors,
+        app.url_default_functions,
     ):
         for functions in around.values():
             found += functions
     for by_code in app.error_handler_spec.values():
         for by_class in by_code.values():
             found += by_class.values()
+    return found
+
+
+def limits_messages(view: object) -> bool:
+    """Return whether a view, or a method of a class-based view, limits a websocket's messages."""
+    kind = getattr(view, "view_class", None)
+    names = [
+        "dispatch_request",
+        *(method.lower() for method in getattr(kind, "methods", None) or ()),
+    ]
+    functions = [view, *(getattr(kind, name, None) for name in names if kind is not None)]
+    return any(own.kind == "messages" for function in functions for own in own_limits(function))
+
+
+def called_in_sync(app: Quart) -> list[Callable[..., object]]:
+    """Return the functions of an app whose results Quart uses without await."""
+    found: list[Callable[..., object]] = [*app.shell_context_processors]
+    for around in (app.url_value_preprocessors, app.url_default_functions):
+        for functions in around.values():
+            found += functions
     return found
 
 
@@ -297,7 +301,7 @@ def note_used() -> None:
 
 
 def is_lost(view: Callable[..., object], limiter: HasRegistry) -> bool:
-    """Return whether this view has been limited by functions of which no app uses any.
+    """Return whether this view has been limited by functions that no app uses.
 
     That is a limit above its route: the route has the view without it.
     """

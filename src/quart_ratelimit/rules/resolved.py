@@ -26,7 +26,7 @@ class RuntimeLimit:
     cost: int | UserFunction[int] = 1
     shared: bool = False
     meta_limits: tuple[RuntimeLimit, ...] = ()
-    #: Whether it refuses nothing; a function is asked in each request.
+    #: Whether it refuses nothing; a function is called in each request.
     shadow: bool | UserFunction[bool] = False
     #: Where the block stands in the code that it limits; "": it limits no block.
     place: str = ""
@@ -49,7 +49,7 @@ class RuntimeLimit:
 
     @property
     def scope_kind(self) -> str:
-        """What tells `full_scope` from an equal text of another kind; "" for a view's."""
+        """What distinguishes `full_scope` from an equal text of another kind; "" for a view's."""
         rule, kind = self.rule, ""
         if isinstance(rule, MetaLimit):
             kind = "meta"

@@ -52,7 +52,7 @@ def wrap_view(
     """The view, with ``enter`` before it; what that returns is called when the view has ended.
 
     ``decorator`` is what it is called in errors, ``own`` what the function charges by itself. A
-    sync view runs in a thread, as Quart runs it. Raises `ConfigurationError` for what is no
+    sync view runs in a thread, as Quart runs it. Raises `ConfigurationError` for what is not a
     function.
     """
     check_function(view, decorator)

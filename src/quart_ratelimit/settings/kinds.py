@@ -19,16 +19,16 @@ LONGEST_MEMORY = 60
 
 
 def key_function(name: str, value: object) -> object:
-    """Check for a function that returns whom a request counts for."""
+    """Check for a function that returns the client that is counted."""
     if not callable(value):
-        raise ConfigurationError(f"{name}={value!r} is no function; write get_remote_address")
+        raise ConfigurationError(f"{name}={value!r} is not a function; write get_remote_address")
     return function(name, value)
 
 
 def strategy_name(name: str, value: object) -> str:
     """Check for the name of a strategy."""
     if not isinstance(value, str):
-        raise ConfigurationError(f"{name}: {kind_of(value)} is no text")
+        raise ConfigurationError(f"{name}: {kind_of(value)} is not text")
     strategy(value)
     return value
 
@@ -86,7 +86,7 @@ def header_names(name: str, value: object) -> Mapping[HeaderNames, str]:
 def header_name(name: str, value: object) -> str:
     """Check for a response field's name."""
     if not isinstance(value, str) or not re.fullmatch(TOKEN, value):
-        raise ConfigurationError(f"{name}: {value!r} is no header's name; write 'X-Limit'")
+        raise ConfigurationError(f"{name}: {value!r} is not the name of a header; write 'X-Limit'")
     return value
 
 

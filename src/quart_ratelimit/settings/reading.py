@@ -79,7 +79,7 @@ def _check_variables(config: Mapping[str, object]) -> None:
     for name in config:
         if not name.upper().startswith(("RATELIMIT_", "QUART_RATELIMIT_")) or name in known:
             continue
-        raise ConfigurationError(f"{name} is no variable of this package; {_meant(name, known)}")
+        raise ConfigurationError(f"{name} is not a variable of this package; {_meant(name, known)}")
 
 
 def _meant(name: str, known: set[str]) -> str:

@@ -46,7 +46,7 @@ class Setting:
 
     @property
     def is_required(self) -> bool:
-        """Whether None is no value: its keyword has another default, and there is no variable."""
+        """Whether None is refused: its keyword has another default, and there is no variable."""
         return not self.variable and self.default is not None
 
 
@@ -108,7 +108,7 @@ class Settings:
     ]
     #: What to do while the store is away: one of the store's policies, or "raise".
     on_store_error: Annotated[str, Setting("", policy)]
-    #: How many workers share each limit while the store is away, if it has not told it.
+    #: How many workers share each limit while the store is away, if it has not reported it.
     workers: Annotated[int | None, Setting("", kinds.workers)]
     on_breach: Annotated[
         UserFunction[object] | None, Setting(ConfigVars.ON_BREACH, function_of_one)
@@ -194,7 +194,7 @@ ROWS = _rows()
 #: Whether anything is limited: `Limiter.init_app` reads it before all others, and at each request.
 ENABLED = Setting(ConfigVars.ENABLED, switch, True, keyword="enabled")
 
-#: Each response field's variable, beside ``header_name_mapping``.
+#: Each response field's variable, next to ``header_name_mapping``.
 HEADER_VARIABLES = {
     HeaderNames.LIMIT: ConfigVars.HEADER_LIMIT,
     HeaderNames.REMAINING: ConfigVars.HEADER_REMAINING,

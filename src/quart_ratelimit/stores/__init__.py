@@ -30,7 +30,7 @@ def store_from_uri(uri: str, /, **options: Any) -> Store:
     if uri == "memory://" or uri.startswith("memory://?"):
         return MemoryStore()
     for name in options.keys() & {"self", "source"}:
-        raise ConfigurationError(f"{name!r} is no option of a store: the URI says where it is")
+        raise ConfigurationError(f"{name!r} is not an option of a store: the URI says where it is")
     if uri.partition("://")[0].endswith("+cluster"):
         return ClusterStore(uri, **options)
     return RedisStore(uri, **options)

@@ -14,10 +14,10 @@ R = TypeVar("R")
 
 
 class Breaker:
-    """Stops asking a store that fails: open after 5 failures in a row, then one probe at a time.
+    """Stops calling a store that fails: open after 5 failures in a row, then one probe at a time.
 
     Calls that are under way together and fail count as one failure: they share an exchange, or
-    the cause of their failure. After a call that took too long, only one call at a time asks the
+    the cause of their failure. After a call that took too long, only one call at a time calls the
     store until one succeeds, so that few callers wait for a store that hangs.
     """
 
@@ -61,11 +61,11 @@ class Breaker:
 
     @property
     def wait_ms(self) -> int:
-        """Until the store is asked again; 0 if it is asked now."""
+        """Until the store is called again; 0 if it is called now."""
         return max(0, self._probe_at_ms - self._now_ms()) if self.is_open else 0
 
     def allows(self) -> bool:
-        """Whether the next call may ask the store; while open, one call in each pause may."""
+        """Whether the next call may reach the store; while open, one call in each pause may."""
         if not self.is_open:
             return not (self._hangs and self.is_tried)
         now = self._now_ms()
@@ -81,7 +81,7 @@ class Breaker:
         self._pause_ms = self._first_ms
 
     def probe_now(self) -> None:
-        """Let the next call ask the store; what fails of earlier calls is no longer counted."""
+        """Let the next call reach the store; what fails of earlier calls is no longer counted."""
         self._probe_at_ms = self._now_ms()
         self.turn += 1
 
@@ -104,7 +104,7 @@ class Breaker:
 class Breakers:
     """One breaker per node of a store; the node None stands for the store as a whole.
 
-    ``first`` is the breaker of the node None, and those of other nodes have its settings.
+    ``first`` is the breaker of the node None, and other nodes' breakers have its settings.
     ``changed`` is called when the first of them opens, with the error, and when the last one
     closes, with None.
     """
@@ -128,7 +128,7 @@ class Breakers:
             raise StoreAway(breaker.wait_ms)
 
     def probe_now(self, node: Hashable = None) -> None:
-        """Let the next call of this node ask it: it is connected again."""
+        """Let the next call of this node reach it: it is connected again."""
         self._nodes[node].probe_now()
 
     async def call(self, node: Hashable, function: Callable[[A], Awaitable[R]], argument: A) -> R:

@@ -28,7 +28,7 @@ WEB_CONCURRENCY = "WEB_CONCURRENCY"
 class Fleet:
     """The workers that share counters, as this worker last heard.
 
-    ``workers``: how many there are while the store has not told it (default: by
+    ``workers``: how many there are while the store has not reported it (default: by
     ``WEB_CONCURRENCY``, else the processes of this one's server). ``name``: this worker's, which
     no other has (default: random). ``now_ms``: the clock for registrations, in ms.
     """
@@ -44,7 +44,7 @@ class Fleet:
         self._due_ms = now_ms()
         self._pause_ms = FIRST_MS
         self._is_leaving = False
-        #: The names of all workers in order; empty before the store has told them.
+        #: The names of all workers in order; empty before the store has reported them.
         self.names: list[str] = []
 
     def view(self) -> tuple[int, int]:
@@ -98,7 +98,7 @@ class Fleet:
 
 
 def fleet_of(store: object, workers: int | None = None) -> Fleet:
-    """The fleet of a store that can tell it: one for all that stand around that store.
+    """The fleet of a store that can report it: one for all that stand around that store.
 
     ``workers``: see `Fleet`. Another store's worker is alone.
     """

@@ -10,7 +10,8 @@ import copy
 import logging
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from ..clock import Clock, monotonic_ms
 from ..errors import (
@@ -30,6 +31,8 @@ from .memory import MemoryStore
 from .payer import Payer
 from .piggyback import CarryingStore
 from .store import Store, StoreOfNodes, StoreThatConnects
+
+T = TypeVar("T")
 
 #: Seconds between the registrations of a worker that has just started; after these they go along
 #: with its hits.
@@ -53,7 +56,7 @@ class GuardedStore:
 
     ``policy``: one of "local" (the default), "open", "closed" and "raise". ``local``: the store
     that "local" counts in, and nothing else (default: a new one). ``fleet``: the workers that share
-    each limit then (default: those that count in the same store, as far as it can tell).
+    each limit then (default: the workers that count in the same store, if it can report them).
     ``breaker``: when to call the store again (default: a new `Breaker`). ``remember_ms``: how long
     a refusal is repeated without calling the store, in ms (default 0: not at all); never longer
     than the refusal itself lasts. ``now_ms``: the clock for that, in ms.
@@ -91,8 +94,9 @@ class GuardedStore:
         self._owed = self._known.stand_in.bases
         #: Decides and gives back what was decided by "local".
         self.local: LocalSide = LocalSide(self)
-        #: Registers this worker for a while after it started.
-        self._settling: asyncio.Task[None] | None = None
+        #: What registers this worker for a while after its start, and resets that are under way,
+        #: also those whose callers left.
+        self._tasks: set[asyncio.Task[Any]] = set()
         #: What was wrong with the store's set-up, as it was logged.
         self._reported: set[str] = set()
 
@@ -118,16 +122,17 @@ class GuardedStore:
             if isinstance(self._store, CarryingStore):
                 await self._carry(self._store)
         if isinstance(self._store, CarryingStore):
-            self._settling = asyncio.get_running_loop().create_task(self._settle(self._store))
+            self._start(self._settle(self._store))
 
     async def aclose(self) -> None:
         """Leave the fleet and close the store. What is still owed to it after a second is lost."""
         _away.discard(self._store)
         await self._payer.aclose()
-        settling, self._settling = self._settling, None
-        if settling is not None and settling.get_loop() is asyncio.get_running_loop():
-            settling.cancel()
-            await asyncio.wait([settling])
+        tasks = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         fleet = self._known.fleet
         if isinstance(self._store, CarryingStore) and fleet.name in fleet.names:
             fleet.leave()
@@ -151,15 +156,36 @@ class GuardedStore:
         return self._known.refusal(hits)
 
     async def reset(self, hits: Sequence[Hit]) -> int:
-        """Forget the state behind these hits, here and in the store. Raises `StoreError`."""
+        """Forget the state behind these hits, here and in the store. Raises `StoreError`.
+
+        A caller that is cancelled leaves it to its end: its reply would be missing, and so its
+        connection closed.
+        """
+        return await asyncio.shield(self._start(self._reset(hits)))
+
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
+        """Forget keys in the store, and all that is known here; as `reset`."""
+        return await asyncio.shield(self._start(self._clear(owns)))
+
+    def _start(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # else asyncio logs the error of a task whose caller has left
+
+    async def _reset(self, hits: Sequence[Hit]) -> int:
         try:
             return await self._store.reset(hits)
         finally:
             # Afterwards: a hit that is decided meanwhile may know the state of before.
             self._known.forget(hits)
 
-    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
-        """Forget keys in the store, and all that is known here. Raises `StoreError`."""
+    async def _clear(self, owns: Callable[[str], bool] | None) -> int:
         try:
             return await self._store.clear(owns)
         finally:
@@ -168,14 +194,18 @@ class GuardedStore:
     async def _give_back(self, hits: Sequence[Hit]) -> list[Decision]:
         if hits[0].lease:
             # A late charge of this lease that ended after its give-back would hold a place for
-            # nobody.
+            # nobody. So no charge that begins now takes the lease, and those under way must end.
+            self._release_here(hits)
             await self._payer.pieces_end()
-            if self._known.stand_in.counts(hits[0]):
-                self._known.decide(hits, sent=False)
+            self._release_here(hits)
         try:
             return await self._charge(hits)
         finally:
             self._known.gave_back(hits)
+
+    def _release_here(self, hits: Sequence[Hit]) -> None:
+        if self._known.stand_in.counts(hits[0]):
+            self._known.decide(hits, sent=False)
 
     async def _charge_unless_refused(self, hits: Sequence[Hit]) -> list[Decision]:
         refusal = self._known.refusal(hits)  # this may begin later than `hit` was called

@@ -32,16 +32,18 @@ TOGETHER = 64
 #: store is called once, not by all requests that come until it replies.
 HELD_MS = 50
 
-#: A `Word` in bytes, whose units are those of the amount, which is an attribute, not the capacity.
+#: A `Word` in bytes, whose units are the amount's, which is an attribute, not the capacity's.
 _WORD = Struct("3q")
+#: Ends a word that the store has not said: what was taken out counts as charged.
+_ASSUMED = b"assumed"
 
 
 class Knowledge:
     """The table of one worker; see the module.
 
-    ``local``: where this worker counts while the store is away. ``fleet``: with whom it shares the
-    limits then (default: it is alone). ``remember_ms``: how long a refusal is repeated at most, in
-    ms (default 0: not at all). ``now_ms``: the clock for that, in ms.
+    ``local``: where this worker counts while the store is away. ``fleet``: the workers that share
+    the limits then (default: it is alone). ``remember_ms``: how long a refusal is repeated at most,
+    in ms (default 0: not at all). ``now_ms``: the clock for that, in ms.
     """
 
     # Words are text and bytes, which the garbage collector passes by: a key that was not hit lately
@@ -164,7 +166,7 @@ class Knowledge:
         word = self._words.pop(name_of(hit))
         if word is None:
             return None
-        at, reset, used = _WORD.unpack(word)
+        at, reset, used = _WORD.unpack_from(word)
         return Word(at, reset, used + hit.quota.capacity - hit.quota.amount)
 
     def store_ms(self) -> int:
@@ -173,20 +175,33 @@ class Knowledge:
 
     def take_owed(self, most: int) -> list[Owed]:
         """Take out what so many keys owe to the store."""
-        return self.stand_in.take(most, self.store_ms())
+        return [self.take_one(hit) for hit in self.stand_in.oldest(most)]
+
+    def take_one(self, hit: Hit) -> Owed:
+        """Take out what this hit's key owes; until the store decides on it, it counts as charged.
+
+        So nothing is forgotten if the charge is lost, or if there was nothing to charge.
+        """
+        self._keep()
+        owed = self.stand_in.take(hit, self._taken(hit), self.store_ms())
+        self._words.put(name_of(hit), _packed(owed))
+        return owed
 
     def put_back(self, owed: Owed) -> None:
-        """Owe again what was taken out and not sent."""
-        hits = [hit._replace(late=False, forced=True) for hit in owed.hits]
-        for hit in hits:
-            self.decide([hit], sent=False)
-
-    def note_lost(self, owed: Owed) -> None:
-        """Know of what was sent late, and may or may not have been charged."""
-        at, reset, used = owed.word
-        for hit in owed.hits[:1]:
-            used += hit.quota.amount - hit.quota.capacity
-            self._words.put(name_of(hit), _WORD.pack(at, reset, used))
+        """Owe again what was taken out and not sent, unless the key was forgotten since."""
+        self._keep()
+        name, now = name_of(owed.hit), self.store_ms()
+        word = self._words.get(name)
+        if word is None and not self.stand_in.counts(owed.hit):
+            return
+        if word is not None and not word.endswith(_ASSUMED):
+            # The store decided since, and does not know of these.
+            for hit in owed.hits:
+                self.decide([hit._replace(late=False, forced=True)], sent=False)
+        elif word == _packed(owed) and self.stand_in.put_back(owed, now):
+            self._words.pop(name)
+        else:
+            self.stand_in.owe(owed, self._taken(owed.hit), now)
 
     def _keep(self) -> None:
         """Make words of what was decided of late."""
@@ -234,9 +249,15 @@ class Knowledge:
         return sent < self._floor or any(known.get(name_of(hit), 0) > sent for hit in hits)
 
 
+def _packed(owed: Owed) -> bytes:
+    """The word on a key that was taken out."""
+    (at, reset, used), quota = owed.word, owed.hit.quota
+    return _WORD.pack(at, reset, used + quota.amount - quota.capacity) + _ASSUMED
+
+
 def _says_more(word: bytes | None, used: int, now_ms: int) -> bool:
     """Whether a word says that more is used; a limit with nothing left says "at least" so much."""
     if word is None:
         return False
-    at, reset, more = _WORD.unpack(word)
+    at, reset, more = _WORD.unpack_from(word)
     return bool(more > used and at + reset > now_ms)

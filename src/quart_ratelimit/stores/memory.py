@@ -136,7 +136,7 @@ class MemoryStore:
         return decisions
 
     def _look(self, hit: Hit, now_ms: int) -> Decision:
-        """What a hit that is not charged after all is told of its key."""
+        """The decision of a hit that is not charged after all, by its key."""
         look = Hit(hit.quota, hit.key, 0)
         _, decision = hit.quota.advance(self._table(hit.quota).get(hit.key), now_ms, look)
         return decision._replace(allowed=True, retry_ms=0)

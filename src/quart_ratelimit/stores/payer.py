@@ -40,8 +40,8 @@ class Payer:
         self._pieces: set[asyncio.Future[None]] = set()
 
     async def pieces_end(self) -> None:
-        """Wait for the charges that are under way now."""
-        while self._pieces:
+        """Wait for the charges that are under way now, for a deadline at most."""
+        if self._pieces:
             await asyncio.wait(self._pieces)
 
     def watch(self) -> None:
@@ -60,7 +60,7 @@ class Payer:
     async def pay_first(self, hits: Sequence[Hit]) -> None:
         """Charge what these hits' own keys owe, so that the hits are decided after it."""
         owed = [
-            self._known.stand_in.take_one(hit, self._known.store_ms())
+            self._known.take_one(hit)
             for hit in {(hit.quota.counter, hit.key): hit for hit in hits}.values()
             if self._known.stand_in.counts(hit)
         ]
@@ -137,15 +137,13 @@ class Payer:
         sent: Sequence[tuple[Owed, Awaitable[None]]],
         results: Sequence[BaseException | None],
     ) -> bool:
-        """Note the charges that failed; whether none did."""
-        in_doubt = [
+        """Put back what was not sent; whether all was decided."""
+        failed = [
             (owed, result)
             for (owed, _), result in zip(sent, results, strict=True)
             if isinstance(result, BaseException)
         ]
-        for owed, error in in_doubt:
+        for owed, error in failed:
             if isinstance(error, StoreError) and not error.was_sent:
                 self._known.put_back(owed)
-            else:
-                self._known.note_lost(owed)
-        return not in_doubt
+        return not failed

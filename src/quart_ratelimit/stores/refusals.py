@@ -9,7 +9,7 @@ from ..quotas import Concurrency, Decision, FixedWindow, Hit
 
 
 class Refusal(NamedTuple):
-    """What a whole request was told when the store refused it; times in ms.
+    """The decisions of a whole request that the store refused; times in ms.
 
     A costly hit that was refused does not refuse a cheaper one, nor a costlier one that may have
     to wait longer.
@@ -66,7 +66,7 @@ def refusal_of(
 
 
 def _waits_as_long(hit: Hit, refused: Hit) -> bool:
-    """Whether a hit is told what the refused one was told."""
+    """Whether a hit has the decision of the refused one."""
     if hit.quota.tag != refused.quota.tag or hit.key != refused.key or hit.forced:
         return False
     cost, least = hit.cost or 1, refused.cost or 1

@@ -26,11 +26,12 @@ MOST_OWED = 200_000
 #: Characters of the longest name of such a key.
 LONGEST_NAME = 1024
 #: What a worker that has no unit of a limit says of the wait: another worker may have one, and the
-#: store is asked again within this time.
+#: store is called again within this time.
 RETRY_MS = 1000
 
 #: When the store decided, how long until the key is as good as never hit (both ms), the units that
-#: were used then; and the units that were sent since and must not be charged again.
+#: were used then; and the units that were sent since and must not be charged again, less those
+#: that are owed in addition to the count.
 _BASE = Struct("4q")
 
 
@@ -71,11 +72,18 @@ class _Part(NamedTuple):
 
 
 class Owed(NamedTuple):
-    """What this worker admitted of one key, to be charged late."""
+    """What this worker admitted of one key, taken out to be charged late."""
 
+    #: A late hit of 1 on the key.
+    hit: Hit
     hits: Sequence[Hit]
-    #: What is known of the key if these hits are lost.
+    #: What is known of the key until the store decides on it: as if these hits were charged, and
+    #: every other worker had admitted as much.
     word: Word
+    #: How the key was counted here, for a charge that is not sent.
+    base: bytes
+    state: object
+    view: tuple[int, int]
 
 
 class StandIn:
@@ -117,7 +125,7 @@ class StandIn:
                 self._count_on(part, word, now_ms)
         own = [part.own for part in parts]
         lacking = [n for n, part in enumerate(parts) if part.lacks_units]
-        if lacking:  # the others are told what a look would be told
+        if lacking:  # the others have the decision of a look
             own = [hit._replace(cost=0) if hit.cost > 0 else hit for hit in own]
         decisions = self._memory.decide(own, now_ms)
         for place in lacking:
@@ -126,18 +134,48 @@ class StandIn:
             self._note_sent(hits)
         return list(map(_by_local, hits, decisions))
 
-    def take(self, most: int, now_ms: int) -> list[Owed]:
-        """Take so many of the oldest keys out, with what each of them owes."""
-        names = list(islice(self.bases, most))
-        return [self._take(name, now_ms) for name in names]
+    def oldest(self, most: int) -> list[Hit]:
+        """Late hits on so many of the oldest keys."""
+        return [self._largest(name).hit for name in islice(self.bases, most)]
 
     def look(self) -> Hit:
         """A look at the oldest key that owes something."""
         return self._largest(next(iter(self.bases))).hit._replace(cost=0, late=False)
 
-    def take_one(self, hit: Hit, now_ms: int) -> Owed:
-        """Take this hit's key out."""
-        return self._take(name_of(hit), now_ms)
+    def take(self, hit: Hit, newest: Word | None, now_ms: int) -> Owed:
+        """Take the hit's key out. ``newest``: the store's word since the key was counted here."""
+        name = name_of(hit)
+        part, base = self._largest(name), self.bases.pop(name)
+        own = part.own
+        owing, units = self._owing(name, base, now_ms), self._admitted(part, base, now_ms)
+        (look,) = self._memory.decide([own._replace(cost=0, late=False)], now_ms)
+        state = self._memory.state(own)
+        self._memory.adopt(own, None, now_ms)
+        at, reset, used, _ = _BASE.unpack(base) if newest is None else (*newest, 0)
+        lasts = at + reset - now_ms
+        used = (used if lasts > 0 else 0) + units * self._view[0]
+        word = Word(now_ms, max(look.reset_ms, lasts), min(part.hit.quota.capacity, used))
+        return Owed(part.hit, owing, word, base, state, self._view)
+
+    def put_back(self, owed: Owed, now_ms: int) -> bool:
+        """Count a key as before it was taken out; False: its shares have changed since."""
+        if owed.view != self._view:
+            return False
+        self.bases[name_of(owed.hit)] = owed.base
+        self._memory.adopt(self._part(owed.hit).own, owed.state, now_ms)
+        return True
+
+    def owe(self, owed: Owed, word: Word | None, now_ms: int) -> None:
+        """Owe what was taken out, of a key that is counted as if it had been charged."""
+        self._count_on(self._part(owed.hit), word, now_ms)
+        name = name_of(owed.hit)
+        for hit in owed.hits:
+            if hit.lease:
+                own = self._part(hit).own
+                self._memory.decide([own._replace(late=False, forced=True)], now_ms)
+            elif name in self.bases:
+                *base, sent = _BASE.unpack(self.bases[name])
+                self.bases[name] = _BASE.pack(*base, sent - hit.cost)
 
     def forget(self, hit: Hit) -> None:
         """Forget the hit's key, and what it owes."""
@@ -179,7 +217,7 @@ class StandIn:
             self._memory.adopt(part.own, part.resumed(word), word.at_ms)
         if base is not None or (len(self.bases) < MOST_OWED and len(name) <= LONGEST_NAME):
             self.bases[name] = _BASE.pack(*(word or Word(now_ms, 0, 0)), 0)
-        for hit in owed:  # the store decided on the key, and was not told of these
+        for hit in owed:  # the store decided on the key, and does not know of these
             own = self._part(hit).own
             self._memory.decide([own._replace(late=False, forced=True)], now_ms)
 
@@ -202,29 +240,22 @@ class StandIn:
         return self._part(Hit(self._quotas[counter], key, late=True))
 
     def _owed(self, part: _Part, base: bytes, now_ms: int) -> int:
+        """Units admitted here that still count and that the store was not sent."""
+        sent: int = _BASE.unpack(base)[-1]
+        return max(0, self._admitted(part, base, now_ms) - sent)
+
+    def _admitted(self, part: _Part, base: bytes, now_ms: int) -> int:
         """Units admitted here that still count: the state's difference to the store's word.
 
-        Both are as they are now, so what has come back or ended meanwhile is not owed.
+        Both are as they are now, so what has come back or ended meanwhile is left out.
         """
-        at, reset, used, sent = _BASE.unpack(base)
+        at, reset, used, _ = _BASE.unpack(base)
         look, quota = part.own._replace(cost=0, late=False), part.own.quota
         (now,) = self._memory.decide([look], now_ms)
         state = part.resumed(Word(at, reset, used))
         state = None if state is None else quota.heal(state, now_ms)
         _, before = quota.advance(state, now_ms, look)
-        return int(max(0, before.remaining - now.remaining - sent))
-
-    def _take(self, name: str, now_ms: int) -> Owed:
-        part, base = self._largest(name), self.bases.pop(name)
-        hit, own = part.hit, part.own
-        owing, units = self._owing(name, base, now_ms), self._owed(part, base, now_ms)
-        (look,) = self._memory.decide([own._replace(cost=0, late=False)], now_ms)
-        self._memory.adopt(own, None, now_ms)
-        at, reset, used, _ = _BASE.unpack(base)
-        # As if every worker had admitted as much.
-        used = (used if at + reset > now_ms else 0) + units * self._view[0]
-        word = Word(now_ms, look.reset_ms, min(hit.quota.capacity, used))
-        return Owed(owing, word)
+        return int(max(0, before.remaining - now.remaining))
 
     def _note_sent(self, hits: Sequence[Hit]) -> None:
         for hit in hits:
@@ -237,7 +268,7 @@ class StandIn:
 def name_of(hit: Hit) -> str:
     """The name of a hit's record."""
     # Limits that share a counter share its record. A limit's name is printable: with a line break
-    # between them this is no other hit's.
+    # between them this is not another hit's.
     return f"{hit.quota.counter}\n{hit.key}"
 
 
@@ -247,7 +278,7 @@ def _share(quota: Quota, workers: int, place: int) -> Quota | None:
 
 
 def _by_local(hit: Hit, decision: Decision) -> Decision:
-    """The decision, of which no limit says "never" because it is shared."""
+    """The decision; no limit in it says "never" because it is shared."""
     if decision.retry_ms is None and hit.cost <= hit.quota.capacity:
         return decision._replace(by="local", retry_ms=RETRY_MS)
     return decision._replace(by="local")

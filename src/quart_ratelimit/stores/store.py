@@ -21,7 +21,7 @@ class Store(Protocol):
     def hit(self, hits: Sequence[Hit]) -> Awaitable[list[Decision]]:
         """Charge all hits or, if one is refused, none; one decision for each, in order.
 
-        In a refused request the other decisions say what a look would be told. May be an ``async
+        In a refused request the other decisions are as for a look. May be an ``async
         def``. Raises `StoreError`.
         """
 

@@ -43,9 +43,9 @@ MUTANTS = [
         (
             "rules/kinds.py",
             "if isinstance(value, str) or not isinstance(value, Iterable):\n"
-            '        raise ConfigurationError(f"{name}={value!r} is no list of HTTP methods',
+            '        raise ConfigurationError(f"{name}={value!r} is not a list of HTTP methods',
             "if not isinstance(value, Iterable):\n"
-            '        raise ConfigurationError(f"{name}={value!r} is no list of HTTP methods',
+            '        raise ConfigurationError(f"{name}={value!r} is not a list of HTTP methods',
         ),
     ),
     mutant(

@@ -1,14 +1,15 @@
 """Callers that leave at every step of a call: their neighbours and followers get right answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
+from quart import Quart
 from redis._parsers import _AsyncHiredisParser, _AsyncRESP2Parser, _AsyncRESP3Parser
 
-from quart_ratelimit import FixedWindow, Hit
-from quart_ratelimit.stores import RedisStore
+from quart_ratelimit import FixedWindow, Hit, Limiter, MovingWindow
+from quart_ratelimit.stores import GuardedStore, RedisStore
 
 from ...support.algorithms import BOTH, CLOCK
 from ...support.proxy import Proxy
@@ -93,3 +94,88 @@ async def test_callers_cancelled_in_a_crowd_leave_the_crowd_alone(store: RedisSt
     for number in range(1, 100, 2):
         (decision,) = await store.hit([Hit(CLOCK, f"c{number}", 0)])
         assert CLOCK.amount - decision.remaining == 20
+
+
+YEAR = 31_536_000
+#: What is charged by the clock, and what by the script.
+QUOTAS = [FixedWindow(10, YEAR, aligned=True), MovingWindow(10, YEAR)]
+
+
+def connections(server: RedisServer) -> set[int]:
+    """The numbers of the connections that the tests' own client did not open."""
+    with server.client() as client:
+        own = client.client_id()
+        return {int(one["id"]) for one in client.client_list()} - {own}
+
+
+@pytest.fixture
+async def limiter(redis_url: str) -> AsyncIterator[Limiter]:
+    store = GuardedStore(RedisStore(redis_url, deadline=5), remember_ms=1000)
+    app = Quart(__name__)
+    limiter = Limiter(app=app, store=store)
+    async with app.app_context():
+        await store.start()
+        yield limiter
+        await store.aclose()
+
+
+async def leave_at(step: int, call: Awaitable[object]) -> None:
+    """Cancel a caller after so many turns of the event loop, and wait for what it left."""
+    before = asyncio.all_tasks()
+
+    async def await_call() -> None:
+        await call
+
+    leaving = asyncio.create_task(await_call())
+    for _ in range(step):
+        await asyncio.sleep(0)
+    leaving.cancel()
+    while left := asyncio.all_tasks() - before:
+        await asyncio.wait(left)
+
+
+@pytest.mark.parametrize("quota", QUOTAS, ids=lambda quota: quota.tag)
+@pytest.mark.parametrize("step", range(1, 16))
+async def test_a_caller_that_leaves_a_reset_leaves_it_to_its_end(
+    redis_server: RedisServer, limiter: Limiter, quota: FixedWindow, step: int
+) -> None:
+    await limiter.hit(quota, "ann", cost=10)
+    assert not await limiter.hit(quota, "ann")
+    before = connections(redis_server)
+    await leave_at(step, limiter.reset(quota, "ann"))
+    assert (await limiter.peek(quota, "ann")).remaining == 10
+    assert connections(redis_server) == before
+
+
+@pytest.mark.parametrize("step", range(1, 16))
+async def test_a_caller_that_leaves_a_clear_leaves_it_to_its_end(
+    redis_server: RedisServer, limiter: Limiter, step: int
+) -> None:
+    await limiter.hit(QUOTAS[0], "ann", cost=10)
+    before = connections(redis_server)
+    await leave_at(step, limiter.reset())
+    assert (await limiter.peek(QUOTAS[0], "ann")).remaining == 10
+    assert connections(redis_server) == before
+
+
+@pytest.mark.parametrize("quota", QUOTAS, ids=lambda quota: quota.tag)
+@pytest.mark.parametrize("step", range(1, 16))
+async def test_a_caller_that_leaves_a_refund_leaves_it_to_its_end(
+    redis_server: RedisServer, limiter: Limiter, quota: FixedWindow, step: int
+) -> None:
+    charged = await limiter.hit(quota, "ann", cost=5)
+    before = connections(redis_server)
+    await leave_at(step, limiter.refund(quota, "ann", charged=charged, cost=5))
+    assert (await limiter.peek(quota, "ann")).remaining == 10
+    assert connections(redis_server) == before
+
+
+async def test_a_store_that_is_closed_goes_on_with_no_reset(limiter: Limiter) -> None:
+    before = asyncio.all_tasks()
+    for call in (limiter.reset(QUOTAS[0], "ann"), limiter.reset()):
+        leaving = asyncio.ensure_future(call)
+        await asyncio.sleep(0)
+        leaving.cancel()
+    await limiter.store.aclose()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() <= before

@@ -112,7 +112,7 @@ async def test_while_a_slot_moves_no_hit_fails(redis_cluster: Cluster, store: Cl
 
 def test_a_uri_with_the_clusters_scheme_is_a_cluster() -> None:
     assert isinstance(store_from_uri("redis+cluster://localhost:6379"), ClusterStore)
-    with pytest.raises(ConfigurationError, match="is no cluster"):
+    with pytest.raises(ConfigurationError, match="is not a cluster"):
         ClusterStore("redis+cluster://")
 
 

@@ -46,7 +46,7 @@ async def test_a_server_that_takes_no_writes_is_named_with_command_and_reason(
 async def test_a_server_that_is_not_there_is_named_with_the_systems_reason(name: str) -> None:
     port = free_port()
     text = await text_of(RedisStore(f"redis://:horse@{name}:{port}/0", deadline=5))
-    assert f"Redis could not be asked at {name}:{port} (connecting: ConnectionError: Conn" in text
+    assert f"Redis could not be called at {name}:{port} (connecting: ConnectionError: Conn" in text
     assert "horse" not in text
 
 

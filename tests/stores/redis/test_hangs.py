@@ -12,7 +12,7 @@ from statistics import quantiles
 import pytest
 import redis
 
-from quart_ratelimit import FixedWindow, Hit, StoreError
+from quart_ratelimit import FixedWindow, Hit, SlidingWindow, StoreError
 from quart_ratelimit.errors import StoreTimeout
 from quart_ratelimit.stores import Breaker, GuardedStore, RedisStore
 
@@ -222,3 +222,26 @@ async def test_an_open_breaker_lets_one_of_200_callers_probe_in_each_pause() -> 
     gaps = [later - earlier for earlier, later in itertools.pairwise(arrived)]
     assert len(arrived) in (2, 3)
     assert all(gap >= 0.45 * 0.9 for gap in gaps)
+
+
+async def test_a_hit_that_waits_for_a_connection_was_not_sent_while_another_one_hangs(
+    start_redis: Start,
+) -> None:
+    """Else the outage leaves it uncharged: it is in neither Redis nor what is owed."""
+    server = start_redis()
+    scripted = SlidingWindow(1_000_000, 3_600)
+    store = RedisStore(server.url, deadline=DEADLINE)
+    await store.start()
+    server.freeze()
+    hangs = asyncio.ensure_future(store.hit([Hit(QUOTA, "ann")]))
+    await asyncio.sleep(0)
+    store._links.get().connections.drop_idle()
+    waits = asyncio.ensure_future(store.hit([Hit(scripted, "bob")]))
+    await asyncio.wait({hangs, waits})
+    server.thaw()
+    errors = [hangs.exception(), waits.exception()]
+    assert [(type(error), error.was_sent) for error in errors if isinstance(error, StoreError)] == [
+        (StoreTimeout, True),
+        (StoreTimeout, False),
+    ]
+    await store.aclose()

@@ -317,6 +317,6 @@ async def test_a_clusters_uri_is_built_as_it_says(
     ],
 )
 def test_a_clusters_uri_that_cannot_be_read_is_refused(uri: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"is no cluster|cannot be read") as caught:
+    with pytest.raises(ConfigurationError, match=r"is not a cluster|cannot be read") as caught:
         ClusterStore(uri)
     assert "hunter2" not in str(caught.value)

@@ -41,7 +41,7 @@ def dashboard(
 ) -> Blueprint:
     """A blueprint with the page, to be registered: ``dashboard(limiter, guard=is_operator)``.
 
-    ``guard``, sync or async, is asked before each of its requests: true lets in, a response is sent
+    ``guard``, sync or async, is called before each of its requests: true admits, a response is sent
     instead, all else is 403. The page is exempt from the limiter's own limits, so that operators
     get in. It counts from when it is made. Raises `ConfigurationError` without a guard.
     """

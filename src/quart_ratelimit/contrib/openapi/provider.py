@@ -35,7 +35,7 @@ class LimitedProvider(OpenAPIProvider):
 
     Limited routes document the fields of all their answers, their 429 with its limits, and under
     the policy "closed" their 503. What a route documents by itself stands. No function of yours is
-    asked: where one says how much is allowed, or whether, the route is limited. Limits inside a
+    called: where one says how much is allowed, or whether, the route is limited. Limits inside a
     view are not known.
     """
 
@@ -47,7 +47,7 @@ class LimitedProvider(OpenAPIProvider):
         """quart-schema's, with what limits add."""
         paths, components = super().build_paths(rule)
         app = self._limited()
-        assert app is not None  # who asks has it
+        assert app is not None  # the caller has it
         for operations in paths.values():
             for method, operation in operations.items():
                 # quart-schema gives all methods of a route the same responses.

@@ -1,7 +1,7 @@
 """These modules count in Redis; no others import redis."""
 
+from .arguments import redacted
 from .cluster import ClusterStore
 from .store import RedisStore
-from .uri import redacted
 
 __all__ = ["ClusterStore", "RedisStore", "redacted"]

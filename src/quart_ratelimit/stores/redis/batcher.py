@@ -18,10 +18,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 #: A deadline is so many ticks. A tick lasts a turn of the event loop or longer, so a loop that is
-#: busy elsewhere gets as many turns to send, to read and to hand on what may lie in the socket
+#: busy elsewhere gets as many turns to send, to read and to pass what may lie in the socket
 #: already: its own slowness is never taken for the server's.
 TICKS = 20
-#: Ticks that a batch waits behind others before it goes out beside them.
+#: Ticks that a batch waits behind others before it is sent on another connection.
 OVERTAKES = 2
 
 #: Items that a batch has at most. With more of them the first callers have left the processor's
@@ -30,6 +30,10 @@ SIZE = 128
 
 #: Whether a caller was cancelled.
 _has_left = methodcaller("done")
+
+
+#: What makes the error of a batch that is too late.
+Late = Callable[["asyncio.Task[None] | None"], Exception]
 
 
 class DeadlinePassed(Exception):
@@ -41,7 +45,7 @@ class QueueFull(Exception):
 
 
 class _Batch(Generic[T, R]):
-    """Callers that share one send, and one deadline: that of the first of them."""
+    """Callers that share one send, and one deadline: the first caller's."""
 
     __slots__ = ("born", "callers", "items", "task")
 
@@ -90,13 +94,13 @@ def copy_of(error: Exception) -> Exception:
 class Batcher(Generic[T, R]):
     """Sends items in batches, at most ``in_flight`` at a time, each within ``deadline`` seconds.
 
-    While one is under way a few items wait for its end, and go out beside it when it takes longer
-    than a tenth of the deadline. So many as ``share`` are worth a send of their own: the server
-    works on it while this process sees to another. ``send`` may write as soon as it is called, so
-    that the server works while the rest is made ready; what it returns is awaited for the answers,
-    in order, an exception for an item that failed alone. ``late``, which is told
-    whether the batch was sent, and ``full`` make the errors that callers get instead of
-    `DeadlinePassed` and `QueueFull`. Belongs to the event loop that it is
+    While one is under way a few items wait for its end, and are sent in parallel when it takes
+    longer than a tenth of the deadline. So many as ``share`` are worth a send of their own: the
+    server works on it while this process prepares another. ``send`` may write as soon as it is
+    called, so that the server works while the rest is prepared; what it returns is awaited for the
+    answers, in order, an exception for an item that failed alone. ``late`` and ``full`` make the
+    errors that callers get instead of `DeadlinePassed` and `QueueFull`; ``late`` is given the
+    task that awaits ``send``, or None if it was not called. Belongs to the event loop that it is
     first used in.
     """
 
@@ -109,7 +113,7 @@ class Batcher(Generic[T, R]):
         size: int = SIZE,
         share: int | None = None,
         waiting: int = 20_000,
-        late: Callable[[bool], Exception] = DeadlinePassed,
+        late: Late = lambda _: DeadlinePassed(),
         full: Callable[[], Exception] = QueueFull,
     ) -> None:
         self._send = send
@@ -225,10 +229,10 @@ class Batcher(Generic[T, R]):
                 if self._has_few():
                     self._pace.launch_soon(asyncio.get_running_loop())
                 elif self._waiting:
-                    self._launch()  # the server's next work first, then that of these callers
+                    self._launch()  # the server's next work first, then these callers'
             self._answer(batch.callers, answered)
         except asyncio.CancelledError:
-            batch.fail(self._late(True))
+            batch.fail(self._late(batch.task))
             raise
         except Exception as error:
             batch.fail(error)
@@ -244,7 +248,7 @@ class Batcher(Generic[T, R]):
                 caller.set_result(answer)
 
     def _expire(self, batch: _Batch[T, R]) -> None:
-        batch.fail(self._late(batch.task is not None))
+        batch.fail(self._late(batch.task))
         if batch.task:
             # Not before its first step: it would leave its place, and what it holds, to nobody.
             asyncio.get_running_loop().call_soon(batch.task.cancel)

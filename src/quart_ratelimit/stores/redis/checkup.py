@@ -72,7 +72,7 @@ def client_findings(client: redis.asyncio.Redis, *, deadline: float) -> Iterator
 
 
 def _is_notified(connection: Any, given: Mapping[str, object]) -> bool:
-    """Whether its connections ask for maintenance notifications: TCP ones with RESP3 can."""
+    """Whether its connections subscribe to maintenance notifications: TCP ones with RESP3 can."""
     config = given.get("maint_notifications_config")
     enabled = bool(getattr(config, "enabled", False))  # or "auto"
     return enabled and "host" in given and int(connection.protocol) > 2

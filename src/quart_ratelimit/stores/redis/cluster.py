@@ -10,24 +10,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
-
-from redis.crc import key_slot
+from typing import TYPE_CHECKING, Any
 
 from ...findings import Finding
 from ...quotas import Decision, Hit
 from ..breaker import Breaker, Breakers
 from ..piggyback import Piggyback
-from . import script
-from .carrier import own_keys
-from .checkup import distance_findings
-from .cluster_link import ClusterLink
-from .connections import BUDGET
-from .failures import in_time
-from .link import PerLoop
-from .packing import encoded
-from .store import SCAN_COUNT, START_DEADLINE
-from .uri import ClusterOpener, check_own, cluster_opener
+from .arguments import ClusterOpener, check_own
+from .per_loop import PerLoop
+
+if TYPE_CHECKING:
+    from .cluster_link import ClusterLink
 
 
 class ClusterStore:
@@ -47,20 +40,25 @@ class ClusterStore:
         deadline: float | None = None,
         **options: Any,
     ) -> None:
+        # redis-py takes as long to import as the rest of the package, and is not always needed.
+        from .cluster_link import ClusterLink  # noqa: PLC0415
+        from .uri import cluster_opener  # noqa: PLC0415
+
         check_own(prefix, deadline)
-        self._prefix = prefix
-        self._deadline = deadline
-        self._open = source if callable(source) else cluster_opener(source, options)
-        self._links = PerLoop(self._open_link)
-        #: What goes out beside its batches.
+        open_client = source if callable(source) else cluster_opener(source, options)
+
+        def open_link() -> ClusterLink:
+            return ClusterLink(open_client(), prefix, deadline, self.piggybacks)
+
+        self._links = PerLoop(open_link)
+        #: What is sent in addition to its batches.
         self.piggybacks: list[Piggyback] = []
         #: By the address of a node; None: finding the nodes. These never open.
         self.breakers: Breakers = Breakers(Breaker(failures=sys.maxsize))
 
     async def start(self) -> None:
         """Find the nodes and connect to each. Raises `StoreError`."""
-        link, patience = self._links.get(), max(START_DEADLINE, self._deadline or 0)
-        await in_time(patience, link.open(), link.client, "connecting")
+        await self._links.get().start()
 
     async def aclose(self) -> None:
         """Close the connections. A later hit opens them again."""
@@ -72,7 +70,7 @@ class ClusterStore:
         if not link.is_ready or self.breakers.is_failing():
             await self.breakers.call(None, self._ready, link)
         now = link.clock.now_ms()
-        slots = [self._slot(hit, now) for hit in hits]
+        slots = [link.slot(hit, now) for hit in hits]
         if len(set(slots)) == 1:
             return await self._join(link, slots[0], hits)
         return await self._hit_apart(link, slots, hits)
@@ -82,38 +80,19 @@ class ClusterStore:
 
     async def carry(self) -> None:
         """Send what is due now, to the node of its key. Raises `StoreError`."""
-        link = self._links.get()
-        await in_time(link.deadline, link.carry(), link.client, "ZADD")
+        await self._links.get().carry()
 
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
-        link = self._links.get()
-
-        async def unlink() -> int:
-            await link.ready()
-            now = link.clock.now_ms()
-            keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
-            return sum([int(await link.ask(key, "UNLINK", key)) for key in keys])
-
-        return await in_time(link.deadline, unlink(), link.client, "UNLINK")
+        return await self._links.get().reset(hits)
 
     async def server_findings(self) -> list[Finding]:
         """What of the nodes' distance should be known. Raises `StoreError`."""
-        link = self._links.get()
-        await in_time(BUDGET, link.open(), link.client, "connecting")
-        return list(distance_findings(link.farthest()))
+        return await self._links.get().server_findings()
 
     async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
         """Forget keys under this store's prefix, by SCAN of each node; see `Store.clear`."""
-        pattern = script.pattern(self._prefix)
-        client, patience = self._links.get().client, max(START_DEADLINE, self._deadline or 0)
-        found = client.scan_iter(match=pattern, count=SCAN_COUNT)
-        own = own_keys(self._prefix, self.piggybacks)
-        count = 0
-        while (key := await in_time(patience, anext(found, None), client, "SCAN")) is not None:
-            if key not in own and script.owned([key], self._prefix, owns):
-                count += int(await in_time(patience, client.unlink(key), client, "UNLINK"))
-        return count
+        return await self._links.get().clear(owns)
 
     async def _hit_apart(
         self, link: ClusterLink, slots: Sequence[int], hits: Sequence[Hit]
@@ -161,10 +140,4 @@ class ClusterStore:
 
     @staticmethod
     async def _ready(link: ClusterLink) -> None:
-        await in_time(link.deadline, link.ready(), link.client, "connecting")
-
-    def _slot(self, hit: Hit, now_ms: int) -> int:
-        return key_slot(encoded(f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}"))
-
-    def _open_link(self) -> ClusterLink:
-        return ClusterLink(self._open(), self._prefix, self._deadline, self.piggybacks)
+        await link.ready()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,15 +16,18 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 
 from ...clock import monotonic_ms
 from ...errors import StoreError, StoreOverloaded
+from ...findings import Finding
 from ...quotas import Decision, Hit
 from ...signals import batch_sent
 from ..piggyback import Piggyback
 from . import script, wire
+from .arguments import ClusterClient
 from .batcher import Batcher
-from .carrier import Load, due, own_key
+from .carrier import Load, due, own_key, own_keys
+from .checkup import distance_findings
 from .connections import BUDGET, Connections, Exchanged, Unpooled, spawn
 from .counters import milliseconds
-from .deadline import Distance
+from .deadline import START_DEADLINE, Distance
 from .failures import in_time, place, store_error, too_late
 from .packing import TIME, command, encoded
 from .script import Answers, Script
@@ -54,7 +57,7 @@ class ClusterLink:
 
     def __init__(
         self,
-        client: RedisCluster,
+        client: ClusterClient,
         prefix: str,
         deadline: float | None,
         piggybacks: Sequence[Piggyback] = (),
@@ -67,6 +70,7 @@ class ClusterLink:
         self.is_ready: bool = False
         self._prefix = prefix
         self._given = deadline
+        self._start_deadline = max(START_DEADLINE, deadline or 0)
         self._nodes: dict[Address, Node] = {}
         #: Slots that are elsewhere than redis-py knows.
         self._moved: dict[int, Address] = {}
@@ -81,21 +85,34 @@ class ClusterLink:
         known = [node.distance.deadline for node in self._nodes.values()]
         return max(known, default=Distance(self._given).deadline)
 
-    def farthest(self) -> Distance:
+    def _farthest(self) -> Distance:
         """The distance of the node that is farthest away."""
         distances = [node.distance for node in self._nodes.values()]
         return max(distances, key=lambda one: one.round_trip_ms or 0, default=self.new_distance())
 
     async def ready(self) -> None:
-        """Wait until the nodes and their time are known."""
+        """Wait until the nodes and their time are known. Raises `StoreError`."""
+        await in_time(self.deadline, self._found(), self.client, "connecting")
+
+    async def _found(self) -> None:
         if not self.is_ready:
             await asyncio.shield(self._find())
 
-    async def open(self) -> None:
-        """Find the nodes and open a connection to each."""
-        await self.ready()
+    async def start(self) -> None:
+        """Find the nodes and open a connection to each. Raises `StoreError`."""
+        await in_time(self._start_deadline, self._open(), self.client, "connecting")
+
+    async def _open(self) -> None:
+        await self._found()
         nodes = [self._at(node.host, node.port) for node in self.client.get_primaries()]
         await asyncio.gather(*[node.connections.ready(however_long=True) for node in nodes])
+
+    def slot(self, hit: Hit, now_ms: int) -> int:
+        """The slot of the hit's key."""
+        return key_slot(encoded(self._key(hit, now_ms)))
+
+    def _key(self, hit: Hit, now_ms: int) -> str:
+        return f"{self._prefix}:{hit.quota.state_key(hit.key, now_ms)}"
 
     def address(self, slot: int) -> Address:
         """The node that serves the slot, as far as it is known."""
@@ -123,9 +140,37 @@ class ClusterLink:
                 del self._batchers[slot]
 
     @staticmethod
-    def _too_late(node: Node, was_sent: bool) -> StoreError:
-        was_sent = was_sent and node.connections.is_prepared  # else it waited for a connection
+    def _too_late(node: Node, sending: asyncio.Task[None] | None) -> StoreError:
+        was_sent = sending is not None and not node.connections.is_awaited_by(sending)
         return too_late(node.distance.deadline, node.pool, "EVALSHA", was_sent=was_sent)
+
+    async def reset(self, hits: Sequence[Hit]) -> int:
+        """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
+
+        async def unlink() -> int:
+            await self._found()
+            now = self.clock.now_ms()
+            keys = {self._key(hit, now) for hit in hits}
+            return sum([int(await self.ask(key, "UNLINK", key)) for key in keys])
+
+        return await in_time(self.deadline, unlink(), self.client, "UNLINK")
+
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
+        """Forget keys under the prefix, by SCAN of each node; see `Store.clear`."""
+        client, patience = self.client, self._start_deadline
+        pattern = script.pattern(self._prefix)
+        found = client.scan_iter(match=pattern, count=script.SCAN_COUNT)
+        own = own_keys(self._prefix, self._piggybacks)
+        count = 0
+        while (key := await in_time(patience, anext(found, None), client, "SCAN")) is not None:
+            if key not in own and script.owned([key], self._prefix, owns):
+                count += int(await in_time(patience, client.unlink(key), client, "UNLINK"))
+        return count
+
+    async def server_findings(self) -> list[Finding]:
+        """What of the nodes' distance should be known. Raises `StoreError`."""
+        await in_time(BUDGET, self._open(), self.client, "connecting")
+        return list(distance_findings(self._farthest()))
 
     async def ask(self, key: str, *parts: str | int) -> Any:
         """The reply of the key's node to one command. Raises the error that it replied with."""
@@ -135,8 +180,11 @@ class ClusterLink:
         return reply
 
     async def carry(self) -> None:
-        """Send what is due now, each to the node of its own key."""
-        await self.ready()
+        """Send what is due now, each to the node of its own key. Raises `StoreError`."""
+        await in_time(self.deadline, self._carry(), self.client, "ZADD")
+
+    async def _carry(self) -> None:
+        await self._found()
         for piggyback in due(self._piggybacks):
             load = Load([piggyback], self._prefix, self.clock.now_ms())
             node = self._owner(key_slot(encoded(own_key(self._prefix, piggyback))))
@@ -157,7 +205,7 @@ class ClusterLink:
         for node in self._nodes.values():
             await node.connections.aclose()
         await self.client.aclose()
-        # That does nothing while the nodes are to be looked up anew, as after a resharding.
+        # That does nothing while the nodes are to be looked up again, as after a resharding.
         manager = self.client.nodes_manager
         for known in [*manager.startup_nodes.values(), *self.client.get_nodes()]:
             await known.disconnect()
@@ -175,9 +223,9 @@ class ClusterLink:
         if batch_sent.receivers:
             batch_sent.send_safely(self, size=len(requests))
         if self._piggybacks and due(self._piggybacks) and not self._is_carrying:
-            # Beside the batch: it may be another node's.
+            # Outside the batch: it may be another node's.
             self._is_carrying = True
-            spawn(self._tasks, self._carry())
+            spawn(self._tasks, self._carry_beside())
         try:
             batch = Script(requests, prefix=self._prefix, now_ms=self.clock.now_ms())
             reply = await self._exchange(next(iter(batch.keys)), batch)
@@ -195,9 +243,9 @@ class ClusterLink:
             for answer in answers
         ]
 
-    async def _carry(self) -> None:
+    async def _carry_beside(self) -> None:
         try:
-            await self.carry()
+            await self._carry()
         finally:
             self._is_carrying = False
 
@@ -212,7 +260,7 @@ class ClusterLink:
                 self._moved[slot] = node.address
                 self._find()
             elif isinstance(reply, AskError):
-                # ASKING holds for the next command of its own connection alone.
+                # The redirection `ASKING` holds for the next command of its connection only.
                 node, before = self._redirected(reply), _ASKING
             elif isinstance(reply, (TryAgainError, ClusterDownError)):
                 self._find()
@@ -269,7 +317,7 @@ class ClusterLink:
             self.is_ready = True
 
     async def _open_first(self) -> None:
-        """Open a connection to each node, and wait for the first, which tells the time."""
+        """Open a connection to each node, and wait for the first, which reports the time."""
         nodes = [self._at(node.host, node.port) for node in self.client.get_primaries()]
         opening = [spawn(self._tasks, node.connections.ready(however_long=True)) for node in nodes]
         failure: Exception | None = None
@@ -341,9 +389,9 @@ class Node:
             _log.info("the node of Redis at %s is %s", place(self.pool), self.distance)
 
 
-def _with_wary_connections(client: RedisCluster) -> RedisCluster:
+def _with_wary_connections(client: Any) -> Any:
     """The client, which checks no pooled connection before it is used again."""
-    settings = client.get_connection_kwargs()  # also those of the nodes that it will find
+    settings = client.get_connection_kwargs()  # also for the nodes that it will find
     kind = wire.wary(prompt(settings["connection_class"]))
     settings["connection_class"] = kind
     for node in [*client.nodes_manager.startup_nodes.values(), *client.get_nodes()]:

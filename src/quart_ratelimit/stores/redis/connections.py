@@ -27,7 +27,7 @@ from .failures import too_late
 BUDGET = 2.0
 #: Seconds before another attempt while no request waits: at first, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
-#: Seconds after which an attempt is taken for lost, so that another one is begun beside it.
+#: Seconds after which an attempt is taken for lost, so that another one is begun in parallel.
 LOST = 0.15
 #: Seconds after the last request that wanted a connection in which attempts go on.
 WANTED_FOR = 2.0
@@ -43,7 +43,7 @@ class Pool(Protocol):
         """Take it back, open or closed."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the connections that were given back, and those in use if asked for."""
+        """Close the connections that were given back, and on request the ones in use."""
 
 
 class Unpooled:
@@ -112,8 +112,10 @@ class Connections:
         #: Those that are idle or in an exchange; closed also if nobody closes this.
         self._open: set[Connection] = set()
         weakref.finalize(self, _sever, self._open, os.getpid()).atexit = False
-        #: Who waits for a connection, and since when.
-        self._waiters: deque[tuple[asyncio.Future[Connection], float]] = deque()
+        #: Who waits for a connection, since when, and in which task.
+        self._waiters: deque[
+            tuple[asyncio.Future[Connection], float, asyncio.Task[object] | None]
+        ] = deque()
         self._wanted_at = 0.0
         #: Seconds that the last connection took to open.
         self._took = 0.0
@@ -144,6 +146,10 @@ class Connections:
                 raise
             return self._replies(connection, replies, sent_ms)
         return self._exchange(packed, replies)
+
+    def is_awaited_by(self, task: asyncio.Task[None]) -> bool:
+        """Whether a task waits for a connection, so that it has sent nothing."""
+        return any(task is one and not waiter.done() for waiter, _, one in self._waiters)
 
     async def ready(self, *, however_long: bool = False) -> None:
         """Wait until a connection is open and the server is prepared.
@@ -231,10 +237,11 @@ class Connections:
                 raise
             if fresh:
                 return connection
-            self._drop(connection)  # closed meanwhile, or with a reply that nobody asked for
+            self._drop(connection)  # closed meanwhile, or with a stray reply
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Connection] = loop.create_future()
-        self._waiters.append((waiter, loop.time() if since is None else since))
+        began = loop.time() if since is None else since
+        self._waiters.append((waiter, began, asyncio.current_task()))
         self._want()
         try:
             return await waiter
@@ -247,7 +254,7 @@ class Connections:
         """Have as many connections opened as requests wait for, and ``least`` of them anyway."""
         self._wanted_at = asyncio.get_running_loop().time()
         self._is_wanted.set()
-        waiting = max(least, sum(not waiter.done() for waiter, _ in self._waiters))
+        waiting = max(least, sum(not waiter.done() for waiter, *_ in self._waiters))
         begun = sum(self._wanted_at - since < LOST for since in self._openers.values())
         room = self._most - len(self._open) - len(self._openers)
         for _ in range(min(waiting - begun, room)):
@@ -328,7 +335,7 @@ class Connections:
         if connection not in self._open:  # the server has moved
             return False
         while self._waiters:
-            waiter, since = self._waiters.popleft()
+            waiter, since, _ = self._waiters.popleft()
             waited = asyncio.get_running_loop().time() - since
             if waiter.done():
                 continue
@@ -362,8 +369,8 @@ class Connections:
             await self._pool.release(connection)
 
     def _fail_waiters(self, error: Exception) -> bool:
-        """Tell every request that waits; whether one did."""
-        waiting = [waiter for waiter, _ in self._waiters if not waiter.done()]
+        """Wake every request that waits; return whether one did."""
+        waiting = [waiter for waiter, *_ in self._waiters if not waiter.done()]
         self._waiters.clear()
         for waiter in waiting:
             copied = copy_of(error)

@@ -1,6 +1,6 @@
 """Windows by the clock, counted by ``INCRBY`` and ``EXPIRE NX``: what is sent and how it is read.
 
-No I/O. The keys are those of the Flask snippet. `Probe` finds out whether a server can do it.
+No I/O. The keys are the Flask snippet's. `Probe` finds out whether a server can do it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Counters:
         self._requests = requests
         self._now_ms = now_ms
         self._asks_time = asks_time
-        #: The server's seconds and microseconds, once the replies were read, if it was asked.
+        #: The server's seconds and microseconds, once the replies were read, if requested.
         self._time: Any = None
         #: key -> (a quota of it, the requests that hit it, in order): all have its period, and may
         #: have other amounts.
@@ -48,7 +48,7 @@ class Counters:
         self.looks: dict[str, list[int]] = {}
         known: dict[int, list[int]] = {}
         for index, hits in enumerate(requests):
-            callers = known.get(id(hits))  # those of one client may share them
+            callers = known.get(id(hits))  # hits of one client may share them
             if callers is None:
                 ((quota, key, cost, *_),) = hits
                 name = f"{prefix}:{quota.state_key(key, now_ms)}"
@@ -66,7 +66,7 @@ class Counters:
 
     @property
     def packed(self) -> bytes:
-        """What is sent: a ``GET`` for each look, then one transaction, then ``TIME`` if asked."""
+        """What is sent: a ``GET`` for each look, one transaction, and ``TIME`` on request."""
         parts = [command("GET", key) for key in self.looks]
         if self.keys:
             # INCRBY and its EXPIRE stay together, also when the connection breaks between them.
@@ -88,7 +88,7 @@ class Counters:
 
     @property
     def server_ms(self) -> int | None:
-        """The server's time, in ms, once the replies were read; None if it was not asked."""
+        """The server's time, in ms, once the replies were read; None if it was not requested."""
         return None if self._time is None else milliseconds(self._time)
 
     def read(self, replies: list[object]) -> Answers:
@@ -189,7 +189,7 @@ def _count(key: str, by: int, seconds: int) -> bytes:
 
 
 def _whole(reply: object) -> int:
-    # redis-py hands on b"OK", None, True or 1.5 as they come; none of them is a count.
+    # redis-py passes b"OK", None, True or 1.5 as they come; none of them is a count.
     if type(reply) is not int:
         raise ValueError(f"a reply is {type(reply).__name__} where an integer belongs")
     return reply

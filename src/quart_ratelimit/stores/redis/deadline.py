@@ -6,6 +6,9 @@ import math
 
 #: Seconds: the deadline for a server that is near, and the longest for one that is far.
 SHORTEST, LONGEST = 0.05, 1.0
+#: Seconds that opening every connection, and each step of forgetting all keys, may take; a longer
+#: deadline counts instead.
+START_DEADLINE = 1.0
 #: Round trips that a deadline is long: an exchange may wait for the one before it, and a script
 #: that is missing takes a second one.
 ROUND_TRIPS = 4
@@ -17,8 +20,8 @@ class Distance:
     """The shortest round trip to one address.
 
     Distance is what every reply takes, and the queue of a busy server is what some replies take in
-    addition, so the quickest reply of the last minutes tells them apart: a server that turns slow
-    keeps its distance and its deadline. Another address (a failover) begins anew. A server at the
+    addition, so the quickest reply of the last minutes shows the distance: a server that turns slow
+    keeps its distance and its deadline. Another address (a failover) starts afresh. A server at the
     same address that has made no quick reply for five to ten minutes counts as moved.
     """
 

@@ -47,7 +47,7 @@ def read_hosts(uri: str, port: int) -> Hosts:
 
 
 def options_of(query: str) -> tuple[dict[str, object], dict[str, object]]:
-    """The options of Redis' connections, and those of the Sentinels' own. Raises `ValueError`."""
+    """The options of Redis' connections, and the Sentinels' own. Raises `ValueError`."""
     redis: list[tuple[str, str]] = []
     sentinels: list[tuple[str, str]] = []
     for name, value in parse_qsl(query):

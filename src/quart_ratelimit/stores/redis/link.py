@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import redis.asyncio
 from redis.exceptions import ResponseError
 
 from ...clock import monotonic_ms
 from ...errors import StoreError, StoreOverloaded
+from ...findings import Finding
 from ...quotas import Decision, Hit
 from ...signals import batch_sent
 from ..piggyback import Piggyback
 from . import script, wire
 from .batcher import Batcher
-from .carrier import Load, due
+from .carrier import Load, due, own_keys
+from .checkup import client_findings, deadline_findings, distance_findings, server_findings
 from .connections import BUDGET, Connections, Exchanged, Pool, Unpooled
 from .counters import Counters, Probe, milliseconds
-from .deadline import Distance
-from .failures import leads_elsewhere, store_error, too_late
+from .deadline import START_DEADLINE, Distance
+from .failures import in_time, leads_elsewhere, store_error, too_late
 from .packing import TIME, command
 from .script import Answers, Script
 from .sentinels import Sentinels
@@ -53,7 +54,7 @@ class Batch(Protocol):
 
     @property
     def server_ms(self) -> int | None:
-        """The server's time in ms, if the replies told it."""
+        """The server's time in ms, if the replies had it."""
 
     def read(self, replies: list[Any]) -> Answers:
         """Each request's decisions, or its error. Raises what all of them failed with."""
@@ -76,6 +77,7 @@ class Link:
         piggybacks: Sequence[Piggyback] = (),
     ) -> None:
         self._piggybacks = piggybacks
+        self._start_deadline = max(START_DEADLINE, deadline or 0)
         self.client = client
         self.pool: redis.asyncio.ConnectionPool = client.connection_pool
         self.pool.connection_class = prompt(self.pool.connection_class)
@@ -118,6 +120,10 @@ class Link:
         #: Whether Redis knows ``EXPIRE NX`` (7.0). Before that the script counts all.
         self.counts: bool = True
 
+    async def start(self) -> None:
+        """Connect and see what this Redis can do. Raises `StoreError`."""
+        await in_time(self._start_deadline, self.connections.open(), self.pool, "connecting")
+
     async def aclose(self) -> None:
         """Wait for what was sent, then close every connection."""
         await self.counters.aclose()
@@ -141,8 +147,8 @@ class Link:
         """Seconds that one hit may wait."""
         return self.distance.deadline
 
-    def _too_late(self, command_name: str, was_sent: bool) -> StoreError:
-        was_sent = was_sent and self.connections.is_prepared  # else it waited for a connection
+    def _too_late(self, command_name: str, sending: asyncio.Task[None] | None) -> StoreError:
+        was_sent = sending is not None and not self.connections.is_awaited_by(sending)
         return too_late(self.deadline, self.pool, command_name, was_sent=was_sent)
 
     async def ask(self, *parts: str | int | bytes) -> Any:
@@ -152,8 +158,47 @@ class Link:
             raise reply
         return reply
 
+    async def reset(self, hits: Sequence[Hit]) -> int:
+        """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
+
+        async def unlink() -> int:
+            await self.connections.ready()
+            now = self.clock.now_ms()
+            keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
+            return int(await self.ask("UNLINK", *keys)) if keys else 0
+
+        return await in_time(self.deadline, unlink(), self.pool, "UNLINK")
+
+    async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
+        """Forget keys under the prefix, by SCAN; see `Store.clear`."""
+        pattern, patience = script.pattern(self._prefix), self._start_deadline
+        cursor, count = b"", 0
+        own = own_keys(self._prefix, self._piggybacks)
+        while cursor != b"0":
+            scan = self.ask("SCAN", cursor or 0, "MATCH", pattern, "COUNT", script.SCAN_COUNT)
+            cursor, found = await in_time(patience, scan, self.pool, "SCAN")
+            keys = [key for key in script.owned(found, self._prefix, owns) if key not in own]
+            if keys:
+                unlink = self.ask("UNLINK", *keys)
+                count += int(await in_time(patience, unlink, self.pool, "UNLINK"))
+        return count
+
+    def findings(self) -> list[Finding]:
+        """What of the client should be otherwise."""
+        found = client_findings(self.client, deadline=self.deadline)
+        return [*deadline_findings(self.deadline), *found]
+
+    async def server_findings(self) -> list[Finding]:
+        """What of the server should be known. Raises `StoreError`."""
+        # No connection is opened to a server that cannot count, and INFO says why it cannot.
+        info: Any = await in_time(BUDGET, self.client.info(), self.pool, "INFO")
+        return [*server_findings(info), *distance_findings(self.distance)]
+
     async def carry(self) -> None:
-        """Send what is due now, without a batch."""
+        """Send what is due now, without a batch. Raises `StoreError`."""
+        await in_time(self.deadline, self._carry(), self.pool, "ZADD")
+
+    async def _carry(self) -> None:
         await self.connections.ready()
         load = Load(due(self._piggybacks), self._prefix, self.clock.now_ms())
         if load.replies:
@@ -286,66 +331,3 @@ class Link:
         """
         if any(map(leads_elsewhere, answers)):
             self.connections.drop_idle()
-
-
-class Closable(Protocol):
-    """What `PerLoop` keeps."""
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-
-    def sever(self) -> None:
-        """Close every connection after the end of its event loop."""
-
-
-L = TypeVar("L", bound=Closable)
-
-
-class PerLoop(Generic[L]):
-    """A link for each event loop that runs; each loop and each process opens its own.
-
-    It lives until it is closed in its loop, or until its loop was closed and another link is
-    looked up.
-    """
-
-    def __init__(self, open_link: Callable[[], L]) -> None:
-        self._open_link = open_link
-        self._links: dict[asyncio.AbstractEventLoop, L] = {}
-        #: The link that was looked up last.
-        self._link: L | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = os.getpid()
-        #: Links of the process that this one was forked from: not ours to use, nor to close.
-        self._parents: list[L] = []
-
-    def get(self) -> L:
-        """The running loop's link, opened if need be."""
-        link, loop = self._link, asyncio.get_running_loop()
-        # A loop runs in one process alone: after a fork there is another, or none.
-        if link is None or self._loop is not loop:
-            self._leave_parents()
-            self._sever_ended()
-            link = self._links.get(loop)
-            if link is None:
-                link = self._links[loop] = self._open_link()
-            self._link, self._loop = link, loop
-        return link
-
-    async def aclose(self) -> None:
-        """Close the running loop's link, and those of loops that have ended."""
-        self._leave_parents()
-        self._sever_ended()
-        self._link = None
-        link = self._links.pop(asyncio.get_running_loop(), None)
-        if link is not None:
-            await link.aclose()
-
-    def _leave_parents(self) -> None:
-        if self._pid != os.getpid():
-            self._parents += self._links.values()
-            self._links.clear()
-            self._pid = os.getpid()
-
-    def _sever_ended(self) -> None:
-        for loop in [loop for loop in self._links if loop.is_closed()]:
-            self._links.pop(loop).sever()

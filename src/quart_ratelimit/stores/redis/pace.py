@@ -13,7 +13,7 @@ WINDOW = 0.002
 
 
 class Pace:
-    """Calls ``launch`` once for all that asked for it, as soon as waiting would gain nothing.
+    """Calls ``launch`` once for all requests, as soon as waiting would gain nothing.
 
     It is in one of two states. At rest, `launch_soon` calls ``launch`` at once if the event loop
     has nothing else to run, so a single caller never waits. Otherwise the callbacks that are to

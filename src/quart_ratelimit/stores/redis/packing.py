@@ -11,7 +11,7 @@ TIME = b"*1\r\n$4\r\nTIME\r\n"
 
 
 def encoded(text: str) -> bytes:
-    """UTF-8, also of a lone surrogate, so that one odd key fails no other key of its batch."""
+    """UTF-8, also of a single surrogate, so that one odd key fails no other key of its batch."""
     return text.encode("utf-8", "surrogatepass")
 
 

@@ -26,6 +26,8 @@ from .packing import bulk, command
 
 #: A cost that no limit can allow.
 BEYOND = MAX_EXACT + 1
+#: Keys requested at a time by SCAN.
+SCAN_COUNT = 500
 #: Integers that the script replies for each hit.
 REPLY_WIDTH = 4
 
@@ -124,7 +126,7 @@ class Script:
                 self._widths.append(1)
                 return
         known: dict[int, str] = {}
-        for hits in requests:  # those of one client may share them
+        for hits in requests:  # hits of one client may share them
             text = known.get(id(hits))
             if text is None:
                 text = known[id(hits)] = f"[{','.join(map(self._item, hits))}]"
@@ -143,7 +145,7 @@ class Script:
             spec_index = self._spec_index[quota.tag] = len(self._specs)
         if hit.cost == 1 and not hit.forced and not hit.lease and not hit.late:
             return f"[{key_index},{spec_index}]"
-        # No limit tells costs beyond these apart; an integer of thousands of digits has no JSON.
+        # No limit distinguishes costs beyond these; an integer of thousands of digits has no JSON.
         cost = max(-BEYOND, min(hit.cost, BEYOND))
         rest = (cost, hit.at_ms, 2 if hit.late else int(hit.forced), hit.lease)
         return f"[{key_index},{spec_index},{json.dumps(rest)[1:]}"

@@ -21,7 +21,7 @@ from .uri import NO_MAINTENANCE
 
 #: Seconds before a lost Sentinel is called again, at most.
 LONGEST_PAUSE = 1.0
-#: Seconds between two PINGs, each of which must be answered before the next.
+#: Seconds between two PINGs, and each must be answered before the next.
 BEAT = 5.0
 #: What a Sentinel publishes when the master is another one.
 SWITCH, MONITOR = "+switch-master", "+monitor"
@@ -75,7 +75,9 @@ class Sentinels:
         while self._address is None:
             errors = [watcher.error for watcher in self._watchers]
             if all(errors):
-                raise MasterNotFoundError(f"no master: {[e for e in errors if not _is_unknown(e)]}")
+                # redis-py 8 has errors whose repr lacks their text.
+                told = [f"{type(e).__name__}({e})" for e in errors if not _is_unknown(e)]
+                raise MasterNotFoundError(f"no master: {', '.join(told)}")
             if self._news is None or self._news.done():
                 self._news = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._news)
@@ -161,7 +163,7 @@ class Watcher:
                 master, *subscribed = await wire.replies(connection, 3, unsent=asked)
             self._note_master(master)
             for refusal in subscribed:
-                if isinstance(refusal, Exception):  # by its ACL: it is asked again after a pause
+                if isinstance(refusal, Exception):  # by its ACL: it is called again after a pause
                     return False
             is_subscribed = True
             self._await_beat(connection)

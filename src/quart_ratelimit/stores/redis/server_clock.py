@@ -1,15 +1,15 @@
-"""A server's time, from what it last told. No I/O."""
+"""A server's time, from its last report. No I/O."""
 
 from __future__ import annotations
 
 from ...clock import Clock, monotonic_ms
 
-#: How long what a server told is trusted before it is asked again.
+#: How long a server's report is trusted before the next request.
 TRUSTED_MS = 1000
 
 
 class ServerClock:
-    """Counts on from the time that a server told, so that workers with skewed clocks agree.
+    """Counts on from the time that a server reported, so that workers with skewed clocks agree.
 
     A sample is taken from the moment when the command was sent. The server's clock was read after
     that and before the reply was received, so the offset is wrong by one round trip at most, and
@@ -29,11 +29,11 @@ class ServerClock:
         return self._now_ms() + self._offset_ms
 
     def is_stale(self) -> bool:
-        """Whether the server is to be asked again."""
+        """Whether the server's time is to be requested again."""
         return not 0 <= self._now_ms() - self._told_ms < TRUSTED_MS
 
     def hold(self) -> None:
-        """While one asks, let the others go on with what is known, if it is."""
+        """While one caller requests it, let the others go on with what is known, if it is."""
         if self._took_ms is not None:
             self._told_ms = self._now_ms()
 

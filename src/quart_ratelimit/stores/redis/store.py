@@ -7,27 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import redis.asyncio
+from typing import TYPE_CHECKING, Any
 
 from ...findings import Finding
 from ...quotas import Decision, Hit
 from ...quotas.fixed_window import is_counted
 from ..piggyback import Piggyback
-from . import script
-from .carrier import own_keys
-from .checkup import client_findings, deadline_findings, distance_findings, server_findings
-from .connections import BUDGET
-from .failures import in_time
-from .link import Link, PerLoop
-from .uri import Opener, check_own, checked_client, checked_connections, opener, opener_of
+from .arguments import Client, Opener, check_own, checked_connections
+from .per_loop import PerLoop
 
-#: Seconds that `RedisStore.start`, which opens every connection, and each step of
-#: `RedisStore.clear` may take.
-START_DEADLINE = 1.0
-#: Keys asked for at a time by `RedisStore.clear`.
-SCAN_COUNT = 500
+if TYPE_CHECKING:
+    from .link import Link
 
 
 class RedisStore:
@@ -43,26 +33,36 @@ class RedisStore:
 
     def __init__(
         self,
-        source: str | Opener | redis.asyncio.Redis,
+        source: str | Opener | Client,
         *,
         prefix: str = "rate_limit",
         deadline: float | None = None,
         max_connections: int = 4,
         **options: Any,
     ) -> None:
+        # redis-py takes as long to import as the rest of the package, and is not always needed.
+        from .link import Link  # noqa: PLC0415
+        from .uri import checked_client, opener, opener_of  # noqa: PLC0415
+
         check_own(prefix, deadline)
-        self._prefix = prefix
-        self._deadline = deadline
-        self._max_connections = checked_connections(max_connections)
+        most = checked_connections(max_connections)
+        open_client: Opener
         if isinstance(source, str) and "connection_pool" not in options:
-            self._open = opener(source, max_connections, options)
+            open_client = opener(source, most, options)
         elif callable(source):
-            self._open = source
+            open_client = source
         else:
             handed = options.get("connection_pool")
-            pool = checked_client(source).connection_pool if handed is None else handed
-            self._open = opener_of(pool)
-        self._links = PerLoop(self._open_link)
+            open_client = opener_of(
+                checked_client(source).connection_pool if handed is None else handed
+            )
+
+        def open_link() -> Link:
+            client = checked_client(open_client())
+            told, beside = self._note_connected, self.piggybacks
+            return Link(client, prefix, deadline, most, told, piggybacks=beside)
+
+        self._links = PerLoop(open_link)
         #: What its batches take along.
         self.piggybacks: list[Piggyback] = []
         #: See `StoreThatConnects.connected`.
@@ -70,9 +70,7 @@ class RedisStore:
 
     async def start(self) -> None:
         """Connect and see what this Redis can do. Raises `StoreError`."""
-        link = self._links.get()
-        patience = max(START_DEADLINE, self._deadline or 0)
-        await in_time(patience, link.connections.open(), link.pool, "connecting")
+        await self._links.get().start()
 
     async def aclose(self) -> None:
         """Close the connections. A later hit opens them again."""
@@ -92,59 +90,23 @@ class RedisStore:
 
     async def carry(self) -> None:
         """Send what is due now, without a batch. Raises `StoreError`."""
-        link = self._links.get()
-        await in_time(link.deadline, link.carry(), link.pool, "ZADD")
+        await self._links.get().carry()
 
     async def reset(self, hits: Sequence[Hit]) -> int:
         """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
-        link = self._links.get()
-
-        async def unlink() -> int:
-            await link.connections.ready()
-            now = link.clock.now_ms()
-            keys = {f"{self._prefix}:{hit.quota.state_key(hit.key, now)}" for hit in hits}
-            return int(await link.ask("UNLINK", *keys)) if keys else 0
-
-        return await in_time(link.deadline, unlink(), link.pool, "UNLINK")
+        return await self._links.get().reset(hits)
 
     async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
         """Forget keys under this store's prefix, by SCAN; see `Store.clear`."""
-        pattern = script.pattern(self._prefix)
-        link, patience = self._links.get(), max(START_DEADLINE, self._deadline or 0)
-        cursor, count = b"", 0
-        own = own_keys(self._prefix, self.piggybacks)
-        while cursor != b"0":
-            scan = link.ask("SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCAN_COUNT)
-            cursor, found = await in_time(patience, scan, link.pool, "SCAN")
-            keys = [key for key in script.owned(found, self._prefix, owns) if key not in own]
-            if keys:
-                unlink = link.ask("UNLINK", *keys)
-                count += int(await in_time(patience, unlink, link.pool, "UNLINK"))
-        return count
+        return await self._links.get().clear(owns)
 
     def findings(self) -> list[Finding]:
         """What of the client should be otherwise. Opens nothing, and needs an event loop."""
-        link = self._links.get()
-        found = client_findings(link.client, deadline=link.deadline)
-        return [*deadline_findings(link.deadline), *found]
+        return self._links.get().findings()
 
     async def server_findings(self) -> list[Finding]:
         """What of the server should be known. Raises `StoreError`."""
-        link = self._links.get()
-        # The link opens no connection to a server that cannot count, and INFO says why it cannot.
-        info: Any = await in_time(BUDGET, link.client.info(), link.pool, "INFO")
-        return [*server_findings(info), *distance_findings(link.distance)]
-
-    def _open_link(self) -> Link:
-        client = checked_client(self._open())
-        return Link(
-            client,
-            self._prefix,
-            self._deadline,
-            self._max_connections,
-            self._note_connected,
-            piggybacks=self.piggybacks,
-        )
+        return await self._links.get().server_findings()
 
     def _note_connected(self) -> None:
         self.connected()

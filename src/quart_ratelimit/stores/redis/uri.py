@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
@@ -18,6 +17,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from ...errors import ConfigurationError, StoreMisconfigured
+from .arguments import redacted
 from .hosts import SENTINELS_OWN, options_of, read_hosts
 
 #: The option that switches off maintenance notifications, where there are any.
@@ -25,20 +25,16 @@ NO_MAINTENANCE: dict[str, object] = {}
 if "maint_notifications_config" in signature(redis.asyncio.Redis).parameters:  # redis-py 8.0
     from redis.maint_notifications import MaintNotificationsConfig
 
-    # RESP 3, if an option asks for it, would have notifications that switch off the check for a
+    # RESP 3, if an option selects it, would have notifications that switch off the check for a
     # stray reply at checkout, and a stray reply shifts every later reply of that connection by one.
     NO_MAINTENANCE["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
 
 #: The pool that a client needs which counts, as errors and findings show it.
 FORM = "BlockingConnectionPool.from_url(url, max_connections=4, retry=Retry(NoBackoff(), 0))"
 
-#: What opens a client: called in the event loop that will use it.
-Opener = Callable[[], "redis.asyncio.Redis"]
-ClusterOpener = Callable[[], RedisCluster]
-
 #: Where a host listens whose URI names no port.
 SENTINEL_PORT, CLUSTER_PORT = 26_379, 6_379
-#: Options that are Redis' own login, which its Sentinels are not told.
+#: Options that are Redis' own login, which its Sentinels do not get.
 _LOGIN = ("username", "password", "credential_provider")
 
 _SENTINEL_SCHEMES = {"redis+sentinel", "valkey+sentinel", "rediss+sentinel", "valkeys+sentinel"}
@@ -60,7 +56,9 @@ _CLUSTER_SCHEMES = {
 }
 
 
-def opener(uri: str, max_connections: int, options: Mapping[str, object]) -> Opener:
+def opener(
+    uri: str, max_connections: int, options: Mapping[str, object]
+) -> Callable[[], redis.asyncio.Redis]:
     """Check a URI now; open its client later."""
     scheme, separator, rest = uri.partition("://")
     settings: dict[str, Any] = {
@@ -97,7 +95,7 @@ def opener(uri: str, max_connections: int, options: Mapping[str, object]) -> Ope
     return open_client
 
 
-def _sentinel_opener(uri: str, settings: Mapping[str, object]) -> Opener:
+def _sentinel_opener(uri: str, settings: Mapping[str, object]) -> Callable[[], redis.asyncio.Redis]:
     """``redis+sentinel://[user:password@]host:port,host:port/service[/db][?option=value]``.
 
     The login is Redis' own. The Sentinels' is ``sentinel_kwargs``, or ``?sentinel_password=...``.
@@ -136,7 +134,7 @@ def _sentinel_opener(uri: str, settings: Mapping[str, object]) -> Opener:
     return open_client
 
 
-def cluster_opener(uri: str, options: Mapping[str, object]) -> ClusterOpener:
+def cluster_opener(uri: str, options: Mapping[str, object]) -> Callable[[], RedisCluster]:
     """Check a URI now; open its client later."""
     scheme = uri.partition("://")[0]
     try:
@@ -145,9 +143,9 @@ def cluster_opener(uri: str, options: Mapping[str, object]) -> ClusterOpener:
         hosts = None
     if hosts is None or scheme not in _CLUSTER_SCHEMES:
         raise ConfigurationError(
-            f"{redacted(uri)!r} is no cluster; write 'redis+cluster://localhost:6379', or several "
-            "nodes of it, 'redis+cluster://host:6379,[::1]:6379', and in a password %2F for /, "
-            "%23 for #, %3F for ?, %40 for @"
+            f"{redacted(uri)!r} is not a cluster; write 'redis+cluster://localhost:6379', or "
+            "several nodes of it, 'redis+cluster://host:6379,[::1]:6379', and in a password "
+            "%2F for /, %23 for #, %3F for ?, %40 for @"
         )
     (host, port), *others = hosts.nodes
     name = f"[{host}]" if ":" in host else host
@@ -180,7 +178,7 @@ def check_url(url: str, uri: str) -> None:
     try:
         parts = urlsplit(url)
         if parts.scheme != "unix" and parts.path.strip("/"):
-            int(parts.path.strip("/"))  # redis-py takes database 0 for one that is no number
+            int(parts.path.strip("/"))  # redis-py takes database 0 for text that is not a number
         parts.port  # noqa: B018  # it raises on a bad port
         redis.asyncio.connection.parse_url(url)
     except ValueError:
@@ -189,14 +187,6 @@ def check_url(url: str, uri: str) -> None:
             "'redis://user:password@localhost:6379/0', and in a password %2F for /, %23 for #, "
             "%3F for ?, %40 for @"
         ) from None
-
-
-def redacted(uri: str) -> str:
-    """A URI without its user, its password and its query, for messages."""
-    scheme, separator, rest = uri.partition("://")
-    before, _, host = rest.rpartition("@")
-    # What follows the @ may be the end of a password in the query.
-    return f"{scheme}{separator}{'…' if '?' in before else host.partition('?')[0]}"
 
 
 def checked_client(client: object) -> redis.asyncio.Redis:
@@ -208,30 +198,13 @@ def checked_client(client: object) -> redis.asyncio.Redis:
         raise ConfigurationError(f"{name} blocks the event loop; write redis.asyncio.Redis")
     if isinstance(client, redis.asyncio.RedisCluster):
         raise ConfigurationError(f"{name} is a cluster's; write ClusterStore(lambda: client)")
-    raise ConfigurationError(f"{name} is no redis.asyncio.Redis")
-
-
-def check_own(prefix: object, deadline: object) -> None:
-    """Raise `ConfigurationError` for a prefix or a deadline, in seconds, that no store can have."""
-    if not isinstance(prefix, str):
-        raise ConfigurationError(f"prefix={prefix!r} is no text; write prefix='rate_limit'")
-    if deadline is None:  # it follows the distance
-        return
-    if not isinstance(deadline, (int, float)) or not 0 < deadline < math.inf:
-        raise ConfigurationError(f"deadline={deadline!r} must be above 0 seconds, e.g. 0.05")
-
-
-def checked_connections(count: int) -> int:
-    """The count. Raises `ConfigurationError` unless it is a whole number above 0."""
-    if not isinstance(count, int) or count < 1:
-        raise ConfigurationError(f"max_connections={count!r} is not a whole number above 0, e.g. 4")
-    return count
+    raise ConfigurationError(f"{name} is not a redis.asyncio.Redis")
 
 
 def check_options(open_client: Callable[[], object], uri: str) -> None:
-    """Raise `ConfigurationError` for options of which redis-py makes no client or no connection.
+    """Raise `ConfigurationError` for options that redis-py refuses for a client or a connection.
 
-    Both are made, and nothing is opened. ``uri`` is shown: it bears no password.
+    Both are made, and nothing is opened. ``uri`` is shown: it has no password in it.
     """
     try:
         pool = getattr(open_client(), "connection_pool", None)
@@ -250,11 +223,13 @@ def check_options(open_client: Callable[[], object], uri: str) -> None:
 def opener_of(pool: object) -> Callable[[], redis.asyncio.Redis]:
     """Opens clients of a pool that its owner closes. Raises `ConfigurationError`.
 
-    They raise `StoreMisconfigured` in any event loop but the first that asks.
+    They raise `StoreMisconfigured` in any event loop but the first that uses them.
     """
     if not isinstance(pool, redis.asyncio.ConnectionPool):
         name = f"{type(pool).__module__}.{type(pool).__name__}"
-        raise ConfigurationError(f"{name} is no pool of redis.asyncio; write redis.asyncio.{FORM}")
+        raise ConfigurationError(
+            f"{name} is not a pool of redis.asyncio; write redis.asyncio.{FORM}"
+        )
     home: list[asyncio.AbstractEventLoop] = []
 
     def open_client() -> redis.asyncio.Redis:

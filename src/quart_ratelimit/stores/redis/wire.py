@@ -14,11 +14,11 @@ from redis.exceptions import RedisError, ResponseError
 
 #: Whether there is something to read, or the connection is closed: its name changed in redis-py 8.
 _CAN_READ = "can_read" if hasattr(redis.asyncio.Connection, "can_read") else "can_read_destructive"
-#: Whether that needs no turn of the event loop, and the system can be asked for a single socket.
+#: Whether that needs no turn of the event loop, and the system can check a single socket.
 CAN_SAY_AT_ONCE = _CAN_READ == "can_read" and hasattr(select, "poll")
 #: How a connection reads a reply that does not look at it.
 _READ_RESPONSE = redis.asyncio.Connection.read_response
-#: What opens a connection, whoever asks: redis-py 6 has parted it from `connect`.
+#: What opens a connection, for every caller: redis-py 6 has parted it from `connect`.
 _CONNECT = "connect"
 if hasattr(redis.asyncio.Connection, "connect_check_health"):
     _CONNECT = "connect_check_health"
@@ -85,10 +85,10 @@ def peer(connection: Connection) -> object:
 
 
 def wary(kind: Any) -> Any:
-    """Connections of this kind that look before they send, and are opened anew if need be.
+    """Connections of this kind that look before they send, and are opened again if necessary.
 
     For a client that does not check its pooled ones: closed meanwhile, or with a reply that nobody
-    asked for, which would be taken for the next one's and shift all that follow.
+    expected, which would be taken for the next one's and shift all that follow.
     """
 
     async def connect(self: Any, *args: object, **kwargs: object) -> None:
