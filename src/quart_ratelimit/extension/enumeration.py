@@ -247,9 +247,9 @@ class Enumeration:
                     _add(found.functions, one, "")
 
     def _may_call(self, own: OwnLimit) -> bool:
-        """Whether this app may call a function that is no view.
+        """Whether this app may call a function that is not a view.
 
-        Where a process has several apps, those of the modules of its own functions are meant.
+        Where a process has several apps, each lists the modules of its own functions.
         """
         if len(known_apps()) == 1 or own.limiter is not None:
             return True
