@@ -92,8 +92,8 @@ def test_a_new_cache_of_functools_is_found(source: str) -> None:
 #: Collections that start empty and outlive a call, and what bounds them.
 COLLECTIONS = {
     "of one request, one call or one command": """
-        contrib/dashboard/unblocking.py:places contrib/dashboard/unblocking.py:unknown
-        callables.py:_answers cli/survey.py:application cli/survey.py:code cli/survey.py:fallback
+        callables.py:_answers contrib/dashboard/unblocking.py:places
+        contrib/dashboard/unblocking.py:unknown cli/survey.py:application cli/survey.py:code cli/survey.py:fallback
         cli/survey.py:functions cli/survey.py:groups cli/survey.py:meta
         extension/enumeration.py:application extension/enumeration.py:code
         extension/enumeration.py:fallback extension/enumeration.py:functions
@@ -113,7 +113,8 @@ COLLECTIONS = {
     """,
     "of the app's code: functions, routes, blueprints, limits, networks": """
         clients/key_functions.py:_FIELDS clients/key_functions.py:_logged
-        clients/key_spaces.py:_known clients/networks.py:_sizes contrib/opentelemetry.py:_feeds
+        clients/key_spaces.py:_known clients/networks.py:_sizes enforcement/settlement.py:_logged
+        contrib/opentelemetry.py:_feeds
         contrib/prometheus.py:_feeds enforcement/routes.py:_known
         enforcement/routes.py:fixed_stages extension/snippet.py:_known
         rules/limits_file.py:_limits rules/limits_file.py:_policies rules/limits_file.py:_texts

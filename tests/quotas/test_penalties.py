@@ -155,6 +155,27 @@ def test_a_store_that_takes_over_blocks_as_long(trail: list[tuple[int, int]]) ->
 
 
 @pytest.mark.parametrize(
+    ("remaining", "reset_ms", "offences", "level", "left_ms"),
+    [
+        (2, 60_000, 1, 0, None),  # no block, and none before it
+        (2, 60_001, 1, 1, None),  # a block before it is remembered
+        (0, 1_010_000, 0, 1, 10_000),
+        (0, 1_010_001, 0, 2, 10_001),  # too long for the first block
+        (0, 1_100_000, 0, 2, 100_000),
+        (0, 1_400_000, 0, 2, 400_000),  # longer than any block: the last of them
+        (1, 1_000_000, 2, 1, 0),  # the block ends now
+    ],
+)
+def test_what_a_decision_tells_of_a_penalty_is_resumed_exactly(
+    remaining: int, reset_ms: int, offences: int, level: int, left_ms: int | None
+) -> None:
+    told = Decision(bool(remaining), remaining, reset_ms, 0)
+    now = 500_000  # less than `forget`: no block can have ended before the clock began
+    until = 0 if left_ms is None else now + left_ms
+    assert THREE.resume(told, now) == (now, offences, level, until)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"blocks": ()}, "blocks=\\(\\) is no block"),

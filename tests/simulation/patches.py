@@ -76,7 +76,8 @@ def applied(world: World, oracle: Oracle, workers: dict[str, Worker]) -> Iterato
 
 
 def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str, Worker]) -> None:
-    hit, reset, clear = GuardedStore.hit, GuardedStore.reset, GuardedStore.clear
+    # A reset goes on when its caller has left.
+    hit, reset, clear = GuardedStore.hit, GuardedStore._reset, GuardedStore._clear
     asked = GuardedStore._call
 
     def current() -> Worker:
@@ -119,16 +120,18 @@ def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str
         return watched()
 
     async def watched_reset(self: GuardedStore, hits: Sequence[Hit]) -> int:
+        worker = current()
         try:
             return await reset(self, hits)
         finally:
-            oracle.invalidated(current(), hits, forget=True)
+            oracle.invalidated(worker, hits, forget=True)
 
-    async def watched_clear(self: GuardedStore, *starts: str) -> int:
+    async def watched_clear(self: GuardedStore, owns: Any) -> int:
+        worker = current()
         try:
-            return await clear(self, *starts)
+            return await clear(self, owns)
         finally:
-            oracle.cleared(current())
+            oracle.cleared(worker)
 
     at_local = LocalSide.hit
 
@@ -140,7 +143,7 @@ def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str
     for name, watched in (
         ("hit", watched_hit),
         ("_call", watched_call),
-        ("reset", watched_reset),
-        ("clear", watched_clear),
+        ("_reset", watched_reset),
+        ("_clear", watched_clear),
     ):
         stack.enter_context(mock.patch.object(GuardedStore, name, watched))

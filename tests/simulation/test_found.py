@@ -103,6 +103,7 @@ def test_what_redis_said_of_a_key_is_known_after_a_charge_that_had_nothing_to_ch
         40822481,  # the oracle knew of no give-back that waits for a late charge
         629193082,  # the oracle took a worker's registration for a place
         629193086,  # the oracle did not see what was given back in a worker's memory
+        786321638,  # the oracle took a reset that goes on without its caller for done
         159423120,  # the oracle did not know that a worker goes by Redis' clock, which was set
         964374437,  # a worker kept its fleet from another run
     ],

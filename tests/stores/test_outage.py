@@ -342,11 +342,14 @@ async def test_a_caller_that_leaves_a_reset_that_fails_leaves_no_unseen_error() 
     complaints: list[object] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
+    crew.paths[0].reset_waits = waits = asyncio.Event()
     leaving = asyncio.ensure_future(crew.guards[0].reset([Hit(quota, "ann")]))
-    await asyncio.sleep(0)
+    for _ in range(3):
+        await asyncio.sleep(0)
     leaving.cancel()
     await asyncio.wait([leaving])
     del leaving
+    waits.set()
     for _ in range(3):
         await asyncio.sleep(0)
     gc.collect()

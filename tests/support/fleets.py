@@ -21,8 +21,9 @@ class Path(MemoryStore):
         self.is_cut = False
         #: Whether replies are lost: the store decides, and the worker is not told.
         self.loses = False
-        #: What every hit waits for first.
+        #: What every hit, and every reset, waits for first.
         self.waits: asyncio.Event | None = None
+        self.reset_waits: asyncio.Event | None = None
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         if self.waits is not None:
@@ -35,6 +36,8 @@ class Path(MemoryStore):
         return decisions
 
     async def reset(self, hits: Sequence[Hit]) -> int:
+        if self.reset_waits is not None:
+            await self.reset_waits.wait()
         if self.is_cut:
             raise StoreAway(250)
         return await self._shared.reset(hits)
