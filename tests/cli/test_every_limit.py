@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from quart import Quart
 
+from quart_ratelimit import Limiter
 from quart_ratelimit.cli import cli
 from quart_ratelimit.extension.binding import binding_of
 
@@ -110,3 +111,10 @@ def test_each_limit_is_listed_with_the_form_of_its_keys(redis_url: str) -> None:
     assert by_limit["918 per 1 hour"]["keys"] == ["client"]
     assert by_limit["918 per 1 hour"]["source"] == "rate_limit"
     assert "keys" in by_limit["922 at a time"]
+
+
+def test_a_helper_of_another_app_of_the_process_is_not_listed(redis_url: str) -> None:
+    every_limit(storage_uri=redis_url)
+    app = Quart("other")
+    Limiter(app=app, storage_uri="memory://", default_limits=["7/day"])
+    assert str(AMOUNTS["rate_limit of a helper"]) not in run(app, "limits")[1]

