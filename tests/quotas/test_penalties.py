@@ -157,7 +157,7 @@ def test_a_store_that_takes_over_blocks_as_long(trail: list[tuple[int, int]]) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"blocks": ()}, "blocks=\\(\\) is no block"),
+        ({"blocks": ()}, "blocks=\\(\\) must have a block"),
         ({"blocks": (60, 0)}, "blocks=0 is not a positive whole number"),
         ({"blocks": (1.5,)}, "blocks=1.5 is not"),
         ({"forget": -1}, "forget=-1 is not"),
