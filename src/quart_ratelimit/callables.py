@@ -9,7 +9,9 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from itertools import takewhile
+from types import FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar, get_origin, get_type_hints
 
 from .errors import ConfigurationError, MissingParentheses
@@ -26,9 +28,21 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 
 async def call(function: UserFunction[T], *args: object) -> T:
-    """Return the function's answer, awaited if it is awaitable."""
+    """Return the function's answer. Raises `ConfigurationError` for an ``await`` that it lacks."""
     answer: Any = started(function, *args)
-    if type(answer) not in _PLAIN and inspect.isawaitable(answer):
+    if _is_to_await(function, answer):
+        answer = await answer
+    result: T = answer
+    return result
+
+
+async def call_to_send(function: UserFunction[T], *args: object) -> T:
+    """As `call`, where the answer is sent and decides nothing.
+
+    A sync function may return a coroutine then, such as Quart's ``render_template(...)``.
+    """
+    answer: Any = started(function, *args)
+    if inspect.isawaitable(answer):
         answer = await answer
     result: T = answer
     return result
@@ -45,6 +59,32 @@ def started(function: Callable[..., T], *args: object) -> T:
             f"{name_of(function)} uses a coroutine as a value ({error}); write async def, and "
             "await what is one, such as await request.get_json()"
         ) from error
+
+
+def _is_to_await(function: Callable[..., object], answer: object) -> bool:
+    """Return whether a function's answer is awaited.
+
+    Raises `ConfigurationError` for a coroutine that a sync function returns. What comes of it, such
+    as None for a request without JSON, would else be taken for what the function decided.
+    """
+    if type(answer) in _PLAIN or not inspect.isawaitable(answer):
+        return False
+    if isinstance(answer, Coroutine) and not _is_async(function):
+        answer.close()
+        what = getattr(answer, "__qualname__", "it")
+        raise ConfigurationError(
+            f"{name_of(function)} is sync and returns a coroutine ({what}) without await; write "
+            "async def, and return await ..."
+        )
+    return True
+
+
+def _is_async(function: object) -> bool:
+    """Return whether a function, or one inside it, is declared as async."""
+    return any(
+        inspect.iscoroutinefunction(one) or hasattr(one, "_is_coroutine")  # of an AsyncMock
+        for one in chain(function)
+    )
 
 
 class Unawaited(Running[T]):
@@ -112,11 +152,12 @@ class Memo:
         if known is not None:
             first: T = known[1]
             return first
-        answer = started(function, *args)
-        if type(answer) not in _PLAIN and inspect.isawaitable(answer):
+        answer: Any = started(function, *args)
+        if _is_to_await(function, answer):
             return self._settle(function, answer)
         self._answers[id(function)] = (function, answer)
-        return answer
+        result: T = answer
+        return result
 
     async def call(self, function: UserFunction[T], *args: object) -> T:
         """As `answer`, awaited if it is awaitable."""
@@ -186,7 +227,8 @@ def _returns_function(function: Callable[..., object]) -> bool:
 
 
 #: What Quart's request has to be awaited for.
-_AWAITED = frozenset({"data", "files", "form", "get_data", "get_json", "json", "values"})
+_METHODS = frozenset({"get_data", "get_json"})
+_AWAITED = _METHODS | {"data", "files", "form", "json", "values"}
 #: Operations that use a value. A coroutine among them is a mistake, and it would be true.
 _USES = (
     "BINARY_", "COMPARE_", "CONTAINS_", "FORMAT_", "GET_ITER", "IS_OP", "JUMP_IF", "LOAD_ATTR",
@@ -211,7 +253,7 @@ _BETWEEN = (
 def unawaited(function: object) -> str | None:
     """Return what of the request a sync function uses without await: ``request.get_json``.
 
-    None: nothing, as far as its own code shows. It may return a coroutine, which is awaited.
+    None: nothing, as far as its own code shows.
     """
     if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
         return None
@@ -224,13 +266,47 @@ def unawaited(function: object) -> str | None:
             source = f"{before.argval}.{step.argval}"
         if source is None:
             continue
-        use = next(one for one in steps[place + 1 :] if not one.opname.startswith(_BETWEEN))
+        between = list(takewhile(lambda one: one.opname.startswith(_BETWEEN), steps[place + 1 :]))
+        use = steps[place + 1 + len(between)]
         callees = {one.argval for one in steps[max(0, place - 3) : place]}
         if use.opname.startswith(_USES) or callees & _USED_BY:
+            return source
+        # Another call than that of the method is given the coroutine, and may await it.
+        calls = sum(one.opname.startswith("CALL") for one in between)
+        if use.opname.startswith("RETURN_") and calls == (step.argval in _METHODS):
             return source
         if use.opname.startswith("STORE_FAST"):
             kept[use.argval] = source
     return None
+
+
+def chain(function: object) -> Iterator[object]:
+    """Yield a function and all functions inside it, the outermost first.
+
+    Inside are what ``functools.wraps`` wrapped, the function of a partial, and the ``__call__`` of
+    an object's class. The function of a bound method stands for the method.
+    """
+    seen: set[int] = set()
+    while function is not None and id(function) not in seen:
+        function = core(function)
+        seen.add(id(function))
+        yield function
+        function = _inside(function)
+
+
+def core(function: object) -> object:
+    """Return the function of a bound method, which is made at each access."""
+    return function.__func__ if isinstance(function, MethodType) else function
+
+
+def _inside(function: object) -> object:
+    wrapped: object = getattr(function, "__wrapped__", None)
+    if wrapped is not None:
+        return wrapped
+    if isinstance(function, functools.partial):
+        return function.func
+    call = getattr(type(function), "__call__", None)  # noqa: B004  # it is read, not asked for
+    return call if isinstance(call, FunctionType) else None
 
 
 def takes(function: Callable[..., object], *arguments: object) -> bool:
@@ -249,4 +325,6 @@ def takes(function: Callable[..., object], *arguments: object) -> bool:
 def name_of(function: object) -> str:
     """What a function is called in messages."""
     own = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    if own is None and isinstance(function, functools.partial):
+        return name_of(function.func)
     return str(own or type(function).__name__)

@@ -35,6 +35,7 @@ CODES = {
     ),
     "QRL007": Code("warning", "A health check is one more round trip in front of a hit."),
     "QRL008": Code("info", "It costs a timer a reply, and the deadline has passed before it acts."),
+    "QRL009": Code("error", "Each of these workers counts alone, so they allow a multiple."),
     "QRL010": Code("error", "Redis evicts counters when memory is short: limits start afresh."),
     "QRL011": Code("info", "A restart of Redis forgets all counts: limits start afresh."),
     "QRL012": Code("error", "A replica refuses writes, so nothing can be counted there."),
@@ -46,14 +47,18 @@ CODES = {
     "QRL018": Code("error", "Replies come after the deadline: the policy decides every request."),
     "QRL020": Code("warning", "All clients behind that proxy share one limit."),
     "QRL021": Code("warning", "Clients share one limit: one of them can use it up for all."),
-    "QRL022": Code("error", "Requests without a key are not limited."),
+    "QRL022": Code(
+        "error", "Requests without a key count for the client's address, and an error is logged."
+    ),
     "QRL023": Code("error", "One of the two takes the proxy for the client."),
+    "QRL024": Code("warning", "All clients behind that proxy share one limit."),
     "QRL030": Code("warning", "While the store is away nothing slows down guessing."),
     "QRL031": Code("warning", "The limit can never be reached: another refuses first."),
     "QRL032": Code("error", "The limit never runs."),
     "QRL033": Code("info", "Nothing is limited."),
     "QRL034": Code("info", "The limiter is switched off."),
     "QRL035": Code("info", "A limit in shadow refuses nothing."),
+    "QRL036": Code("warning", "Views with scope=None share one counter: one uses up the others'."),
 }
 
 

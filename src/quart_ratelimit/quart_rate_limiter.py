@@ -16,7 +16,7 @@ from quart import Blueprint, Quart, current_app, request
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.sansio.response import Response
 
-from .callables import Memo, UserFunction
+from .callables import Memo, UserFunction, chain
 from .clients.key_functions import client_address
 from .clients.keys import slot_key
 from .current import request_context
@@ -24,7 +24,7 @@ from .errors import LimiterUnavailable
 from .quotas import GCRA, Decision, Hit
 from .responses.drain import Drain
 from .responses.refusal import retry_after
-from .rules.registry import WeakTable, chain
+from .rules.registry import WeakTable
 from .stores import GuardedStore, MemoryStore, RedisStore, Store
 
 #: The app's variable; it wins over ``enabled``.

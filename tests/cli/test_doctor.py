@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
-from quart import Quart, g, request
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quart import Blueprint, Quart, g, request
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
@@ -20,13 +22,18 @@ from quart_ratelimit import (
     Limit,
     Limiter,
     MovingWindow,
+    Quota,
+    SlidingWindow,
     StoreError,
+    StrictWindow,
     client_address,
     client_in,
+    rate_limit,
 )
 from quart_ratelimit.cli import cli
-from quart_ratelimit.cli.doctor import examine
+from quart_ratelimit.cli.doctor import examine, refuses_first
 from quart_ratelimit.clients.key_functions import get_remote_address, proxy_finding
+from quart_ratelimit.clients.proxies import TrustedProxies
 from quart_ratelimit.extension.binding import binding_of
 from quart_ratelimit.extension.startup import startup_findings, workers
 from quart_ratelimit.findings import CODES, SEVERITIES, Finding
@@ -283,13 +290,21 @@ def by_user() -> str | None:
         (set(), [MovingWindow(10, 60), "10/hour"], {}),  # across the hour only it refuses
         (set(), ["10/week; 10/month"], {}),
         (set(), [lambda: g.amount, "2/second; 9/minute"], {}),
-        ({"QRL031"}, ["10 per 5 seconds; 10 per 10 seconds"], {}),
+        # The shorter window may lie across the end of the longer one, and both refuse.
+        (set(), ["10 per 5 seconds; 10 per 10 seconds"], {}),
+        (set(), ["10/minute; 10/hour"], {}),
+        ({"QRL031"}, ["20 per 5 seconds; 10 per 10 seconds"], {}),
+        (
+            {"QRL031"},
+            [FixedWindow(10, 60, aligned=True), FixedWindow(10, 3600, aligned=True)],
+            {},
+        ),
         ({"QRL031"}, [GCRA(60, 60, burst=10), GCRA(30, 60, burst=10)], {}),
         (set(), [FixedWindow(9, 60, name="a"), FixedWindow(9, 60, name="b")], {}),
         ({"QRL031"}, [MovingWindow(10, 60), MovingWindow(10, 90)], {}),
         ({"QRL031"}, [MovingWindow(10, 90), "10/minute"], {}),
         ({"QRL031"}, ["100/minute; 50/hour"], {}),
-        ({"QRL031"}, ["10/minute; 10/hour"], {}),
+        ({"QRL031"}, ["20/minute; 10/hour"], {}),
         ({"QRL031"}, ["10/hour; 20/hour"], {}),
         ({"QRL033"}, [], {}),
         ({"QRL034"}, ["9/minute"], {"enabled": False}),
@@ -402,6 +417,155 @@ def test_the_workers_are_read_off_the_command_line(
     assert workers(arguments, environment) == count
 
 
+# Limits of every kind
+
+
+def with_view(decorate: Callable[[Any], Any], **keywords: Any) -> tuple[Limiter, Quart]:
+    limiter, app = limited(**keywords)
+    app.view_functions["login"] = decorate(app.view_functions["login"])
+    return limiter, app
+
+
+@pytest.mark.parametrize("kind", ["rate_limit", "scope=None", "in_flight"])
+async def test_there_is_a_limit_where_a_decorator_charges_by_itself(kind: str) -> None:
+    limiter, app = limited()
+    decorators: dict[str, Any] = {
+        "rate_limit": rate_limit("9/minute"),
+        "scope=None": rate_limit("9/minute", scope=None),
+        "in_flight": limiter.in_flight(3),
+    }
+    app.view_functions["login"] = decorators[kind](app.view_functions["login"])
+    assert await examined(limiter, app) == {"QRL001"}
+
+
+@pytest.mark.parametrize(
+    ("key_func", "found"),
+    [(lambda: "all", {"QRL021"}), (by_user, {"QRL022"}), (client_address(), set())],
+)
+@pytest.mark.parametrize("kind", ["limit", "rate_limit"])
+async def test_the_key_function_of_one_view_is_tried_as_well(
+    key_func: Any, found: set[str], kind: str
+) -> None:
+    limiter, app = limited()
+    decorator: Any = (
+        limiter.limit("9/minute", key_func=key_func)
+        if kind == "limit"
+        else rate_limit("9/minute", key=key_func)
+    )
+    app.view_functions["login"] = decorator(app.view_functions["login"])
+    assert await examined(limiter, app) == found | {"QRL001"}
+
+
+async def test_a_blueprints_list_is_compared_with_the_key_function() -> None:
+    limiter, app = limited()
+    shop = Blueprint("shop", __name__)
+    shop.add_url_rule("/shop", "index", lambda: "")
+    listed = client_in("192.0.2.0/24", trusted_proxies=1)
+    limiter.limit("9/minute", exempt_when=listed)(shop)
+    app.register_blueprint(shop)
+    assert await examined(limiter, app) == {"QRL001", "QRL023"}
+
+
+@pytest.mark.parametrize(
+    ("methods", "found"), [(["GET", "POST"], {"QRL031"}), (["POST"], set()), (None, {"QRL031"})]
+)
+async def test_limits_on_overlapping_methods_are_compared(methods: Any, found: set[str]) -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, store=MemoryStore())
+
+    async def view() -> str:
+        return ""
+
+    few = limiter.limit("10/hour", methods=methods)
+    many = limiter.limit("20/hour", methods=["GET"])
+    app.add_url_rule("/", view_func=many(few(view)), methods=["GET", "POST"])
+    assert await examined(limiter, app) == {"QRL001"} | found
+
+
+async def test_quotas_of_one_rate_limit_are_compared() -> None:
+    limiter, app = with_view(rate_limit("100/minute; 50/hour"))
+    assert await examined(limiter, app) == {"QRL001", "QRL031"}
+    limiter, app = with_view(rate_limit("10/minute; 50/hour"))
+    assert await examined(limiter, app) == {"QRL001"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        (None, None, {"QRL036"}),
+        (None, "", set()),
+        ("both", "both", set()),  # that is meant
+    ],
+)
+async def test_views_that_share_the_snippets_counter_are_found(
+    first: str | None, second: str | None, found: set[str]
+) -> None:
+    limiter, app = with_view(rate_limit("9/minute", scope=first))
+
+    @app.get("/other")
+    @rate_limit("9/minute", scope=second)
+    async def other() -> str:
+        return ""
+
+    assert await examined(limiter, app) == {"QRL001"} | found
+
+
+@pytest.mark.parametrize(("count", "code"), [("1", "QRL001"), ("4", "QRL009")])
+async def test_several_workers_in_memory_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, count: str, code: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["hypercorn", "app:app"])
+    monkeypatch.setenv("WEB_CONCURRENCY", count)
+    limiter, app = limited("9/minute")
+    assert await examined(limiter, app) == {code}
+
+
+async def test_a_set_up_that_is_well_has_no_finding(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    server = start_redis("--appendonly", "yes")
+    app = Quart(__name__)
+    options = {"deadline": 1.0}  # for a machine that is busy
+    limits = ["9/minute; 90/hour"]
+    limiter = Limiter(
+        app=app, storage_uri=server.url, storage_options=options, default_limits=limits
+    )
+    app.add_url_rule("/login", "login", lambda: "")
+    assert await examined(limiter, app) == set()
+
+
+SMALL: list[Quota] = [
+    make(amount, period)
+    for make in (
+        FixedWindow,
+        lambda amount, period: FixedWindow(amount, period, aligned=True),
+        MovingWindow,
+        SlidingWindow,
+        StrictWindow,
+        lambda amount, period: GCRA(amount, period, burst=2),
+    )
+    for amount in (1, 2, 3, 4)
+    for period in (1, 2, 3, 4, 6)
+]
+NEVER_REACHED = [(a, b) for a in SMALL for b in SMALL if a != b and refuses_first(a, b)]
+
+
+@given(st.sampled_from(NEVER_REACHED), st.lists(st.integers(0, 2500), max_size=40))
+@settings(max_examples=2000, deadline=None)
+def test_a_limit_that_is_never_reached_refuses_nothing_that_the_other_allows(
+    pair: tuple[Quota, Quota], gaps: list[int]
+) -> None:
+    first, quota = pair
+    now, states = 1_800_000_000_000, {first: None, quota: None}
+    for gap in gaps:
+        now += gap
+        decided = {one: one.advance(states[one], now, Hit(one, "ann")) for one in states}
+        allows = {one: decision.allowed for one, (_, decision) in decided.items()}
+        assert allows[quota] or not allows[first]
+        if all(allows.values()):
+            states = {one: state for one, (state, _) in decided.items()}
+
+
 # The proxy in front, which only a request shows
 
 
@@ -426,6 +590,36 @@ async def test_a_proxy_that_is_not_trusted_is_warned_of_once(
 )
 def test_no_proxy_is_seen_where_none_is(peer: str | None, header: str) -> None:
     assert proxy_finding(peer, {header: "1.1.1.1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("peer", "trusted", "code"),
+    [
+        ("10.0.0.1", None, "QRL020"),
+        ("10.0.0.1", "172.16.0.0/12", "QRL024"),
+        ("172.16.0.9", "172.16.0.0/12", None),
+        ("203.0.113.7", "172.16.0.0/12", None),  # a client, whose word is not believed
+        ("10.0.0.1", 1, None),
+    ],
+)
+def test_a_header_of_a_peer_that_is_not_trusted_is_found(
+    peer: str, trusted: Any, code: str | None
+) -> None:
+    found = proxy_finding(peer, {"X-Forwarded-For": "1.1.1.1"}, TrustedProxies(trusted))
+    assert (found and found.code) == code
+
+
+async def test_a_second_proxy_that_was_forgotten_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, app = limited("9/minute", key_func=client_address("172.16.0.0/12"))
+    for _ in range(3):
+        await app.test_client().get(
+            "/login",
+            scope_base={"client": ("10.0.0.1", 1)},
+            headers={"X-Forwarded-For": "203.0.113.7"},
+        )
+    assert sum("QRL024" in text for text in caplog.messages) == 1
 
 
 # How it is told

@@ -14,13 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quart import Quart, Response, request
 
-from quart_ratelimit import ConfigurationError, Decision, Hit, Limiter, StoreError
+from quart_ratelimit import ConfigurationError, Decision, Hit, Limiter, StoreError, rate_limit
+from quart_ratelimit.clients.keys import KeyForm, Keys
 from quart_ratelimit.contrib.dashboard import COOKIE, FIELD, dashboard
-from quart_ratelimit.contrib.dashboard.space_saving import SpaceSaving
-from quart_ratelimit.contrib.dashboard.tally import ROWS, Tally
+from quart_ratelimit.contrib.dashboard.unblocking import client_of
+from quart_ratelimit.extension.space_saving import SpaceSaving
+from quart_ratelimit.extension.tally import ROWS, Tally
 from quart_ratelimit.signals import Decided, limit_decided
 from quart_ratelimit.stores import MemoryStore
 
+from ..support.every_limit import every_limit, use
 from ..support.serving import hypercorn, load
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -314,10 +317,111 @@ async def test_a_client_behind_a_pseudonym_is_looked_up_by_its_own_name() -> Non
     async def index() -> str:
         return "OK"
 
-    tally = Tally(limiter)
+    app.register_blueprint(dashboard(limiter, guard=is_operator))
     for _ in range(3):
         await app.test_client().get("/")
-    (row,) = tally.rows
-    (look,) = await limiter.store.hit([row.look_at("ann", limiter.keys)])
-    tally.close()
-    assert (look.allowed, look.remaining) == (False, 0)
+    (look,) = (await Operator(app).ask("client?who=ann"))["limits"]
+    assert (not look["blocked"], look["remaining"]) == (False, 0)
+
+
+# Limits that this worker has not seen, and limits of every kind
+
+
+async def test_a_client_that_only_another_worker_has_seen_is_unblocked(redis_url: str) -> None:
+    workers = [every_limit(storage_uri=redis_url, storage_options={"deadline": 1}) for _ in "ab"]
+    apps = [app for app, _ in workers]
+    for app, limiter in workers:
+        app.register_blueprint(dashboard(limiter, guard=is_operator))
+    async with apps[0].test_app(), apps[1].test_app():
+        await use(apps[0], "192.0.2.77")
+        operator = Operator(apps[1])
+        await operator.load()
+        before = (await operator.ask("client?who=192.0.2.77"))["limits"]
+        assert sum(one["remaining"] < one["capacity"] for one in before) > 30
+        said = await (await operator.reset(who="192.0.2.77")).get_json()
+        after = (await operator.ask("client?who=192.0.2.77"))["limits"]
+    assert said["counters"] > 40
+    assert "left" not in said
+    assert said["unknown"] == ["one that varies at plan: varies by request"]
+    assert [one for one in after if one["remaining"] != one["capacity"]] == []
+
+
+async def test_a_key_is_unblocked_by_a_worker_that_has_not_seen_its_limit(redis_url: str) -> None:
+    apps = []
+    for _ in "ab":
+        app = Quart("shop")
+        limiter = Limiter(who, app=app, storage_uri=redis_url, storage_options={"deadline": 1})
+        app.register_blueprint(dashboard(limiter, guard=is_operator))
+
+        @app.get("/")
+        @rate_limit("2/hour", scope="shared")
+        async def index() -> str:
+            return "hello"
+
+        apps.append(app)
+    async with apps[0].test_app(), apps[1].test_app():
+        assert await statuses(apps[0], 3) == [200, 200, 429]
+        operator = Operator(apps[0])
+        (row,) = (await operator.ask("state"))["limits"]
+        other = Operator(apps[1])
+        await other.load()
+        named = {"limit": row["limit"], "scope": row["scope"], "key": row["busiest"][0]["key"]}
+        assert await (await other.reset(**named)).get_json() == {"counters": 1}
+        assert (await statuses(apps[1], 1)) == [200]
+        assert (await other.reset(**{**named, "key": "{ann}|of-no-limit"})).status_code == 400
+
+
+async def test_what_is_refused_although_it_was_cleared_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, limiter = shop()
+    await statuses(app, 3)
+
+    async def forget_nothing(_: object) -> int:
+        return 0
+
+    monkeypatch.setattr(limiter.store, "reset", forget_nothing)
+    operator = Operator(app)
+    await operator.load()
+    said = await (await operator.reset(who="ann")).get_json()
+    assert said == {"counters": 0, "left": ["2 per 1 hour at index"]}
+
+
+async def test_two_tabs_work_side_by_side_and_a_foreign_token_is_not_written_into_the_page() -> (
+    None
+):
+    app, _ = shop()
+    await statuses(app, 3)
+    tab, other = Operator(app), Operator(app)
+    other.client = tab.client
+    await tab.load()
+    await other.load()
+    assert (await tab.reset(who="ann")).status_code == 200
+    assert (await other.reset(who="ann")).status_code == 200
+    tab.client.set_cookie("localhost", COOKIE, '"><script>', path="/ratelimit/")
+    assert "<script>" not in (await (await tab.load()).get_data(as_text=True)).split("<meta")[4]
+
+
+async def test_the_cookie_has_the_path_that_the_browser_knows() -> None:
+    app, _ = shop()
+    page = await app.test_client().get(
+        "/shop/ratelimit/", headers={"X-Operator": "yes"}, root_path="/shop"
+    )
+    assert "Path=/shop/ratelimit/" in page.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    ("key", "client"),
+    [("{ann}|index", "ann"), ("shop|{a%7Cb}|export", "a|b"), ("ann", "ann"), ("shop|ann", "ann")],
+)
+def test_a_key_shows_its_client(key: str, client: str) -> None:
+    assert client_of(key) == client
+
+
+@given(st.text(max_size=9), st.text(max_size=9), st.text(max_size=9), st.booleans())
+def test_a_key_fits_its_own_form_alone(prefix: str, who: str, scope: str, plain: bool) -> None:
+    forms = [KeyForm((prefix,), scope), KeyForm((prefix,), f"{scope}2"), KeyForm((), scope)]
+    if plain:
+        forms = [KeyForm((prefix,), None), KeyForm((prefix,), scope), KeyForm((), scope)]
+    key = forms[0].of(Keys(), who)
+    assert [form.fits(key) for form in forms] == [True, False, False]

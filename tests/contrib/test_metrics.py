@@ -1,10 +1,13 @@
 """Prometheus and OpenTelemetry: what they report is what happened, with labels that are bounded."""
 
 import asyncio
+import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from quart_ratelimit import FixedWindow, Hit
+from quart_ratelimit import ConfigurationError, FixedWindow, Hit, StoreError
 from quart_ratelimit.signals import (
     batch_sent,
     send_decided,
@@ -20,9 +23,11 @@ from quart_ratelimit.signals import (
     store_recovered,
     store_unavailable,
 )
-from quart_ratelimit.stores import MemoryStore
+from quart_ratelimit.stores import GuardedStore, MemoryStore, guard
+from quart_ratelimit.stores.breaker import Breaker
 
-from ..support.serving import hypercorn, load
+from ..support.apps import Clock
+from ..support.serving import ROOT, hypercorn, load
 
 prometheus = pytest.importorskip("quart_ratelimit.contrib.prometheus")
 otel = pytest.importorskip("quart_ratelimit.contrib.opentelemetry")
@@ -43,6 +48,12 @@ def read(text: str) -> Samples:
 
 def value(samples: Samples, name: str, **labels: str) -> float:
     return samples.get((name, frozenset(labels.items())), 0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores of other tests are of no concern here."""
+    monkeypatch.setattr(guard, "_away", weakref.WeakSet())
 
 
 @pytest.fixture
@@ -332,3 +343,128 @@ def test_a_registry_that_was_emptied_counts_again() -> None:
         metrics.close()
     text = prometheus.exposition(registry)[0].decode()
     assert text.count("# TYPE ratelimit_decisions_total counter") == 1
+
+
+class Away(MemoryStore):
+    """A store that does not answer while it is away."""
+
+    is_away = True
+
+    async def hit(self, hits: Any) -> Any:
+        if self.is_away:
+            raise StoreError("away")
+        return await super().hit(hits)
+
+
+async def test_metrics_that_begin_in_an_outage_show_it_and_its_end() -> None:
+    from prometheus_client import CollectorRegistry
+
+    stores, clock = [Away(), Away()], Clock()
+    guards = [GuardedStore(store, breaker=Breaker(now_ms=clock)) for store in stores]
+    for one in guards:
+        for _ in range(20):
+            await one.hit([Hit(FixedWindow(9, 60), "ann")])
+    registry = CollectorRegistry()
+
+    def breakers() -> float:
+        return value(read(prometheus.exposition(registry)[0].decode()), "ratelimit_breaker_open")
+
+    metrics = prometheus.PrometheusMetrics(registry)
+    assert breakers() == 2
+    metrics.close()
+    stores[0].is_away = False
+    clock.forward(60)
+    assert (await guards[0].hit([Hit(FixedWindow(9, 60), "ann")]))[0].by == "store"
+    metrics = prometheus.PrometheusMetrics(registry)  # it heard nothing of that meanwhile
+    assert breakers() == 1
+    metrics.close()
+
+
+@pytest.mark.parametrize(
+    ("most", "scopes"), [(0, {None}), (2, {"shop", "cart", "other"}), (9, {"shop", "cart", "pay"})]
+)
+async def test_scopes_have_a_label_if_that_is_wanted(most: int, scopes: set[Any]) -> None:
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry()
+    metrics = prometheus.PrometheusMetrics(registry, most_scopes=most)
+    store, hits = MemoryStore(), [Hit(FixedWindow(99, 60), "ann")]
+    for scope in ("shop", "cart", "pay"):
+        send_decided(None, hits, await store.hit(hits), [scope])
+    metrics.close()
+    samples = read(prometheus.exposition(registry)[0].decode())
+    labels = [dict(one) for name, one in samples if name == "ratelimit_decisions_total"]
+    assert {one.get("scope") for one in labels} == scopes
+
+
+def test_one_registry_has_the_label_or_not() -> None:
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry()
+    prometheus.PrometheusMetrics(registry).close()
+    with pytest.raises(ConfigurationError, match="most_scopes=5"):
+        prometheus.PrometheusMetrics(registry, most_scopes=5)
+
+
+async def test_opentelemetry_has_the_scope_as_an_attribute() -> None:
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader = InMemoryMetricReader()
+    provider = sdk.MeterProvider([reader])
+    metrics = otel.OpenTelemetryMetrics(provider.get_meter("test"), most_scopes=1)
+    store, hits = MemoryStore(), [Hit(FixedWindow(99, 60), "ann")]
+    for scope in ("shop", "cart"):
+        send_decided(None, hits, await store.hit(hits), [scope])
+    metrics.close()
+    found = points(reader)
+    provider.shutdown()
+    assert [point.attributes["scope"] for point in found] == ["shop", "other"]
+
+
+async def test_a_call_of_the_store_is_a_span_of_the_trace() -> None:
+    trace = pytest.importorskip("opentelemetry.sdk.trace")
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), trace.TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("test")
+    spans = otel.OpenTelemetrySpans(tracer)
+    with tracer.start_as_current_span("request"):
+        store_asked.send_safely(None, seconds=0.25, answered=True)
+        store_asked.send_safely(None, seconds=0.05, answered=False)
+    spans.close()
+    store_asked.send_safely(None, seconds=0.05, answered=False)
+    first, second, request = exporter.get_finished_spans()
+    assert first.parent.span_id == request.context.span_id
+    assert round((first.end_time - first.start_time) / 1e9, 3) == 0.25
+    assert [one.status.is_ok for one in (first, second)] == [True, False]
+
+
+# What is ready for Grafana and Prometheus
+
+STATIC = ROOT / "docs" / "_static"
+
+
+def expressions() -> list[str]:
+    yaml = pytest.importorskip("yaml")
+    board = json.loads((STATIC / "grafana.json").read_text("utf-8"))
+    alerts = yaml.safe_load((STATIC / "alerts.yml").read_text("utf-8"))
+    rules = [rule for group in alerts["groups"] for rule in group["rules"]]
+    assert len(rules) == 3
+    targets = [target for panel in board["panels"] for target in panel["targets"]]
+    return [one["expr"] for one in (*rules, *targets)]
+
+
+def test_the_dashboard_and_the_alerts_ask_for_metrics_that_there_are(scrape: Any) -> None:
+    """Their PromQL was parsed by Prometheus' own grammar as well, which no package here has."""
+    names = {name for name, _ in scrape()}
+    for event in ("ratelimit_decisions", "ratelimit_near_limit", "ratelimit_fallback"):
+        names.add(f"{event}_total")  # they appear with their first label
+    names |= {f"ratelimit_store_seconds_{part}" for part in ("bucket", "sum", "count")}
+    labels = {"limit", "outcome", "policy", "answered", "le"}
+    for text in expressions():
+        assert set(re.findall(r"\bratelimit_\w+", text)) <= names
+        for named in re.findall(r"by \(([^)]*)\)", text):
+            assert set(named.split(", ")) <= labels
+        assert text.count("(") == text.count(")")

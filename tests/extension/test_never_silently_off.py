@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from quart import Blueprint, Quart
+from quart.views import MethodView
 
-from quart_ratelimit import ConfigurationError, Limiter, RequestLimit
+from quart_ratelimit import ConfigurationError, Limiter, RequestLimit, rate_limit
 from quart_ratelimit.stores import RedisStore
 
 from ..support.apps import ask, view
@@ -19,6 +20,18 @@ REGISTER: dict[str, Callable[[Quart, Blueprint], Callable[..., Any]]] = {
     "app.before_websocket": lambda app, _: app.before_websocket,
     "app.after_websocket": lambda app, _: app.after_websocket,
     "app.teardown_websocket": lambda app, _: app.teardown_websocket,
+    "app.before_serving": lambda app, _: app.before_serving,
+    "app.after_serving": lambda app, _: app.after_serving,
+    "app.teardown_appcontext": lambda app, _: app.teardown_appcontext,
+    "app.context_processor": lambda app, _: app.context_processor,
+    "app.shell_context_processor": lambda app, _: app.shell_context_processor,
+    "app.url_value_preprocessor": lambda app, _: app.url_value_preprocessor,
+    "app.url_defaults": lambda app, _: app.url_defaults,
+    "blueprint.before_app_serving": lambda _, blueprint: blueprint.before_app_serving,
+    "blueprint.after_app_serving": lambda _, blueprint: blueprint.after_app_serving,
+    "blueprint.context_processor": lambda _, blueprint: blueprint.context_processor,
+    "blueprint.app_context_processor": lambda _, blueprint: blueprint.app_context_processor,
+    "blueprint.teardown_request": lambda _, blueprint: blueprint.teardown_request,
     "blueprint.before_request": lambda _, blueprint: blueprint.before_request,
     "blueprint.before_app_request": lambda _, blueprint: blueprint.before_app_request,
 }
@@ -36,6 +49,95 @@ async def test_a_limit_above_what_registers_its_function_is_an_error(name: str) 
     app.register_blueprint(blueprint)
     with pytest.raises(ConfigurationError, match=r"around .*or before_request\) first"):
         await app.startup()
+
+
+@pytest.mark.parametrize(
+    "name", ["app.url_value_preprocessor", "app.url_defaults", "app.shell_context_processor"]
+)
+@pytest.mark.parametrize("kind", ["limit", "rate_limit", "in_flight"])
+async def test_a_limit_on_what_quart_calls_without_await_is_an_error(name: str, kind: str) -> None:
+    app, blueprint = Quart(__name__), Blueprint("shop", __name__)
+    limiter = Limiter(app=app)
+    limit: Any = {
+        "limit": limiter.limit("1/minute"),
+        "rate_limit": rate_limit("1/minute"),
+        "in_flight": limiter.in_flight(1),
+    }[kind]
+
+    def around(*_: Any) -> None: ...
+
+    REGISTER[name](app, blueprint)(limit(around))
+    with pytest.raises(ConfigurationError, match="around: Quart calls it without await"):
+        await app.startup()
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_a_limit_above_staticmethod_or_classmethod_is_an_error(kind: Any) -> None:
+    async def shop(*_: Any) -> str:
+        return "shop"
+
+    limiter = Limiter(app=Quart(__name__))
+    for limit in (limiter.limit("1/minute"), rate_limit("1/minute"), limiter.in_flight(1)):
+        with pytest.raises(ConfigurationError, match=f"write @{kind.__name__} above"):
+            limit(kind(shop))
+
+
+def of_a_view(app: Quart, limiter: Limiter) -> None:
+    @app.get("/")
+    @limiter.messages("1/minute")
+    async def chat() -> str:
+        return "chat"
+
+
+def of_a_sync_view(app: Quart, limiter: Limiter) -> None:
+    @app.post("/")
+    @limiter.limit("1/minute")
+    @limiter.messages("1/minute")
+    def chat() -> str:
+        return "chat"
+
+
+def of_a_class(app: Quart, limiter: Limiter) -> None:
+    class Chat(MethodView):
+        decorators = [limiter.messages("1/minute")]  # noqa: RUF012
+
+        async def get(self) -> str:
+            return "chat"
+
+    app.add_url_rule("/", view_func=Chat.as_view("chat"))
+
+
+def of_a_method(app: Quart, limiter: Limiter) -> None:
+    class Chat(MethodView):
+        @limiter.messages("1/minute")
+        async def get(self) -> str:
+            return "chat"
+
+    app.add_url_rule("/", view_func=Chat.as_view("chat"))
+
+
+def of_a_blueprints_view(app: Quart, limiter: Limiter) -> None:
+    blueprint = Blueprint("shop", __name__)
+    of_a_view(blueprint, limiter)  # type: ignore[arg-type]
+    app.register_blueprint(blueprint)
+
+
+@pytest.mark.parametrize(
+    "declare", [of_a_view, of_a_sync_view, of_a_class, of_a_method, of_a_blueprints_view]
+)
+async def test_a_limit_on_messages_of_an_http_view_is_an_error(
+    declare: Callable[[Quart, Limiter], None],
+) -> None:
+    app = Quart(__name__)
+    declare(app, Limiter(app=app))
+    with pytest.raises(ConfigurationError, match=r"this route is HTTP; write @app.websocket"):
+        await app.startup()
+
+
+@pytest.mark.parametrize("given", [5, None, "app", Quart])
+def test_a_shield_of_what_is_no_app_is_an_error(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is no Quart app"):
+        Limiter().shield(given)
 
 
 @pytest.mark.parametrize("name", ["app.before_request", "blueprint.before_request"])

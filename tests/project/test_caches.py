@@ -20,6 +20,7 @@ from quart_ratelimit.responses.problems import wants_problem
 from quart_ratelimit.rules.answers import LimitAnswers
 from quart_ratelimit.rules.naming import derived_name
 from quart_ratelimit.rules.notation import quotas_of
+from quart_ratelimit.stores import MemoryStore
 
 SOURCE = Path(quart_ratelimit.__file__).parent
 MEGABYTE = 1_000_000
@@ -130,13 +131,13 @@ COLLECTIONS = {
         stores/redis/cluster_link.py:_moved stores/redis/cluster_link.py:_nodes
     """,
     "metrics, whose limits are `_names`, as many as were asked for": """
-        contrib/_metrics.py:_names contrib/prometheus.py:_decisions
+        contrib/_metrics.py:_names contrib/_metrics.py:_scopes contrib/prometheus.py:_decisions
         contrib/prometheus.py:_fallback contrib/prometheus.py:_near
     """,
     "rows and keys of a dashboard: ROWS, LONGEST_SCOPE, KEYS, and keys of our size": """
-        contrib/dashboard/space_saving.py:_counts contrib/dashboard/tally.py:_rows
-        contrib/dashboard/tally.py:hits contrib/dashboard/tally.py:recent
-        contrib/dashboard/tally.py:refusals
+        extension/space_saving.py:_counts extension/tally.py:_rows
+        extension/fleet_sums.py:busiest
+        extension/tally.py:hits extension/tally.py:recent extension/tally.py:refusals
     """,
     "`Recent`, in number and in length": "recent.py:_old recent.py:_young",
     "MOST_KEPT leases": "direct/ledger.py:_kept",
@@ -263,6 +264,53 @@ async def test_limits_made_inside_requests_are_gone_with_their_requests() -> Non
         for _ in range(50):
             assert (await client.get("/")).status_code == 200
         assert tracemalloc.get_traced_memory()[0] < 10 * MEGABYTE
+    finally:
+        tracemalloc.stop()
+
+
+async def test_limits_that_a_function_makes_of_a_long_text_are_gone_with_their_request() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, key_func=lambda: "ann", storage_uri="memory://")
+
+    def answered() -> str:
+        return "; ".join(f"{1000 + n}/{n + 1} minutes" for n in range(200))
+
+    @app.get("/")
+    @limiter.limit(answered)
+    async def index() -> str:
+        return ""
+
+    client: Any = app.test_client()
+    for _ in range(3):
+        assert (await client.get("/")).status_code == 200
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            assert (await client.get("/")).status_code == 200
+        assert tracemalloc.get_traced_memory()[0] < MEGABYTE
+    finally:
+        tracemalloc.stop()
+
+
+async def test_hits_of_many_limits_are_not_kept_for_each_client() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, key_func=lambda: request.args["user"], store=MemoryStore())
+
+    @app.get("/")
+    @limiter.limit("; ".join(f"{1000 + n}/{n + 1} minutes" for n in range(200)))
+    async def index() -> str:
+        return ""
+
+    client: Any = app.test_client()
+    for number in range(10):
+        await client.get(f"/?user=first{number}")
+    tracemalloc.start()
+    try:
+        for number in range(30):
+            await client.get(f"/?user={number}")
+        async with app.app_context():
+            await limiter.reset()
+        assert tracemalloc.get_traced_memory()[0] < MEGABYTE
     finally:
         tracemalloc.stop()
 

@@ -26,6 +26,11 @@ def branching() -> bool:
     return False
 
 
+def returned() -> Any:
+    data = request.get_json(silent=True)
+    return data  # noqa: RET504  # kept first
+
+
 def counted() -> int:
     body: Any = request.get_data()
     return len(body)
@@ -47,6 +52,9 @@ LACKING: dict[str, Any] = {
     "a property": lambda: request.json["user"],  # type: ignore[index]
     "by its module": lambda: quart.request.get_json()["internal"],  # type: ignore[index]
     "with arguments": lambda: request.get_json(True, silent=True)["a"],  # type: ignore[index]
+    "returned": lambda: request.get_json(silent=True),
+    "a property that is returned": lambda: request.json,
+    "kept and returned": returned,
     "kept first": kept,
     "a branch": branching,
     "counted": counted,
@@ -81,7 +89,7 @@ def passed_on() -> Any:
 FINE: list[Any] = [
     awaited,
     passed_on,
-    lambda: request.get_json(silent=True),
+    lambda: asyncio.ensure_future(request.json),  # type: ignore[arg-type]
     lambda: request.args["user"],
     lambda: request.headers.get("X"),
     lambda: request.method == "GET",

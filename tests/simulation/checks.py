@@ -45,6 +45,11 @@ def _late(oracle: Oracle) -> Iterator[str]:
         if call.ended is None:
             continue
         asked = 2 if call.hits[0].cost > 0 else 1  # one that was refused before looks first
+        # What is owed of the same key is charged first, and no lease is given back before.
+        asked += any(
+            worker == call.worker and began < (call.ended or 0) and ended > call.began
+            for worker, began, ended in oracle.records.late
+        )
         latest = asked * (call.deadline * SHARE + SLACK)
         if call.took > latest:
             yield (
@@ -255,7 +260,7 @@ def _held_places(oracle: Oracle, server: SimulatedRedis) -> Iterator[str]:
         come_back = set()
     for key in server.commands.keyspace.keys(now):
         entry = server.commands.keyspace.entries[key]
-        if entry.kind != "zset" or not isinstance(entry.value, dict):
+        if entry.algorithm != "concurrency" or not isinstance(entry.value, dict):
             continue
         for lease, until in entry.value.items():
             owner = oracle.leases.get(lease, "nobody")

@@ -70,8 +70,9 @@ def _failover(run: Run, fault: Fault) -> None:
     old = run.server
     new = SimulatedRedis(run.world, f"{old.name}'", run.oracle.executed)
     new.commands.keyspace = old.saved.copy()
-    new.clock_ms = old.clock_ms + int((fault.amount - 0.5) * 20)
-    run.oracle.lost("failover")
+    ahead_ms = int((fault.amount - 0.5) * 20)
+    new.clock_ms = old.clock_ms + ahead_ms
+    run.oracle.lost("failover", ahead_ms=ahead_ms)
     run.server = new
     run.network.servers[ADDRESS] = new
     if fault.amount < 0.4:
@@ -91,8 +92,9 @@ def _mood(name: str) -> Callable[[Run, Fault], None]:
 
 
 def _clock_jump(run: Run, fault: Fault) -> None:
-    run.server.clock_ms += int((fault.amount - 0.5) * 20_000)
-    run.oracle.lost("clock jump")
+    ahead_ms = int((fault.amount - 0.5) * 20_000)
+    run.server.clock_ms += ahead_ms
+    run.oracle.lost("clock jump", ahead_ms=ahead_ms)
     run.workers[fault.worker].change_mind()
 
 

@@ -34,9 +34,17 @@ class Word:
     #: while another limit of the same counter has nothing left.
     most: int = 0
     at: float = 0.0
+    #: From when on the worker may not know yet that Redis' clock was set.
+    clock_of: float = 0.0
     #: When the worker first decided alone since then, and how many units it admitted.
     alone_since: float | None = None
     alone: int = 0
+    #: The same, with what was given back after it may have been charged: that stays charged.
+    spent: int = 0
+    #: Units that it admitted alone, that Redis was not sent and has not been charged since.
+    owed: int = 0
+    #: Those of them that it had admitted before Redis' last word.
+    carried: int = 0
     #: When it was last invalidated: answers to calls that began before are not learned.
     invalidated: float = -1.0
     #: Refusals that may be repeated: when each was asked for, until when it holds, its cost.
@@ -56,6 +64,12 @@ class Oracle:
         #: Leases by the worker that took them.
         self.leases: dict[str, str] = {}
         self.statuses: dict[int, int | None] = {}
+        #: The hits whose reply was lost last: what is decided of them at once may count in Redis.
+        self._sent: Sequence[Hit] | None = None
+        #: When Redis last decided for each worker, which then charges what it owes; and when the
+        #: worker had called for that.
+        self._told_at: dict[str, float] = {}
+        self._told_began: dict[str, float] = {}
 
     def blame(self, what: str, error: BaseException | None = None) -> None:
         """Note a violation."""
@@ -82,9 +96,9 @@ class Oracle:
                     Forgotten(now, key.decode("utf-8", "surrogateescape"))
                 )
 
-    def lost(self, what: str) -> None:
+    def lost(self, what: str, *, ahead_ms: int = 0) -> None:
         """A server lost data, or its clock was set."""
-        self.records.losses.append(Loss(self.world.now, what))
+        self.records.losses.append(Loss(self.world.now, what, ahead_ms))
 
     # Workers.
 
@@ -120,16 +134,30 @@ class Oracle:
         self, worker: Worker, began: float, hits: Sequence[Hit], decisions: Sequence[Decision]
     ) -> None:
         """Redis has decided for a worker, which called for a client or charges what it owes."""
+        self._told_at[worker.name] = self.world.now
+        self._told_began[worker.name] = began
         words = [self._word(worker.name, hit) for hit in hits]
         if any(began < word.invalidated for word in words):
             return
         for hit, decision, word in zip(hits, decisions, words, strict=True):
+            if hit.late:
+                word.owed = max(0, word.owed - hit.cost)
+            word.carried = word.owed
+            word.clock_of = began
             word.used = hit.quota.capacity - decision.remaining
             word.most = max(word.most, word.used)
-            word.at, word.alone, word.alone_since = self.world.now, 0, None
+            word.at, word.alone, word.spent, word.alone_since = self.world.now, 0, 0, None
             if not all(decisions) and not decision.allowed:
                 until = self.world.now + (decision.retry_ms or 0) / 1000
                 word.refusals.append((began, until, hit.cost or 1))
+
+    def untold(self, worker: Worker, hits: Sequence[Hit], *, was_sent: bool) -> None:
+        """Redis did not decide for a worker, or its reply was lost."""
+        self._sent = hits if was_sent else None
+        for hit in hits:
+            if hit.late and was_sent:
+                word = self._word(worker.name, hit)
+                word.owed = max(0, word.owed - hit.cost)
 
     def failed(self, worker: Worker, call: Call, error: BaseException) -> None:
         """The guarded store has raised, or its caller has left."""
@@ -144,6 +172,10 @@ class Oracle:
             if hit.cost < 0:
                 word = self._word(worker.name, hit)
                 word.alone = max(0, word.alone + hit.cost)
+                since = word.alone_since
+                if since is not None and self._told_at.get(worker.name, 0.0) < since:
+                    word.spent = max(0, word.spent + hit.cost)
+                    word.owed = max(0, word.owed + hit.cost)
 
     def invalidated(self, worker: Worker, hits: Sequence[Hit], *, forget: bool = False) -> None:
         """What the worker knew of these counters does not hold any more."""
@@ -156,6 +188,7 @@ class Oracle:
     @staticmethod
     def _forget(word: Word) -> None:
         word.used, word.most, word.alone, word.alone_since = None, 0, 0, None
+        word.spent = word.owed = word.carried = 0
 
     def cleared(self, worker: Worker) -> None:
         """The worker has forgotten everything."""
@@ -222,12 +255,24 @@ class Oracle:
             return
         if word.alone_since is None:
             word.alone_since = self.world.now
+            if word.used is None:
+                word.clock_of = self._told_began.get(call.worker, 0.0)
         word.alone += hit.cost
+        word.spent += hit.cost
+        if call.hits is not self._sent:
+            word.owed += hit.cost
         if hit.forced:
             return
         since = word.at if word.used is not None else word.alone_since
+        # The worker goes by Redis' clock: what comes back when that is set forward comes back here.
+        ahead_ms = sum(
+            max(0, loss.ahead_ms) for loss in self.records.losses if loss.at >= word.clock_of
+        )
         allowed = admitted_by_a_worker_alone(
-            hit.quota, word.used, self.world.now - since, len(self.plan.workers)
+            hit.quota,
+            word.used,
+            self.world.now - since + ahead_ms / 1000,
+            len(self.plan.workers),
         )
         if word.alone > allowed:
             self.blame(
@@ -242,10 +287,11 @@ class Oracle:
         # A hit that overlaps a reset may be known to the worker; the model of an outage tries that.
         if isinstance(hit.quota, Concurrency) or any(a.kind == "reset" for a in self.plan.actions):
             return
-        if word.alone + max(1, hit.cost) <= least:
+        admitted = word.spent + word.carried
+        if admitted + max(1, hit.cost) <= least:
             self.blame(
                 f"{call.worker} alone refused {hit.cost} units of {hit.quota} to {hit.key!r}, of "
-                f"which it knows {word.most} to be used and has admitted {word.alone}"
+                f"which it knows {word.most} to be used and has admitted {admitted}"
             )
 
     def check_memory(self, workers: Iterable[Worker]) -> None:

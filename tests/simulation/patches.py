@@ -15,9 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from quart_ratelimit import Decision, Hit
+from quart_ratelimit import Decision, Hit, StoreError
 from quart_ratelimit.direct import ledger
-from quart_ratelimit.stores import GuardedStore, MemoryStore
+from quart_ratelimit.stores import GuardedStore
+from quart_ratelimit.stores.guard import LocalSide
 from quart_ratelimit.stores.redis import batcher, cluster_link, connections, wire
 
 from .loop import SimulatedLoop
@@ -103,8 +104,16 @@ def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str
         worker, began, decided = current(), oracle.world.now, asked(self, hits)
 
         async def watched() -> list[Decision]:
-            decisions = await decided
-            oracle.told(worker, began, hits, decisions)
+            try:
+                decisions = await decided
+            except StoreError as error:
+                oracle.untold(worker, hits, was_sent=error.was_sent)
+                raise
+            else:
+                oracle.told(worker, began, hits, decisions)
+            finally:
+                if hits[0].late:
+                    oracle.records.late.append((worker.name, began, oracle.world.now))
             return decisions
 
         return watched()
@@ -121,13 +130,13 @@ def _watch_guards(stack: contextlib.ExitStack, oracle: Oracle, workers: dict[str
         finally:
             oracle.cleared(current())
 
-    in_memory = MemoryStore.hit
+    at_local = LocalSide.hit
 
-    def watched_in_memory(self: MemoryStore, hits: Sequence[Hit]) -> Any:
+    def watched_at_local(self: LocalSide, hits: Sequence[Hit]) -> Any:
         oracle.gave_back_alone(current(), hits)
-        return in_memory(self, hits)
+        return at_local(self, hits)
 
-    stack.enter_context(mock.patch.object(MemoryStore, "hit", watched_in_memory))
+    stack.enter_context(mock.patch.object(LocalSide, "hit", watched_at_local))
     for name, watched in (
         ("hit", watched_hit),
         ("_call", watched_call),

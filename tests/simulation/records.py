@@ -74,6 +74,8 @@ class Loss:
 
     at: float
     what: str
+    #: By how much the clock was set forward.
+    ahead_ms: int = 0
 
 
 @dataclass
@@ -85,3 +87,5 @@ class Records:
     counted: list[Counted] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     forgotten: list[Forgotten] = field(default_factory=list)
+    #: Late charges: by which worker, from when to when.
+    late: list[tuple[str, float, float]] = field(default_factory=list)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from .plan import Action, Fault, Plan, WorkerPlan
-from .run import run_plan
+from .run import run_plan, run_seed
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -55,6 +55,11 @@ def test_a_client_that_leaves_while_redis_is_away_leaves_no_unseen_error() -> No
     assert run_plan(plan).violations == []
 
 
+def test_a_client_that_leaves_a_reset_that_fails_leaves_no_unseen_error() -> None:
+    """Seed 5, when a reset went on without its caller for the first time."""
+    assert run_seed(5).violations == []
+
+
 def test_a_look_at_a_busy_redis_follows_the_policy_when_it_asks_the_time_as_well() -> None:
     """Redis refused ``GET`` and ``TIME``, and the error was read as a time."""
     plan = Plan(
@@ -67,3 +72,40 @@ def test_a_look_at_a_busy_redis_follows_the_policy_when_it_asks_the_time_as_well
         halved=0.0,
     )
     assert run_plan(plan).violations == []
+
+
+def test_what_redis_said_of_a_key_is_known_after_a_charge_that_had_nothing_to_charge() -> None:
+    """Seed 501453738: a key that fails alone got its amount anew each time that another key was
+    decided."""
+    hits = [
+        action("hit", 0.85, limit="log", cost=3),
+        action("refund", 0.91, limit="log", cost=2, takes=0.27, how="raise"),
+        action("hit", 1.36, limit="log", cost=3),
+        action("hit", 1.47, limit="log", cost=2),
+    ]
+    plan = Plan(
+        seed=501453738,
+        workers=(worker(latency=0.0002),),
+        actions=tuple(hits),
+        faults=(Fault(0.88, "poison", 0.0, "worker0", 0.46),),
+        length=3.0,
+        jitter=0.05,
+        halved=0.0,
+    )
+    assert run_plan(plan).violations == []
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        704268846,  # the oracle did not see what a late charge was told
+        40822518,  # the oracle forgot what was admitted alone when Redis decided without it
+        40822481,  # the oracle knew of no give-back that waits for a late charge
+        629193082,  # the oracle took a worker's registration for a place
+        629193086,  # the oracle did not see what was given back in a worker's memory
+        159423120,  # the oracle did not know that a worker goes by Redis' clock, which was set
+        964374437,  # a worker kept its fleet from another run
+    ],
+)
+def test_a_run_that_failed_by_a_fault_of_the_simulator_passes(seed: int) -> None:
+    assert run_seed(seed).violations == []

@@ -1,6 +1,7 @@
 """An outage multiplies no budget by the number of workers, and ends without renewing one."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -335,6 +336,24 @@ async def test_a_reset_in_an_outage_leaves_nothing_to_charge() -> None:
     assert await crew.left(quota) == 10
 
 
+async def test_a_caller_that_leaves_a_reset_that_fails_leaves_no_unseen_error() -> None:
+    crew, quota = Crew(1), FixedWindow(10, 60)
+    crew.cut()
+    complaints: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    leaving = asyncio.ensure_future(crew.guards[0].reset([Hit(quota, "ann")]))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    del leaving
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    loop.set_exception_handler(None)
+    assert complaints == []
+
+
 async def test_a_clear_leaves_nothing_to_charge() -> None:
     crew, quota = Crew(1), FixedWindow(10, 60)
     crew.cut()
@@ -379,6 +398,35 @@ async def test_places_that_are_still_held_are_taken_in_the_store() -> None:
     for one in held:
         await crew.store.hit([one._replace(cost=-1)])
     assert await crew.left(quota) == 10
+
+
+async def test_a_give_back_waits_for_no_charge_that_began_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("quart_ratelimit.stores.payer.PIECE", 1)
+    crew, quota = Crew(1), Concurrency(10, 60)
+    (path,), (guard,) = crew.paths, crew.guards
+    crew.cut()
+    held = hit(quota, "ann")
+    await guard.hit([held])
+    await crew.admitted(FixedWindow(10, 60), 1, key="bob")
+    path.is_cut, path.waits = False, asyncio.Event()
+    first = path.waits
+    guard._payer.start()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    giving_back = asyncio.ensure_future(guard.hit([held._replace(cost=-1)]))
+    path.waits = asyncio.Event()
+    paying = asyncio.ensure_future(guard.hit([Hit(FixedWindow(10, 60), "bob")]))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    path.waits, second = None, path.waits
+    first.set()
+    await asyncio.wait_for(giving_back, 5)
+    assert await crew.left(quota) == 10
+    second.set()
+    await paying
+    await charged(guard)
 
 
 async def test_a_worker_that_is_cut_off_alone_takes_no_more_than_its_share() -> None:

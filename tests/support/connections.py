@@ -18,6 +18,10 @@ SCOPE = {
 }
 
 
+#: With these an app ends its answer, unless more of the body follows.
+LAST = ("http.response.body", "websocket.http.response.body", "websocket.close")
+
+
 class Connection:
     """One request, or one websocket that sends these messages."""
 
@@ -60,5 +64,8 @@ class Connection:
     async def _send(self, message: Any) -> None:
         await asyncio.sleep(0)
         if len(self.sent) == self._fails_at:
+            self.gone.set()
             raise ConnectionResetError
         self.sent.append(message)
+        if message["type"] in LAST and not message.get("more_body"):
+            self.gone.set()  # as servers say; from Quart 0.23 on its call waits for that

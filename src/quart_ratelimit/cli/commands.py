@@ -1,4 +1,4 @@
-"""``quart limiter limits | config | clear | doctor``, with Flask-Limiter's options and output.
+"""``quart limiter limits | config | clear | doctor | top``, with Flask-Limiter's options.
 
 And with ``--json``, and with exit codes: 1 when something named is not there, when the store does
 not answer, or when there is no limiter.
@@ -6,6 +6,7 @@ not answer, or when there is no limiter.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from quart import Quart
 from quart.cli import ScriptInfo
 
 from ..errors import StoreError
-from ..extension.binding import Binding, binding_of
+from ..extension.binding import Binding, binding_of, bindings_of
+from ..extension.fleet_sums import FleetView
 from ..extension.limiter import Limiter
 from ..stores import redacted
 from .doctor import examine
@@ -35,6 +37,9 @@ except ImportError as _error:  # without Rich there is still --json
 
 #: Seconds between two looks of ``--watch``.
 WATCH = 0.4
+
+#: Seconds between two looks of ``top``, and after which ``--once`` looks.
+TOP, TOP_ONCE = 1.0, 3.0
 
 #: Storage options whose values are shown to nobody.
 _SECRET = ("password", "secret", "token", "credential")
@@ -230,6 +235,41 @@ async def doctor(app: Quart, limiters: list[Limiter], *, as_json: bool) -> Answe
         click.echo("Nothing found.")
     failed = any(finding.severity == "error" for finding in found)
     return Answer([finding.as_dict() for finding in found], failed)
+
+
+@command(
+    "top",
+    "Show what the limits do in all workers",
+    click.option("--once", is_flag=True, help="Look once, after 3 seconds, and print"),
+    examples="top\ntop --once\ntop --json",
+)
+async def top(app: Quart, limiters: list[Limiter], *, once: bool, as_json: bool) -> Answer:
+    """Print what all workers counted: live, or once."""
+    looks = [
+        (bindings_of(limiter).sums, binding.backend)
+        for limiter, binding in bindings_in(app, limiters)
+        if not binding.in_memory
+    ]
+    if not looks:
+        reason = "counts are kept in memory: each worker knows its own alone, see its dashboard"
+        return Answer([], failed=True, reason=reason)
+
+    async def look() -> list[FleetView]:
+        found = [await sums.look(backend) for sums, backend in looks]
+        return [one for one in found if one is not None]
+
+    views = await look()
+    if not once and not as_json:
+
+        async def drawn() -> list[RenderableType]:
+            return [_render.fleet(view) for view in await look()]
+
+        await _render.watch(drawn, TOP)
+    await asyncio.sleep(TOP_ONCE)  # workers write once they have seen that somebody looks
+    views = await look()
+    for view in () if as_json else views:
+        _render.console().print(_render.fleet(view))
+    return Answer([view.as_dict() for view in views])
 
 
 def _storage(binding: Binding) -> StorageShown:

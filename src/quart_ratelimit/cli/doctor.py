@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from quart import Quart
 
-from ..callables import call
+from ..callables import UserFunction, call
 from ..errors import ConfigurationError, StoreError
 from ..extension.binding import Binding, binding_of
 from ..extension.enumeration import Listed
@@ -29,14 +29,15 @@ async def examine(app: Quart, limiter: Limiter) -> list[Finding]:
         seen = "the limiter is disabled, by RATELIMIT_ENABLED or enabled=False"
         return [Finding("QRL034", seen, "Write RATELIMIT_ENABLED = True.")]
     found = [*startup_findings(app, binding), *await _of_server(binding)]
-    found += await _of_keys(app, binding)
+    lines = (await Surveyor(app, binding).survey()).lines
+    found += await _of_keys(app, binding, lines)
     try:
         binding.hooks.check_views()
     except ConfigurationError as error:
         found.append(
             Finding("QRL032", str(error), "Put the decorators in the order that is shown.")
         )
-    found += _of_limits((await Surveyor(app, binding).survey()).lines)
+    found += _of_limits(lines)
     return sorted(dict.fromkeys(found), key=lambda one: (SEVERITIES.index(one.severity), one.code))
 
 
@@ -58,23 +59,37 @@ async def _of_server(binding: Binding) -> list[Finding]:
     return found
 
 
-async def _of_keys(app: Quart, binding: Binding) -> list[Finding]:
-    """What the key function says of three clients, each with an address of its own.
+async def _of_keys(app: Quart, binding: Binding, lines: Sequence[Line]) -> list[Finding]:
+    """What each key function says of three clients, each with an address of its own.
 
     Quart hands the address to its requests as a field of that name.
     """
+    functions = {id(binding.settings.key_func): (binding.settings.key_func, "key_func")}
+    for line in lines:
+        listed = line.listed
+        rule = listed.limit or listed.own
+        key_func = None if rule is None else rule.key_func
+        if key_func is not None:
+            functions.setdefault(id(key_func), (key_func, f"the key function of {_where(listed)}"))
+    found: list[Finding] = []
+    for function, name in functions.values():
+        found += await _of_key_function(app, function, name)
+    return found
+
+
+async def _of_key_function(app: Quart, function: UserFunction[object], name: str) -> list[Finding]:
     keys = []
     for client in CLIENTS:
         async with app.test_request_context("/", headers={"Remote-Addr": client}):
             try:
-                keys.append(await call(binding.settings.key_func))
+                keys.append(await call(function))
             except Exception:  # it may need more of a request than there is
                 return []
     fix = "Fall back on client_address(), as in user or address()."
     if any(key is None or not str(key) for key in keys):
-        return [Finding("QRL022", "key_func gives no key to a request without a user", fix)]
+        return [Finding("QRL022", f"{name} gives no key to a request without a user", fix)]
     if len({str(key) for key in keys}) == 1:
-        return [Finding("QRL021", "key_func gives three clients one key", fix)]
+        return [Finding("QRL021", f"{name} gives three clients one key", fix)]
     return []
 
 
@@ -84,21 +99,44 @@ def _of_limits(lines: Sequence[Line]) -> Iterator[Finding]:
     places: dict[object, list[Listed]] = {}
     for line in lines:
         listed, rule = line.listed, line.listed.limit
-        if isinstance(listed.quota, Varying) or rule is None:
+        if isinstance(listed.quota, Varying):
+            continue
+        if rule is None:
+            if listed.own is not None:
+                places.setdefault((listed.endpoint, id(listed.own)), []).append(listed)
             continue
         if rule.shadow:
             if rule.rule is not None and rule.rule.shadow:
                 seen = f"{_where(listed)}: '{listed.quota}' is in shadow"
                 yield Finding("QRL035", seen, "Leave shadow= out once you know enough.")
             continue
-        place = (
-            listed.endpoint, listed.function, listed.source == "meta", listed.method,
-            rule.key_func, str(rule.scope), rule.methods, rule.exempt_when, rule.deduct_when,
-            rule.cost, rule.shared,
-        )  # fmt: skip
-        places.setdefault(place, []).append(listed)
+        for method in listed.methods:
+            place = (
+                listed.endpoint, listed.function, listed.source == "meta", listed.method, method,
+                rule.key_func, str(rule.scope), rule.exempt_when, rule.deduct_when, rule.cost,
+                rule.shared,
+            )  # fmt: skip
+            places.setdefault(place, []).append(listed)
     for together in places.values():
         yield from _never_reached(together)
+    yield from _of_snippet_keys(lines)
+
+
+def _of_snippet_keys(lines: Sequence[Line]) -> Iterator[Finding]:
+    """Views whose ``@rate_limit`` has ``scope=None``, by the counter that they share."""
+    views: dict[str, list[str]] = {}
+    for line in lines:
+        listed = line.listed
+        if listed.own is None or listed.own.kind != "rate_limit":
+            continue
+        forms = listed.own.counters(listed.endpoint, next(iter(listed.methods), "GET"))
+        if any(form.scope is None for form in forms):
+            views.setdefault(listed.quota.counter, []).append(_where(listed))
+    for names in views.values():
+        if len(set(names)) > 1:
+            seen = f"{', '.join(sorted(set(names)))} have @rate_limit(..., scope=None)"
+            fix = "Leave scope=None out, unless a Flask process counts in the same keys."
+            yield Finding("QRL036", seen, fix)
 
 
 def _where(listed: Listed) -> str:
@@ -121,8 +159,9 @@ def _never_reached(together: Sequence[Listed]) -> Iterator[Finding]:
 def refuses_first(first: Quota, quota: Quota) -> bool:
     """Whether ``first`` refuses every hit that ``quota`` refuses; False if that is not certain.
 
-    Two windows by the clock must nest: across the edge of the longer one, only the shorter one
-    may refuse. A moving window holds all hits of any window by the clock that is no longer.
+    A window by the clock, or one that starts with a key's first hit, may lie across the edge of a
+    longer one. Then both halves count for the shorter one, and the longer one has begun anew.
+    A moving window holds all hits of any window that is no longer.
     """
     if isinstance(first, GCRA) and isinstance(quota, GCRA):
         slower = first.amount * quota.period <= quota.amount * first.period
@@ -131,5 +170,10 @@ def refuses_first(first: Quota, quota: Quota) -> bool:
         return False
     if isinstance(first, (MovingWindow, StrictWindow)):
         return isinstance(quota, (FixedWindow, MovingWindow))
+    if isinstance(first, FixedWindow) and isinstance(quota, FixedWindow):
+        if first.aligned is quota.aligned and first.period == quota.period:
+            return True
+        nested = first.aligned and quota.aligned and first.period % quota.period == 0
+        return nested or 2 * first.amount <= quota.amount
     nested = first.period % quota.period == 0
-    return nested and type(first) is type(quota) and isinstance(quota, (FixedWindow, SlidingWindow))
+    return nested and isinstance(first, SlidingWindow) and isinstance(quota, SlidingWindow)

@@ -13,6 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..constants import ConfigVars, HeaderNames
+from ..extension.fleet_sums import FleetView
 from ..rules.limits import Limit
 from ..settings.table import Settings
 from .survey import Line, Place, StorageShown, Survey, function_name, provider_text, shadow_text
@@ -63,6 +64,23 @@ async def watch(look: Callable[[], Awaitable[Sequence[RenderableType]]], seconds
         while True:
             await asyncio.sleep(seconds)
             live.update(Group(*await look()), refresh=True)
+
+
+def fleet(found: FleetView) -> Table:
+    """What all workers counted, a row for each limit."""
+    count = "1 worker" if found.workers == 1 else f"{found.workers} workers"
+    table = Table(title=f"Rate limits of {count}")
+    for title in ("Limit", "Scope"):
+        table.add_column(title)
+    for title in ("Allowed", "Refused", "By the policy"):
+        table.add_column(title, justify="right")
+    table.add_column("Busiest keys")
+    for row in found.rows:
+        refused = f"{row.refused} (shadow)" if row.shadow else str(row.refused)
+        busiest = "\n".join(f"{key}: {hits}, {no} refused" for key, hits, no in row.top)
+        numbers = (str(row.allowed), refused, str(row.fallback))
+        table.add_row(Text(row.limit), Text(row.scope), *numbers, Text(busiest))
+    return table
 
 
 def settings(found: Settings, *, enabled: bool, storage: StorageShown, healthy: bool) -> Table:

@@ -17,6 +17,8 @@ from quart.cli import ScriptInfo
 from ..errors import ConfigurationError, StoreError
 from ..extension.binding import Binding, binding_of, limiters_of
 from ..extension.limiter import Limiter
+from ..stores.fleet import Fleet
+from ..stores.piggyback import CarryingStore
 
 
 class Answer(NamedTuple):
@@ -93,6 +95,9 @@ async def _in_app(app: Quart, command: Command, options: dict[str, object]) -> A
     async with app.test_request_context("/"):
         try:
             for _, binding in bindings:
+                if isinstance(binding.backend, CarryingStore):  # this process is no worker
+                    own = binding.backend.piggybacks
+                    own[:] = [one for one in own if not isinstance(one, Fleet)]
                 # A new connection takes longer than a hit may, so a hit would report an outage.
                 with suppress(StoreError):  # the command says what is wrong
                     await binding.backend.start()

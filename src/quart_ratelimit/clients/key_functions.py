@@ -63,7 +63,7 @@ class ClientAddress:
         self._trusted = proxies.trusted
         self._warned = False
         #: How many more requests are checked for a proxy that is not trusted.
-        self._looks = 0 if proxies else _LOOKS
+        self._looks = _LOOKS
 
     def __call__(self) -> str:
         """Return the client's address, or `LOCAL` if it has none."""
@@ -72,8 +72,8 @@ class ClientAddress:
             who = client_by(self.proxies, connection)
         else:
             who = canonical(connection.remote_addr, ipv6_prefix=self._ipv6_prefix)
-            if self._looks:
-                self._look(connection)
+        if self._looks:
+            self._look(connection)
         if who is None and not self._warned and TEST_CLIENT not in connection.scope:
             self._warned = True
             _log.warning(
@@ -85,7 +85,7 @@ class ClientAddress:
     def _look(self, connection: Request | Websocket) -> None:
         """Log once that a proxy seems to stand in front."""
         self._looks -= 1
-        finding = proxy_finding(peer_of(connection), connection.headers)
+        finding = proxy_finding(peer_of(connection), connection.headers, self.proxies)
         if finding is not None:
             self._looks = 0
             _log.warning("%s", finding)
@@ -194,12 +194,22 @@ def get_remote_address() -> str:
     return peer_of(known_connection()) or LOCAL
 
 
-def proxy_finding(peer: str | None, headers: Headers) -> Finding | None:
-    """Whether a private peer forwards for others; it is taken for the client itself."""
+def proxy_finding(
+    peer: str | None, headers: Headers, proxies: TrustedProxies | None = None
+) -> Finding | None:
+    """Whether a private peer forwards for others and is not trusted: it is taken for the client."""
     name = next((name for name in FORWARDED if name in headers), None)
     address = parse(peer or "")
     if name is None or address is None or not any(address in net for net in _PRIVATE):
         return None
+    if proxies:
+        if not proxies.misses(peer):
+            return None
+        return Finding(
+            "QRL024",
+            f"a private address that is in no network of trusted_proxies sends {name}",
+            "If it is your proxy, add its network to trusted_proxies=[...].",
+        )
     return Finding(
         "QRL020",
         f"a private address sends {name}, and no proxy is trusted",

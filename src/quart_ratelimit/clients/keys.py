@@ -174,6 +174,13 @@ class KeyForm(NamedTuple):
             return keys.join(*self.before, who)
         return keys.slot(*self.before, who, self.scope)
 
+    def fits(self, key: str) -> bool:
+        """Whether a key has this form, of whatever client."""
+        if self.scope is None:
+            return key.startswith(join_key(*self.before, "")) and key.count("|") == len(self.before)
+        head, _, tail = slot_key(*self.before, "", self.scope).partition("{}")
+        return key.startswith(f"{head}{{") and key.endswith(f"}}{tail}")
+
     def __str__(self) -> str:
         return self.of(Keys(), "client" if self.who is None else self.who)
 

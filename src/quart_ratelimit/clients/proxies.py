@@ -80,6 +80,10 @@ class TrustedProxies:
                 peer = said
         return canonical(peer, ipv6_prefix=self._ipv6_prefix)
 
+    def misses(self, peer: str | None) -> bool:
+        """Whether networks are trusted, and the peer with this address is in none of them."""
+        return bool(self._networks) and peer is not None and not self._trusts(peer)
+
     def _trusts(self, peer: str | None) -> bool:
         if peer is None:
             return self._trusts_unix

@@ -16,9 +16,12 @@ from ..signals import (
     store_recovered,
     store_unavailable,
 )
+from ..stores.guard import stores_away
 
-#: The label of limits past the bound.
+#: The label of limits and scopes past the bound.
 OTHER = "other"
+#: Characters of the longest limit and scope with a label: a client may choose a scope.
+LONGEST_NAME = 256
 #: `Decision.by` of the policies that decide while the store is away.
 POLICIES = ("open", "closed", "local")
 #: Bounds of buckets in seconds: a store answers in a millisecond or is given up after its deadline.
@@ -30,8 +33,8 @@ SIZES = (1, 2, 5, 10, 20, 50, 100)
 class Instruments(Protocol):
     """The metrics of one registry or meter."""
 
-    def count_decision(self, limit: str, event: Decided) -> None:
-        """Count a decision; ``limit`` is the bounded name."""
+    def count_decision(self, limit: str, scope: str | None, event: Decided) -> None:
+        """Count a decision; ``limit`` and ``scope`` are the bounded names, None: no scope."""
 
     def measure_exchange(self, seconds: float, *, answered: bool) -> None:
         """Record how long a call of the store took."""
@@ -55,8 +58,9 @@ class Feed:
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
         self._users = 0
-        self._most_limits = 0
+        self._most_limits = self._most_scopes = 0
         self._names: set[str] = set()
+        self._scopes: set[str] = set()
         # Weak: a store that was thrown away during an outage would be shown as away for ever.
         self._away: weakref.WeakSet[object] = weakref.WeakSet()
         self._shown = 0
@@ -71,11 +75,16 @@ class Feed:
             fleet_known: self._on_fleet,
         }
 
-    def open(self, most_limits: int) -> None:
-        """Add a user. Names are bounded by the highest ``most_limits`` of all users."""
+    def open(self, most_limits: int, most_scopes: int) -> None:
+        """Add a user. Names are bounded by the highest numbers of all users."""
         self._most_limits = max(self._most_limits, most_limits)
+        self._most_scopes = max(self._most_scopes, most_scopes)
         self._users += 1
         if self._users == 1:
+            # What happened while nobody listened.
+            self._away.clear()
+            self._away.update(stores_away())
+            self._show_breakers_that_changed()
             for signal, receiver in self._receivers.items():
                 signal.connect(receiver, weak=False)
 
@@ -86,18 +95,15 @@ class Feed:
             for signal, receiver in self._receivers.items():
                 signal.disconnect(receiver)
 
-    def _bounded(self, name: str) -> str:
-        """The name, or `OTHER`: limits made by a function, one per tenant, have no end of names."""
-        if name not in self._names:
-            if len(self._names) >= self._most_limits:
-                return OTHER
-            self._names.add(name)
-        return name
-
     def _on_decided(self, _: object, *, event: Decided, **__: object) -> None:
-        self._instruments.count_decision(self._bounded(event.limit), event)
+        limit = _bounded(event.limit, self._names, self._most_limits)
+        scope = (
+            _bounded(event.scope, self._scopes, self._most_scopes) if self._most_scopes else None
+        )
+        self._instruments.count_decision(limit, scope, event)
 
     def _on_asked(self, _: object, *, seconds: float, answered: bool) -> None:
+        self._show_breakers_that_changed()  # a store that is away may be gone
         self._instruments.measure_exchange(seconds, answered=answered)
 
     def _on_batch(self, _: object, *, size: int) -> None:
@@ -115,18 +121,31 @@ class Feed:
         self._workers[fleet] = workers
         self._instruments.show_workers(max(self._workers.values()))
 
+    def _show_breakers_that_changed(self) -> None:
+        if len(self._away) != self._shown:
+            self._show_breakers()
+
     def _show_breakers(self) -> None:
         count = len(self._away)
         self._instruments.show_breakers(count, count - self._shown)
         self._shown = count
 
 
+def _bounded(name: str, known: set[str], most: int) -> str:
+    """The name, or `OTHER`: limits made by a function, one per tenant, have no end of names."""
+    if name not in known:
+        if len(known) >= most or len(name) > LONGEST_NAME:
+            return OTHER
+        known.add(name)
+    return name
+
+
 class Subscription:
     """One exporter's share in the feed of its registry or meter, until `close`."""
 
-    def __init__(self, feed: Feed, most_limits: int) -> None:
+    def __init__(self, feed: Feed, most_limits: int, most_scopes: int) -> None:
         self._feed: Feed | None = feed
-        feed.open(most_limits)
+        feed.open(most_limits, most_scopes)
 
     def close(self) -> None:
         """End the share; a second call changes nothing."""

@@ -5,17 +5,19 @@ Source of the names' form: OpenTelemetry's semantic conventions, "Metrics" (dots
 
 from __future__ import annotations
 
+import time
 import weakref
 from functools import lru_cache
 
 try:
     from opentelemetry.metrics import Meter, MeterProvider, get_meter_provider
+    from opentelemetry.trace import SpanKind, StatusCode, Tracer, get_tracer
 except ImportError as _error:  # pragma: no cover
     raise ImportError(
         "OpenTelemetry metrics need its API: pip install 'quart-ratelimit[otel]'"
     ) from _error
 
-from ..signals import Decided
+from ..signals import Decided, store_asked
 from ._metrics import POLICIES, SECONDS, SIZES, Feed, Subscription
 
 #: The feed of each meter; it stays when all are closed, as a meter's instruments do.
@@ -31,19 +33,47 @@ class OpenTelemetryMetrics:
     ``meter``: an `opentelemetry.metrics.Meter` (default: the global provider's).
     ``most_limits``: how many limits get an attribute of their own (default 100); the rest is
     "other".
+    ``most_scopes``: how many scopes do, in an attribute ``scope`` of the decisions (default 0:
+    there is no such attribute).
     """
 
-    def __init__(self, meter: Meter | None = None, *, most_limits: int = 100) -> None:
+    def __init__(
+        self, meter: Meter | None = None, *, most_limits: int = 100, most_scopes: int = 0
+    ) -> None:
         if meter is None:
             meter = _default_meter(get_meter_provider())
         feed = _feeds.get(meter)
         if feed is None:
             feed = _feeds[meter] = Feed(_Instruments(meter))
-        self._subscription = Subscription(feed, most_limits)
+        self._subscription = Subscription(feed, most_limits, most_scopes)
 
     def close(self) -> None:
         """Stop reporting."""
         self._subscription.close()
+
+
+class OpenTelemetrySpans:
+    """Reports each call of the store as a span of the current trace, until `close`.
+
+    ``tracer``: an `opentelemetry.trace.Tracer` (default: the global provider's).
+    """
+
+    def __init__(self, tracer: Tracer | None = None) -> None:
+        self._tracer = get_tracer("quart_ratelimit") if tracer is None else tracer
+        store_asked.connect(self._on_asked, weak=False)
+
+    def close(self) -> None:
+        """Stop reporting."""
+        store_asked.disconnect(self._on_asked)
+
+    def _on_asked(self, _: object, *, seconds: float, answered: bool) -> None:
+        end = time.time_ns()
+        start = end - int(seconds * 1e9)
+        span = self._tracer.start_span("ratelimit store", start_time=start, kind=SpanKind.CLIENT)
+        span.set_attribute("ratelimit.answered", answered)
+        if not answered:
+            span.set_status(StatusCode.ERROR)
+        span.end(end)
 
 
 @lru_cache(maxsize=1)
@@ -86,9 +116,10 @@ class _Instruments:
             "ratelimit.workers", "{worker}", "Workers that share the counters, as this one knows."
         )
 
-    def count_decision(self, limit: str, event: Decided) -> None:
+    def count_decision(self, limit: str, scope: str | None, event: Decided) -> None:
         """Count a decision, a near miss, and what a policy decided."""
-        self._decisions.add(1, {"limit": limit, "outcome": event.outcome})
+        own = {} if scope is None else {"scope": scope}
+        self._decisions.add(1, {"limit": limit, "outcome": event.outcome, **own})
         if event.near_limit:
             self._near.add(1, {"limit": limit})
         if event.by in POLICIES:

@@ -27,6 +27,7 @@ except ImportError as _error:  # pragma: no cover
         "Prometheus metrics need their client: pip install 'quart-ratelimit[prometheus]'"
     ) from _error
 
+from ..errors import ConfigurationError
 from ..signals import Decided
 from ._metrics import POLICIES, SECONDS, SIZES, Feed, Subscription
 
@@ -39,21 +40,36 @@ _feeds: weakref.WeakKeyDictionary[CollectorRegistry, tuple[Feed, _Collectors]] =
 class PrometheusMetrics:
     """Counts this process' decisions in a registry from its creation until `close`.
 
-    No label names a client. Several of one registry, such as two apps', count each decision
-    once. A registry that was closed counts on.
+    No label names a client, unless a scope of yours does. Several of one registry, such as those
+    of two apps, count each decision once. A registry that was closed counts on.
 
     ``registry``: a `prometheus_client.CollectorRegistry` (default: Prometheus' own).
     ``most_limits``: how many limits get a label of their own (default 100); the rest is "other".
+    ``most_scopes``: how many scopes do, in a label ``scope`` of the decisions (default 0: there is
+    no such label). A registry has that label or not, as its first metrics say; raises
+    `ConfigurationError` for others.
     """
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY, *, most_limits: int = 100) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry = REGISTRY,
+        *,
+        most_limits: int = 100,
+        most_scopes: int = 0,
+    ) -> None:
         known = _feeds.get(registry)
         if known is None:
-            collectors = _Collectors(registry)
+            collectors = _Collectors(registry, with_scope=most_scopes > 0)
             known = _feeds[registry] = (Feed(collectors), collectors)
         feed, collectors = known
+        if collectors.with_scope != (most_scopes > 0):
+            raise ConfigurationError(
+                f"most_scopes={most_scopes}: this registry has metrics "
+                f"{'with' if collectors.with_scope else 'without'} the label scope; write the same "
+                "for all metrics of a registry"
+            )
         collectors.register_where_missing(registry)
-        self._subscription = Subscription(feed, most_limits)
+        self._subscription = Subscription(feed, most_limits, most_scopes)
 
     def close(self) -> None:
         """Stop counting."""
@@ -63,11 +79,13 @@ class PrometheusMetrics:
 class _Collectors:
     """The metrics in one registry."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, with_scope: bool) -> None:
+        #: Whether decisions have a label for their scope.
+        self.with_scope = with_scope
         self._decisions = Counter(
             "ratelimit_decisions_total",
             "Hits that a limit allowed or refused, or would refuse were it not in shadow.",
-            ["limit", "outcome"],
+            ["limit", "outcome", "scope"] if with_scope else ["limit", "outcome"],
             registry=registry,
         )
         self._near = Counter(
@@ -108,12 +126,14 @@ class _Collectors:
     def register_where_missing(self, registry: CollectorRegistry) -> None:
         """Add the metrics that someone has removed from their registry, as tests do."""
         for collector in vars(self).values():
-            with suppress(ValueError):  # it is there
-                registry.register(collector)
+            if isinstance(collector, (Counter, Gauge, Histogram)):
+                with suppress(ValueError):  # it is there
+                    registry.register(collector)
 
-    def count_decision(self, limit: str, event: Decided) -> None:
+    def count_decision(self, limit: str, scope: str | None, event: Decided) -> None:
         """Count a decision, a near miss, and what a policy decided."""
-        self._decisions.labels(limit, event.outcome).inc()
+        labels = (limit, event.outcome) if scope is None else (limit, event.outcome, scope)
+        self._decisions.labels(*labels).inc()
         if event.near_limit:
             self._near.labels(limit).inc()
         if event.by in POLICIES:

@@ -105,8 +105,13 @@ class Ledger:
     def _start(self, work: Running[T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # else asyncio logs the error of a task whose caller has left
 
     async def _undo(self, charging: asyncio.Task[list[Decision]], hits: Sequence[Hit]) -> None:
         await asyncio.wait([charging])

@@ -11,13 +11,13 @@ import json
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import ParamSpec, TypeVar, overload
 
-from ..callables import UserFunction, call
+from ..callables import UserFunction, call, call_to_send
 from ..errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from ..quotas import Decision, Hit
 from ..quotas.quota import refused_longest
 from ..responses.refusal import refusal
 from ..responses.request_limit import RequestLimit
-from ..rules.kinds import check_cost
+from ..rules.kinds import check_cost, cost_by
 from ..rules.limits import AsyncView
 from ..rules.registry import OwnLimit, check_function
 from ..rules.views import Leave, name_in_code, wrap_view
@@ -129,7 +129,7 @@ class Inbox:
     async def _costing(self, data: Data) -> list[Hit]:
         cost = self._limit.cost
         if callable(cost):
-            cost = check_cost(await call(cost, data))
+            cost = cost_by(cost, await call(cost, data))
         return [hit._replace(cost=cost) for hit in self._account.hits] if cost else []
 
     async def _refuse(self, hit: Hit, decision: Decision) -> None:
@@ -146,7 +146,7 @@ class Inbox:
             told = RequestLimit(
                 self._limit.extension, hit.quota, [hit.key], True, False, decision=decision
             )
-            answer = await call(choice, told)
+            answer = await call_to_send(choice, told)
             if answer is not None:
                 await websocket.send(answer)
         await asyncio.sleep(0)  # a flood that is dropped must not keep others waiting

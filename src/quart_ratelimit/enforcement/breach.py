@@ -12,14 +12,14 @@ from quart import current_app
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
-from ..callables import UserFunction, call
+from ..callables import UserFunction, call, call_to_send
 from ..current import current_request_or_none, note_refusal
 from ..errors import LimiterUnavailable, RateLimitExceeded, StoreError
 from ..quotas import Hit
 from ..responses.problems import describe, wants_problem
 from ..responses.refusal import Error, note, retry_after
 from ..responses.request_limit import RequestLimit
-from ..rules.kinds import check_cost
+from ..rules.kinds import cost_by
 from ..settings.table import Settings
 from ..signals import limit_name
 from .charges import Charge, once
@@ -109,7 +109,7 @@ class Breach:
         try:
             for peek in once([*peeks, *context.any_breach_peeks]):
                 cost = peek.limit.cost
-                cost = check_cost(await call(cost) if callable(cost) else cost)
+                cost = cost_by(cost, await call(cost)) if callable(cost) else cost
                 # No more than remains: a breach must count, also if it costs more than that.
                 cost = min(cost, max(1, peek.decision.remaining))
                 hits.append((peek.store, peek.hit._replace(cost=cost)))
@@ -151,7 +151,7 @@ class Breach:
         if not callable(message):
             return message
         try:
-            text: str | None = await call(message)
+            text: str | None = await call_to_send(message)
         except Exception:
             if not self._settings.swallow_errors:
                 raise
@@ -163,7 +163,7 @@ class Breach:
         self, callback: UserFunction[Any], status: RequestLimit, name: str
     ) -> Response | None:
         try:
-            return await _response(await call(callback, status))
+            return await _response(await call_to_send(callback, status))
         except Exception as error:
             if not self._settings.swallow_errors:
                 raise

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..callables import Memo, UserFunction
 from ..clients.key_functions import client_named
 from ..clients.keys import has_text
+from ..errors import InvalidLimit
 from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
-from ..rules.kinds import check_cost
+from ..rules.kinds import cost_by
 from ..rules.limits import MetaLimit
 from ..rules.resolved import RuntimeLimit
 from ..signals import limit_decided, send_decided
@@ -47,12 +48,20 @@ class Charger:
     """Builds charges and has a store decide them.
 
     ``local_store`` is where the store's guard counts while the store is away, so that what was
-    charged there is given back there. ``key_func`` is the limiter's own.
+    charged there is given back there. ``key_func`` is the limiter's own. ``swallows`` logs an error
+    if the settings swallow errors, and returns whether they do.
     """
 
-    def __init__(self, extension: Any, local_store: Store, key_func: UserFunction[object]) -> None:
+    def __init__(
+        self,
+        extension: Any,
+        local_store: Store,
+        key_func: UserFunction[object],
+        swallows: Callable[[Exception], bool],
+    ) -> None:
         self._extension = extension
         self._key_func = key_func
+        self._swallows = swallows
         self._local_store = local_store
 
     async def charges(
@@ -86,7 +95,7 @@ class Charger:
             scope = counted.full_scope(own, context.identity, context.route.method)
             cost: Any = 0 if peek else limit.cost
             if callable(cost):
-                cost = check_cost(await memo.call(cost))
+                cost = await self._cost(cost, memo)
             if not scope:
                 _log.error("Skipping limit: %s. Empty value found in parameters.", limit.limit)
                 continue
@@ -101,6 +110,15 @@ class Charger:
             )
             charges.append(Charge(limit, hit, args, store))
         return once(charges) if len(charges) > 1 else charges
+
+    async def _cost(self, function: UserFunction[object], memo: Memo) -> int:
+        """What a request costs by a function; 1 if it names no cost, and errors are swallowed."""
+        try:
+            return cost_by(function, await memo.call(function))
+        except InvalidLimit as error:
+            if not self._swallows(error):
+                raise
+            return 1
 
     async def decide(self, charges: Sequence[Charge]) -> None:
         """Charge all or none, in one call of their store. Raises `StoreError`."""

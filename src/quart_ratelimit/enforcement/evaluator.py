@@ -31,10 +31,12 @@ from .stage import Stage
 
 _log = logging.getLogger("quart_ratelimit")
 
-#: Clients whose hits are kept per app, below 3 MB; and the longest client that has them, in
-#: characters: a client must not choose how much we keep.
+#: Clients whose hits are kept per app, about 3 MB for each limit of a stage; and the longest client
+#: of which they are, in characters: a client must not choose how much we keep.
 KEPT = 4096
 LONGEST_KEPT = 64
+#: The limits of a stage whose hits are kept, at most.
+MOST_KEPT = 16
 
 
 class Evaluator:
@@ -65,7 +67,7 @@ class Evaluator:
         self._local_store = local_store
         self._fallback_store = fallback_store
         self._hits = functools.lru_cache(KEPT)(Stage.hits)
-        self._charger = Charger(extension, local_store, settings.key_func)
+        self._charger = Charger(extension, local_store, settings.key_func, self.swallows)
         self._trials = Trials(self._charger, by_rule=settings.fail_on_first_breach)
 
     def check(self, context: RequestContext, stage: Stage, memo: Memo, by: str) -> Awaitable[None]:
@@ -102,7 +104,8 @@ class Evaluator:
             if not client:
                 await self._check_each(store, context, stage, memo, by)
                 return
-            known = self._hits if stage.kept and len(client) <= LONGEST_KEPT else Stage.hits
+            is_kept = stage.kept and len(client) <= LONGEST_KEPT and len(stage.limits) <= MOST_KEPT
+            known = self._hits if is_kept else Stage.hits
             hits, args = known(stage, client)
             if any(context.paid.covers(by, hit) for hit in hits):
                 await self._check_each(store, context, stage, memo, by)

@@ -22,8 +22,8 @@ from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
-from ..rules.registry import LimitedFunction, Registry, functions_of
-from ..rules.validation import check_views
+from ..rules.registry import LimitedFunction, Registry, called_in_sync, functions_of
+from ..rules.validation import check_awaited, check_kinds, check_views
 from ..settings.reading import VARIABLES_READ, check_unchanged
 from ..settings.table import Settings
 from ..stores import Store
@@ -215,7 +215,12 @@ class RequestHooks:
                     "are under limit_unmatched; write endpoint='unmatched'"
                 )
             views = functions_of(current_app)
-            rules = current_app.url_map.iter_rules()
+            check_awaited(called_in_sync(current_app), self._registry)
+            rules = list(current_app.url_map.iter_rules())
+            endpoints = {rule.endpoint for rule in rules if not rule.websocket}
+            check_kinds(
+                view for name, view in current_app.view_functions.items() if name in endpoints
+            )
             methods = {method for rule in rules for method in rule.methods or ()}
             strategy = self._settings.strategy
             check_views(views, self._extension, self._registry, strategy, methods)

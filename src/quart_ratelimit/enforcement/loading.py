@@ -104,15 +104,13 @@ class Loader:
         if limit in self._loaded:
             self._loaded_again.add(limit)
         self._loaded.add(limit)
-        keeps = self.keeps(limit) and all(
-            isinstance(text, Quota) or len(text) <= LONGEST_KEPT for text in texts
-        )
-        if keeps and (limit.scope is None or len(str(limit.scope)) <= LONGEST_KEPT):
-            return self._kept(limit, texts, _policy(limit))
-        return self._runtime_limits(limit, texts, _policy(limit))
+        if not _is_short(limit, texts):
+            self._loaded_again.discard(limit)
+        load = self._kept if self.keeps(limit) else self._runtime_limits
+        return load(limit, texts, _policy(limit))
 
     def keeps(self, limit: Limit | None) -> bool:
-        """Whether what this rule comes to may be kept: it is not made for one request."""
+        """Whether what this rule came to is kept: neither it nor its text is one request's."""
         return limit in self._loaded_again
 
     def _given(self, provider: Provider, where: str) -> Steps[str | Quota]:
@@ -172,6 +170,13 @@ class Loader:
         """The quotas of a text or a quota; "0/minute" is one only as a function's answer."""
         zero = callable(limit.limit_provider)
         return quotas_of(text, self._settings.strategy, zero=zero)
+
+
+def _is_short(limit: Limit, texts: Iterable[str | Quota]) -> bool:
+    """Whether the texts and the scope of a rule are at most `LONGEST_KEPT`."""
+    scope = "" if limit.scope is None else str(limit.scope)
+    longest = max(len(text) for text in (*texts, scope) if not isinstance(text, Quota))
+    return longest <= LONGEST_KEPT
 
 
 def _named(quotas: Sequence[Quota], limit: Limit) -> Sequence[Quota]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from quart import Blueprint, Quart, Websocket, current_app
 from quart.views import MethodView, View
 
+from ..callables import chain
 from ..constants import ExemptionScope
 from ..current import blueprint_path
 from ..rules.exemptions import inherited
-from ..rules.registry import HasRegistry, LimitedFunction, Registry, chain, limited_by
+from ..rules.registry import HasRegistry, LimitedFunction, Registry, limited_by
 from ..rules.resolved import RuntimeLimit
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ..enforcement.error_handlers import answer_refusals_of_handlers
 from ..enforcement.hooks import unless_denied
 from ..errors import ConfigurationError
 from ..responses.drain import Drain
-from .binding import Binding
+from .binding import Binding, bindings_of
 from .startup import startup_findings
 
 P = ParamSpec("P")
@@ -40,6 +40,12 @@ def app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
         init(*args, **kwargs)
 
     return checked
+
+
+def check_app(app: object) -> None:
+    """Raise `ConfigurationError` unless it is a Quart app."""
+    if not isinstance(app, Quart):
+        raise ConfigurationError(f"{app!r} is no Quart app: write app = Quart(__name__)")
 
 
 def hook_into(app: Quart, attribute: str) -> None:
@@ -122,4 +128,5 @@ async def _start(app: Quart, attribute: str) -> None:
 async def _close(app: Quart, attribute: str) -> None:
     binding: Binding = app.extensions[attribute]
     await binding.ledger.finish()
+    bindings_of(binding.limiter).sums.close()
     await binding.store.aclose()

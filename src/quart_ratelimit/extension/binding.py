@@ -35,6 +35,7 @@ from ..stores import (
 )
 from ..stores.fleet import fleet_of
 from .flask_limiter import Storage, Strategy
+from .fleet_sums import FleetSums
 from .seen import Seen
 
 #: Where `rate_limit` finds the app's first limiter; ``app.extensions["limiter"]`` holds all.
@@ -112,6 +113,8 @@ class Bindings:
         self.turns: Turns = Turns()
         #: What code was seen to check itself.
         self.seen: Seen = Seen()
+        #: What all workers counted.
+        self.sums: FleetSums = FleetSums(limiter)
         self._store = _checked(store)
         self._unbound: Ledger | None = None
         nothing = MemoryStore()
@@ -205,6 +208,8 @@ class Bindings:
         """Make what the settings require. Opens nothing. Raises `ConfigurationError`."""
         backend = _store(settings) if self._store is None else self._store
         self.seen.share(backend)
+        self.sums.share(backend)
+        self.sums.prefix = settings.key_prefix
         store = _guarded(backend, settings)
         direct_store = _direct(store, settings)
         #: Counts what concerns this worker alone.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..callables import Memo
+from ..callables import Memo, chain
 from ..clients.keys import KeyForm
 from ..constants import ExemptionScope
 from ..current import blueprint_path
@@ -22,7 +22,6 @@ from ..rules.registry import (
     LimitedFunction,
     OwnLimit,
     all_own_limits,
-    chain,
     functions_of,
     known_apps,
     own_limits,

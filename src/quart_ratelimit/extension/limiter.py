@@ -31,7 +31,7 @@ from ..rules.views import Decorator, name_in_code, wrap_view
 from ..settings.reading import VARIABLES_READ, read_settings, variables_of
 from ..signals import limit_decided, send_decided
 from ..stores import Store
-from .app_hooks import app_by_keyword, hook_denials_into, hook_into, most_drained
+from .app_hooks import app_by_keyword, check_app, hook_denials_into, hook_into, most_drained
 from .binding import EXTENSION, Binding, Bindings
 from .direct_limits import DirectLimits
 from .flask_limiter import Storage, Strategy
@@ -164,8 +164,7 @@ class Limiter(DirectLimits):
 
     def init_app(self, app: Quart) -> None:
         """Bind the limiter to an app. Opens nothing. Raises `ConfigurationError`."""
-        if not isinstance(app, Quart):
-            raise ConfigurationError(f"{app!r} is not a Quart app: write app = Quart(__name__)")
+        check_app(app)
         bindings = self._bindings
         app.extensions.setdefault(EXTENSION, self)
         is_new = app not in bindings.known_apps
@@ -215,6 +214,7 @@ class Limiter(DirectLimits):
         It repeats, without Quart, the refusal of a limit whose key needs no more than the
         connection: `get_remote_address`, `client_address`. Raises `ConfigurationError`.
         """
+        check_app(app)
         binding = self._bindings.of(app)
         if binding is None:
             raise ConfigurationError("write limiter.init_app(app) before limiter.shield(app)")

@@ -119,24 +119,33 @@ class Seen:
         self._due_ms = self._now_ms()
 
 
+def quota_fields(quota: Quota) -> dict[str, object]:
+    """A quota for JSON; `quota_of` makes it again."""
+    given = {field.name: getattr(quota, field.name) for field in fields(quota) if field.init}
+    return {"algorithm": quota.algorithm, **given}
+
+
+def quota_of(given: dict[str, Any]) -> Quota:
+    """The quota of these fields. Raises `KeyError`, `TypeError`, and `InvalidLimit`."""
+    values: dict[str, Any] = {
+        name: tuple(one) if isinstance(one, list) else one for name, one in given.items()
+    }
+    algorithm: str = values.pop("algorithm")
+    return ALGORITHMS[algorithm](**values)
+
+
 def _written(one: SeenLimit) -> tuple[str, str]:
     """The field and the value of one limit."""
-    quota = one.quota
-    given = {field.name: getattr(quota, field.name) for field in fields(quota) if field.init}
-    value = {"kind": one.kind, "algorithm": quota.algorithm, "quota": given, "form": one.form[:2]}
-    return f"{one.kind}|{quota.tag}|{one.form}", json.dumps(value)
+    value = {"kind": one.kind, "quota": quota_fields(one.quota), "form": one.form[:2]}
+    return f"{one.kind}|{one.quota.tag}|{one.form}", json.dumps(value)
 
 
 def _read(value: object) -> SeenLimit | None:
     """What `_written` wrote; None if another version of the package wrote it."""
     try:
         found = json.loads(value)  # type: ignore[arg-type]
-        given: dict[str, Any] = {
-            name: tuple(one) if isinstance(one, list) else one
-            for name, one in found["quota"].items()
-        }
         before, scope = found["form"]
         form = KeyForm(tuple(map(str, before)), scope)
-        return SeenLimit(str(found["kind"]), ALGORITHMS[found["algorithm"]](**given), form)
+        return SeenLimit(str(found["kind"]), quota_of(found["quota"]), form)
     except (AttributeError, InvalidLimit, KeyError, TypeError, ValueError):
         return None

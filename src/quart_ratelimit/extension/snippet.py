@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from quart import Quart, current_app, jsonify
 from werkzeug.sansio.response import Response
 
-from ..callables import UserFunction, check_called, check_user_function
+from ..callables import UserFunction, chain, check_called, check_user_function
 from ..clients.key_functions import address_function
 from ..clients.key_spaces import space_of
 from ..clients.keys import KeyForm, bounded, key_parts
@@ -21,7 +21,7 @@ from ..errors import ConfigurationError, RateLimitExceeded
 from ..quotas import Quota
 from ..rules.kinds import checked, policy, text
 from ..rules.notation import one_per_counter, read_limit
-from ..rules.registry import OwnLimit, WeakTable, chain, check_function
+from ..rules.registry import OwnLimit, WeakTable, check_function
 from ..rules.resolved import RuntimeLimit
 from ..rules.views import ViewDecorator, name_in_code, wrap_view
 from ..settings.table import Settings

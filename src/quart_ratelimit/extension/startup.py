@@ -44,9 +44,11 @@ def workers(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 def _of_workers(binding: Binding) -> Iterator[Finding]:
     if not binding.in_memory:
         return
-    count = workers(sys.argv, os.environ)
-    seen = "rate limits are kept in memory" + (f", by {count} workers" if count > 1 else "")
-    yield Finding("QRL001", seen, "Write storage_uri='redis://localhost:6379/0'.")
+    count, fix = workers(sys.argv, os.environ), "Write storage_uri='redis://localhost:6379/0'."
+    if count > 1:
+        yield Finding("QRL009", f"rate limits are kept in memory, by {count} workers", fix)
+    else:
+        yield Finding("QRL001", "rate limits are kept in memory", fix)
 
 
 def _of_policy(app: Quart, binding: Binding) -> Iterator[Finding]:

@@ -236,7 +236,7 @@ class Receipt:
         self, hits: Sequence[Hit], decisions: Sequence[Decision], give_back: GiveBack
     ) -> None:
         self._charged = (hits, decisions)
-        self.give_back = give_back
+        self.give_back: GiveBack = give_back
         #: Units by counter and key; None: nothing yet, as of nearly every receipt.
         self._given_back: Counter[tuple[str, str]] | None = None
 

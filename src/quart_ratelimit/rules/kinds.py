@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from ..callables import check_user_function
+from ..callables import check_user_function, name_of
 from ..clients.forwarded import TOKEN
 from ..clients.keys import has_text
 from ..errors import ConfigurationError, InvalidLimit
@@ -85,6 +85,17 @@ def check_cost(cost: object, *, or_bool: bool = True) -> int:
     if not isinstance(cost, int) or cost < 0 or (isinstance(cost, bool) and not or_bool):
         raise InvalidLimit(f"cost={cost!r} is not a whole number of at least 0; write e.g. cost=1")
     return cost
+
+
+def cost_by(function: object, answer: object) -> int:
+    """Return the cost that a function of the app answered with.
+
+    Raises `InvalidLimit`, which names the function, unless it is a whole number of at least 0.
+    """
+    try:
+        return check_cost(answer)
+    except InvalidLimit as error:
+        raise InvalidLimit(f"{name_of(function)} answered with {error}") from None
 
 
 def text_or_function(name: str, value: object) -> object:

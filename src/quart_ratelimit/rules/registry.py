@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from ..callables import UserFunction
+from ..callables import UserFunction, chain, core
 from ..clients.keys import KeyForm
 from ..constants import ExemptionScope
 from ..errors import ConfigurationError
@@ -41,12 +39,12 @@ class WeakTable(Generic[V]):
 
     def get(self, function: object) -> V | None:
         """Return the function's value."""
-        entry = self._entries.get(id(_core(function)))
+        entry = self._entries.get(id(core(function)))
         return None if entry is None else entry[1]
 
     def set(self, function: object, value: V) -> None:
         """Set the function's value."""
-        function, entries = _core(function), self._entries
+        function, entries = core(function), self._entries
         number = id(function)
         kept: object = function
         with suppress(TypeError):
@@ -56,34 +54,6 @@ class WeakTable(Generic[V]):
     def values(self) -> list[V]:
         """Return the values of all functions that live."""
         return [value for _, value in list(self._entries.values())]
-
-
-def chain(function: object) -> Iterator[object]:
-    """Yield a function and all functions inside it, the outermost first.
-
-    Inside are what ``functools.wraps`` wrapped, the function of a partial, and the ``__call__`` of
-    an object's class. A bound method is made at each access, so its function stands for it.
-    """
-    seen: set[int] = set()
-    while function is not None and id(function) not in seen:
-        function = _core(function)
-        seen.add(id(function))
-        yield function
-        function = _inside(function)
-
-
-def _core(function: object) -> object:
-    return function.__func__ if isinstance(function, MethodType) else function
-
-
-def _inside(function: object) -> object:
-    wrapped: object = getattr(function, "__wrapped__", None)
-    if wrapped is not None:
-        return wrapped
-    if isinstance(function, functools.partial):
-        return function.func
-    call = getattr(type(function), "__call__", None)  # noqa: B004  # it is read, not called
-    return call if isinstance(call, FunctionType) else None
 
 
 @dataclass(eq=False, slots=True)
@@ -212,6 +182,10 @@ def check_function(target: object, decorator: str) -> Callable[..., object]:
             f"{target.__qualname__} is a class: write decorators = [{decorator}] in it, or "
             "decorate its methods"
         )
+    if isinstance(target, (staticmethod, classmethod)):
+        kind = type(target).__name__
+        name = getattr(target, "__qualname__", kind)
+        raise ConfigurationError(f"{name}: write @{kind} above {decorator}, and not below it")
     if not callable(target):
         raise ConfigurationError(
             f"{decorator} goes onto a function, and {type(target).__name__} is none: limit a "
@@ -265,11 +239,18 @@ def note_wrapped(
 
 
 def functions_of(app: Quart) -> list[Callable[..., object]]:
-    """Return the functions that an app calls for its clients.
+    """Return the functions that an app calls.
 
-    They are views, error handlers, and those around each request and websocket.
+    They are views, error handlers, those around each request and websocket, those at the app's
+    start and end, and those of templates and URLs.
     """
-    found: list[Callable[..., object]] = list(app.view_functions.values())
+    found: list[Callable[..., object]] = [
+        *app.view_functions.values(),
+        *app.before_serving_funcs,
+        *app.after_serving_funcs,
+        *app.teardown_appcontext_funcs,
+        *app.shell_context_processors,
+    ]
     for around in (
         app.before_request_funcs,
         app.after_request_funcs,
@@ -277,12 +258,35 @@ def functions_of(app: Quart) -> list[Callable[..., object]]:
         app.before_websocket_funcs,
         app.after_websocket_funcs,
         app.teardown_websocket_funcs,
+        app.template_context_processors,
+        app.url_value_preprocessors,
+        app.url_default_functions,
     ):
         for functions in around.values():
             found += functions
     for by_code in app.error_handler_spec.values():
         for by_class in by_code.values():
             found += by_class.values()
+    return found
+
+
+def limits_messages(view: object) -> bool:
+    """Return whether a view, or a method of a class-based view, limits a websocket's messages."""
+    kind = getattr(view, "view_class", None)
+    names = [
+        "dispatch_request",
+        *(method.lower() for method in getattr(kind, "methods", None) or ()),
+    ]
+    functions = [view, *(getattr(kind, name, None) for name in names if kind is not None)]
+    return any(own.kind == "messages" for function in functions for own in own_limits(function))
+
+
+def called_in_sync(app: Quart) -> list[Callable[..., object]]:
+    """Return the functions of an app whose results Quart uses without await."""
+    found: list[Callable[..., object]] = [*app.shell_context_processors]
+    for around in (app.url_value_preprocessors, app.url_default_functions):
+        for functions in around.values():
+            found += functions
     return found
 
 

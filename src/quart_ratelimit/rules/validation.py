@@ -7,14 +7,14 @@ from difflib import get_close_matches
 from http import HTTPMethod
 from types import FunctionType
 
-from ..callables import bare, check_user_function, takes
+from ..callables import bare, check_user_function, name_of, takes
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Penalty, Quota
 from .kinds import check_cost
 from .limits import Limit, MetaLimit, RouteLimit
 from .naming import check_name
 from .notation import quotas_of
-from .registry import HasRegistry, Registry, is_lost, note_used
+from .registry import HasRegistry, Registry, is_lost, limits_messages, note_used, own_limits
 
 #: HTTP methods that a limit may name, whatever routes there are.
 STANDARD_METHODS = frozenset(method.value for method in HTTPMethod)
@@ -106,6 +106,26 @@ def check_order(
                 f"the limit of {name} stands above its route and never runs: write the route (or "
                 "errorhandler, or before_request) first, as in @app.get(...) and below it "
                 "@limiter.limit(...)"
+            )
+
+
+def check_kinds(views: Iterable[Callable[..., object]]) -> None:
+    """Raise `ConfigurationError` if one of these views of HTTP limits a websocket's messages."""
+    for view in views:
+        if limits_messages(view):
+            raise ConfigurationError(
+                f"{name_of(view)}: limiter.messages(...) counts the messages of a websocket, and "
+                "this route is HTTP; write @app.websocket(...), or limiter.limit(...)"
+            )
+
+
+def check_awaited(functions: Iterable[Callable[..., object]], registry: Registry) -> None:
+    """Raise `ConfigurationError` if one of these, which Quart calls without await, is limited."""
+    for function in functions:
+        if registry.limited(function) is not None or own_limits(function):
+            raise ConfigurationError(
+                f"{name_of(function)}: Quart calls it without await, so no limit can apply; write "
+                "the limit on a view, or below @app.before_request"
             )
 
 

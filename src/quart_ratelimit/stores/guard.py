@@ -9,6 +9,7 @@ import asyncio
 import copy
 import logging
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -40,6 +41,14 @@ SETTLING = (0.5, 1.0, 2.0, 4.0)
 MOST_REPORTS = 16
 
 _log = logging.getLogger("quart_ratelimit")
+
+#: Stores of the process that are not called now. Metrics that begin in an outage read it.
+_away: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def stores_away() -> list[Store]:
+    """Stores of this process that are not called now, as their breakers are open."""
+    return list(_away)
 
 
 class GuardedStore:
@@ -117,6 +126,7 @@ class GuardedStore:
 
     async def aclose(self) -> None:
         """Leave the fleet and close the store. What is still owed to it after a second is lost."""
+        _away.discard(self._store)
         await self._payer.aclose()
         tasks = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
         for task in tasks:
@@ -160,8 +170,13 @@ class GuardedStore:
     def _start(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # else asyncio logs the error of a task whose caller has left
 
     async def _reset(self, hits: Sequence[Hit]) -> int:
         try:
@@ -179,14 +194,18 @@ class GuardedStore:
     async def _give_back(self, hits: Sequence[Hit]) -> list[Decision]:
         if hits[0].lease:
             # A late charge of this lease that ended after its give-back would hold a place for
-            # nobody.
+            # nobody. So no charge that begins now takes the lease, and those under way must end.
+            self._release_here(hits)
             await self._payer.pieces_end()
-            if self._known.stand_in.counts(hits[0]):
-                self._known.decide(hits, sent=False)
+            self._release_here(hits)
         try:
             return await self._charge(hits)
         finally:
             self._known.gave_back(hits)
+
+    def _release_here(self, hits: Sequence[Hit]) -> None:
+        if self._known.stand_in.counts(hits[0]):
+            self._known.decide(hits, sent=False)
 
     async def _charge_unless_refused(self, hits: Sequence[Hit]) -> list[Decision]:
         refusal = self._known.refusal(hits)  # this may begin later than `hit` was called
@@ -286,10 +305,12 @@ class GuardedStore:
     def _changed(self, error: StoreError | None) -> None:
         """Report that the first breaker opened, by the error that opened it, or the last closed."""
         if error is None:
+            _away.discard(self._store)
             facts = {"ratelimit_event": "store_recovered"}
             _log.warning("the rate limit store answers again", extra=facts)
             store_recovered.send_safely(self._store)
             return
+        _away.add(self._store)
         facts = {"ratelimit_event": "store_unavailable", "ratelimit_policy": self._policy}
         _log.error("the rate limit store is away: %s; policy: %s", error, self._policy, extra=facts)
         store_unavailable.send_safely(self._store, policy=self._policy)

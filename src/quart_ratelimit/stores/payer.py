@@ -40,8 +40,8 @@ class Payer:
         self._pieces: set[asyncio.Future[None]] = set()
 
     async def pieces_end(self) -> None:
-        """Wait for the charges that are under way now."""
-        while self._pieces:
+        """Wait for the charges that are under way now, for a deadline at most."""
+        if self._pieces:
             await asyncio.wait(self._pieces)
 
     def watch(self) -> None:

@@ -1,18 +1,21 @@
 """A URI of the wrong kind, a Cluster's node by redis:// or a single Redis by redis+cluster://."""
 
 import logging
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from quart import Quart
 
 from quart_ratelimit import Hit, Limiter
-from quart_ratelimit.errors import StoreMisconfigured
+from quart_ratelimit.errors import StoreError, StoreMisconfigured
 from quart_ratelimit.stores import ClusterStore, GuardedStore, RedisStore
 
+from ...support import certificates
 from ...support.algorithms import BOTH, SCRIPT
 from ...support.cluster import SLOTS, Cluster, node_port, until
-from ...support.servers import RedisServer
+from ...support.servers import RedisServer, free_port
 
 Start = Callable[..., RedisServer]
 
@@ -140,5 +143,56 @@ async def test_another_database_of_a_clusters_node_is_an_error_at_start(
     port = redis_cluster.nodes[0].port
     store = RedisStore(f"redis://127.0.0.1:{port}/1", deadline=5)
     with pytest.raises(StoreMisconfigured, match=rf"write redis\+cluster://127.0.0.1:{port}"):
+        await store.start()
+    await store.aclose()
+
+
+async def test_a_single_redis_by_a_sentinels_uri_is_an_error_at_start(start_redis: Start) -> None:
+    server = start_redis()
+    store = RedisStore(f"redis+sentinel://127.0.0.1:{server.port}/mymaster", deadline=5)
+    message = rf"a Redis answers where a Sentinel was .*write redis://127.0.0.1:{server.port}"
+    with pytest.raises(StoreMisconfigured, match=message):
+        await store.start()
+    await store.aclose()
+
+
+PLAIN = ["rediss://{}", "rediss+cluster://{}", "rediss+sentinel://{}/mymaster"]
+BY_TLS = ["redis://{}", "redis+cluster://{}", "redis+sentinel://{}/mymaster"]
+
+
+@pytest.mark.parametrize("uri", PLAIN)
+async def test_tls_to_a_port_without_it_is_named(start_redis: Start, uri: str) -> None:
+    await is_named(uri, start_redis().port, "asks for TLS; if this port has none, write redis$")
+
+
+@pytest.mark.parametrize("uri", BY_TLS)
+async def test_a_port_that_expects_tls_is_named(
+    start_redis: Start, uri: str, tmp_path: Path
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl is installed")
+    port, files = free_port(), certificates.make(tmp_path)
+    try:
+        start_redis(
+            "--tls-port", str(port), "--tls-auth-clients", "no", "--tls-cert-file",
+            str(files.certificate), "--tls-key-file", str(files.key), "--tls-ca-cert-file",
+            str(files.authority),
+        )  # fmt: skip
+    except RuntimeError as error:
+        if "tls" not in str(error).lower():
+            raise
+        pytest.skip("this redis-server was built without TLS")
+    await is_named(uri, port, "if this port expects TLS, write rediss$")
+
+
+@pytest.mark.parametrize("uri", [*PLAIN, *BY_TLS])
+async def test_a_port_that_nobody_listens_at_says_nothing_of_tls(uri: str) -> None:
+    await is_named(uri, free_port(), "^((?!TLS).)*$")
+
+
+async def is_named(uri: str, port: int, message: str) -> None:
+    kind = ClusterStore if "cluster" in uri else RedisStore
+    store = kind(uri.format(f"127.0.0.1:{port}"))
+    with pytest.raises(StoreError, match=message):
         await store.start()
     await store.aclose()

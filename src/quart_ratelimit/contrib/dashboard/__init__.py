@@ -1,4 +1,4 @@
-"""This folder shows operators what the limits do in one worker."""
+"""This folder shows operators what the limits do in all workers."""
 
 from .panel import COOKIE, FIELD, dashboard
 

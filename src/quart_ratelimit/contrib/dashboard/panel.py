@@ -1,26 +1,33 @@
-"""A page that shows what the limits do in this worker, and lets an operator unblock a client."""
+"""A page that shows what the limits do in all workers, and lets an operator unblock a client."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
 import os
+import re
 import secrets
 from functools import cache
 from importlib import resources
 
-from quart import Blueprint, Response, abort, jsonify, request
+from quart import Blueprint, Response, abort, current_app, jsonify, request
 from quart.typing import ResponseReturnValue
 
 from ...callables import UserFunction, call
 from ...errors import ConfigurationError, StoreError
+from ...extension.binding import binding_of, bindings_of
+from ...extension.fleet_sums import FleetView, Sums
 from ...extension.limiter import Limiter
+from ...extension.tally import Row, Tally
 from ...quotas import Hit
 from ...rules.exemptions import USUAL
-from .tally import Row, Tally
+from ...stores.fleet import fleet_of
+from .unblocking import Stand, Unblocking, client_of
 
 #: The cookie and the field that must agree before anything is changed (double submit).
 COOKIE, FIELD = "ratelimit_dashboard", "X-RateLimit-Dashboard"
+#: What the page makes as a token: another's is not written into it.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 #: Rows shown, and the busiest keys in each.
 ROWS, BUSIEST = 50, 5
 
@@ -43,7 +50,7 @@ def dashboard(
             f"guard={guard!r} lets everybody unblock everybody; give dashboard() a function that "
             "is true for operators: dashboard(limiter, guard=is_operator)"
         )
-    panel = _Panel(limiter, Tally(limiter))
+    panel = _Panel(limiter, bindings_of(limiter).sums.keep())
     blueprint = Blueprint(name, __name__, url_prefix=url_prefix)
 
     async def admit() -> Response | None:
@@ -69,8 +76,10 @@ class _Panel:
         self._tally = tally
 
     async def page(self) -> Response:
-        """The page, with the token that its changes must have."""
-        token, nonce = secrets.token_urlsafe(24), secrets.token_urlsafe(16)
+        """The page, with the token that its changes must bear."""
+        known = request.cookies.get(COOKIE, "")  # another tab's, which must go on to work
+        token = known if _TOKEN.fullmatch(known) else secrets.token_urlsafe(24)
+        nonce = secrets.token_urlsafe(16)
         text = _html().replace("%TOKEN%", token).replace("%NONCE%", nonce)
         response = Response(text, mimetype="text/html")
         response.headers["Content-Security-Policy"] = (
@@ -83,7 +92,7 @@ class _Panel:
         response.set_cookie(
             COOKIE,
             token,
-            path=request.path,
+            path=request.root_path + request.path,
             httponly=True,
             samesite="Strict",
             secure=request.is_secure,
@@ -91,20 +100,42 @@ class _Panel:
         return response
 
     async def state(self) -> ResponseReturnValue:
-        """What the limits did, as JSON."""
-        rows = await asyncio.gather(*[self._row(row) for row in self._tally.rows[:ROWS]])
-        return jsonify(worker=os.getpid(), left_off=self._tally.left_off, limits=rows)
+        """What the limits did in all workers, as JSON; in memory, in this one."""
+        rows = self._tally.rows
+        view, away = await self._fleet()
+        if view is None:
+            limits = [self._row(Sums.of_row(row), row) for row in rows[:ROWS]]
+        else:
+            limits = [self._row(row, None) for row in view.rows[:ROWS]]
+        return jsonify(
+            worker=os.getpid(),
+            workers=None if view is None else view.workers,
+            away=away,
+            left_off=self._tally.left_off,
+            limits=await asyncio.gather(*limits),
+        )
+
+    async def _fleet(self) -> tuple[FleetView | None, bool]:
+        """What all workers counted, if they share a store; and whether that is away."""
+        binding = binding_of(self._limiter, current_app)
+        if binding is None:
+            return None, False
+        try:
+            view = await bindings_of(self._limiter).sums.look(binding.backend)
+        except StoreError:
+            return None, True
+        if view is not None:  # also those that have counted nothing
+            view.workers = max(view.workers, len(fleet_of(binding.backend).names))
+        return view, False
 
     async def client(self) -> ResponseReturnValue:
         """How one client stands at each limit."""
         who = request.args.get("who", "").strip()
         if not who:
             return _mistake("who= is missing: /client?who=203.0.113.9")
-        looks = [
-            self._stand(row, row.look_at(who, self._limiter.keys))
-            for row in self._tally.rows[:ROWS]
-        ]
-        return jsonify(who=who, limits=await asyncio.gather(*looks))
+        found = await self._unblocking().of_client(who)
+        limits = await asyncio.gather(*[self._tightest(one) for one in found.places])
+        return jsonify(who=who, limits=limits, unknown=found.unknown)
 
     async def reset(self) -> ResponseReturnValue:
         """Forget what a client used, given by ``key`` of one limit or by ``who`` of all."""
@@ -114,44 +145,61 @@ class _Panel:
         body = await request.get_json(silent=True)
         if not isinstance(body, dict):
             return _mistake('the body must be JSON: {"who": "203.0.113.9"}')
-        found = self._named(body)
-        if not found:
-            return _mistake("no such limit was used in this worker")
+        unblocking, who = self._unblocking(), str(body.get("who", "")).strip()
+        if "key" in body:
+            found = await unblocking.of_key(str(body.get("limit")), str(body["key"]))
+        elif who:
+            found = await unblocking.of_client(who)
+        else:
+            return _mistake('name a client: {"who": "203.0.113.9"}')
+        if not found.places and not found.unknown:
+            return _mistake("the app has no such limit")
         try:
-            count = await self._limiter.store.reset(found)
+            return jsonify(await unblocking.clear(found))
         except StoreError:
             return {"message": "the store is away; nothing was reset"}, 503
-        return jsonify(counters=count)
 
-    def _named(self, body: dict[str, object]) -> list[Hit]:
-        """What a body names."""
-        if "key" in body:
-            row = self._tally.row(str(body.get("limit")), str(body.get("scope")))
-            return [row.look(str(body["key"]))] if row else []
-        who = str(body.get("who", "")).strip()
-        return [row.look_at(who, self._limiter.keys) for row in self._tally.rows] if who else []
+    def _unblocking(self) -> Unblocking:
+        app = current_app._get_current_object()  # type: ignore[attr-defined]  # werkzeug's proxy
+        binding = binding_of(self._limiter, app)
+        if binding is None:
+            abort(503)
+        return Unblocking(app, binding)
 
-    async def _row(self, row: Row) -> dict[str, object]:
-        busiest = [self._stand(row, row.look(key)) for key, _ in row.hits.top(BUSIEST)]
+    async def _row(self, sums: Sums, row: Row | None) -> dict[str, object]:
+        """A limit's sums; with ``row``, those of this worker, in each of the last seconds."""
+        busiest = [
+            self._stand(sums.limit, sums.scope, Hit(sums.quota, key, 0), hits, refused)
+            for key, hits, refused in sums.top
+        ]
         return {
-            "limit": row.limit,
-            "scope": row.scope,
-            "quota": str(row.hit.quota),
-            "allowed": row.allowed,
-            "refused": row.refused,
-            "shadow": row.shadow,
-            "series": row.series(self._tally.second),
-            "excess": row.hits.excess,
+            "limit": sums.limit,
+            "scope": sums.scope,
+            "quota": str(sums.quota),
+            "allowed": sums.allowed,
+            "refused": sums.refused,
+            "fallback": sums.fallback,
+            "shadow": sums.shadow,
+            "series": row.series(self._tally.second) if row else None,
+            "excess": sums.excess,
             "busiest": await asyncio.gather(*busiest),
         }
 
-    async def _stand(self, row: Row, hit: Hit) -> dict[str, object]:
+    async def _tightest(self, place: Stand) -> dict[str, object]:
+        """How the client stands at the counter of a limit that has least left for it."""
+        looks = [self._stand(place.limit, place.scope, hit) for hit in place.hits]
+        return min(await asyncio.gather(*looks), key=lambda one: int(str(one.get("remaining", 0))))
+
+    async def _stand(
+        self, limit: str, scope: str, hit: Hit, hits: int = 0, refused: int = 0
+    ) -> dict[str, object]:
         known = {
-            "limit": row.limit,
-            "scope": row.scope,
+            "limit": limit,
+            "scope": scope,
             "key": hit.key,
-            "hits": row.hits.count(hit.key),
-            "refused": row.refusals.count(hit.key),
+            "client": client_of(hit.key),
+            "hits": hits,
+            "refused": refused,
             "capacity": hit.quota.capacity,
         }
         try:

@@ -43,6 +43,15 @@ _NO_CLUSTER = ("cluster support disabled", "Cluster mode is not enabled")
 _NO_SELECT = "SELECT is not allowed in cluster mode"
 _NO_DATABASE = "DB index is out of range"
 
+#: What is done as a connection is opened.
+_OPENING = ("connecting", "CLUSTER SLOTS")
+#: What a server without TLS makes of the start of TLS, as `ssl` says.
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF_WHILE_READING"}
+_NOT_TLS = ": rediss in the URI asks for TLS; if this port has none, write redis"
+_TLS = ": redis in the URI is without TLS; if this port expects TLS, write rediss"
+#: How redis-py says that a server ended a connection.
+_ENDED = re.compile("closed|reset by peer|connection lost", re.IGNORECASE)
+
 #: Characters of a server's reason that are reported at most.
 LONGEST_REASON = 120
 #: Commands that a server may name in quotes; anything else in quotes may be a key.
@@ -82,7 +91,8 @@ def too_late(
 ) -> StoreTimeout:
     """The error for what took longer than the deadline, in seconds."""
     where = place(source)
-    error = StoreTimeout(f"Redis did not answer at {where} within {deadline} s ({command})")
+    advice = _NOT_TLS if command in _OPENING and _speaks_tls(source) else ""
+    error = StoreTimeout(f"Redis did not answer at {where} within {deadline} s ({command}){advice}")
     error.was_sent = was_sent
     return error
 
@@ -121,7 +131,30 @@ def _store_error(error: BaseException, source: object, command: str) -> StoreErr
         return found
     if isinstance(error, ResponseError):
         return StoreError(f"Redis answered with an error {where}")
-    return StoreError(f"Redis could not be called {where}")
+    return StoreError(f"Redis could not be asked {where}{_about_tls(error, source, command)}")
+
+
+def _about_tls(error: BaseException, source: object, command: str) -> str:
+    """What helps if the URI and the port differ in TLS; "" if nothing speaks for it."""
+    causes, text = list(_chain(error)), str(error)
+    if command not in _OPENING or any(isinstance(one, ConnectionRefusedError) for one in causes):
+        return ""
+    if _speaks_tls(source):
+        reasons = {cause.reason for cause in causes if isinstance(cause, ssl.SSLError)}
+        is_silent = any(isinstance(cause, TimeoutError) for cause in causes)
+        return _NOT_TLS if is_silent or reasons & _NO_TLS or "TimeoutError(" in text else ""
+    is_ended = any(isinstance(cause, (ConnectionError, EOFError)) for cause in causes)
+    return _TLS if is_ended or _ENDED.search(text) else ""
+
+
+def _speaks_tls(source: Any) -> bool:
+    """Whether a pool, a node or a cluster is called by TLS."""
+    nodes = getattr(source, "nodes_manager", None)
+    for one in [source] if nodes is None else nodes.startup_nodes.values():
+        kind = getattr(one, "connection_class", None)
+        if isinstance(kind, type) and issubclass(kind, redis.asyncio.SSLConnection):
+            return True
+    return False
 
 
 def _mistake(error: BaseException, source: object) -> tuple[str, str] | None:
@@ -129,8 +162,8 @@ def _mistake(error: BaseException, source: object) -> tuple[str, str] | None:
     text = str(error)
     if isinstance(error, (AuthenticationError, NoPermissionError)) or _lacks_right(error):
         return "refuses our user", "check its password and ACL"
-    if isinstance(error, MasterNotFoundError) and "AuthenticationError" in text:
-        return "cannot be found: its Sentinels refuse our user", "check sentinel_kwargs"
+    if isinstance(error, MasterNotFoundError):
+        return _sentinels_mistake(text, source)
     # A cluster's own client follows these errors.
     if isinstance(error, _CLUSTERS) and isinstance(source, redis.asyncio.ConnectionPool):
         return "is a node of a Cluster", f"write redis+cluster://{place(source)}"
@@ -139,6 +172,16 @@ def _mistake(error: BaseException, source: object) -> tuple[str, str] | None:
     if isinstance(error, ResponseError) and _NO_SELECT in text:
         return "is a node of a Cluster", f"write redis+cluster://{place(source)}"
     return _answered_mistake(error) if isinstance(error, ResponseError) else None
+
+
+def _sentinels_mistake(text: str, source: object) -> tuple[str, str] | None:
+    """As `_mistake`, of what Sentinels, or what is taken for them, answered."""
+    if "AuthenticationError" in text:
+        return "cannot be found: its Sentinels refuse our user", "check sentinel_kwargs"
+    if "unknown command" in text:
+        what = "cannot be found: a Redis answers where a Sentinel was expected,"
+        return what, f"write redis://{_sentinels(source)[0]}, or the port of the Sentinels (26379)"
+    return None
 
 
 def _answered_mistake(error: ResponseError) -> tuple[str, str] | None:
@@ -178,13 +221,17 @@ def place(source: Any) -> str:
         return ",".join(map(place, nodes.startup_nodes.values()))
     service = getattr(source, "service_name", None)
     if service is not None:
-        pools = [sentinel.connection_pool for sentinel in source.sentinel_manager.sentinels]
-        return f"the master {service!r} of the Sentinels {','.join(map(place, pools))}"
+        return f"the master {service!r} of the Sentinels {','.join(_sentinels(source))}"
     known = getattr(source, "connection_kwargs", {})
     if "path" in known:
         return str(known["path"])
     host, port = known.get("host", "localhost"), known.get("port", 6379)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _sentinels(pool: Any) -> list[str]:
+    """The places of the Sentinels that a pool asks for its master."""
+    return [place(sentinel.connection_pool) for sentinel in pool.sentinel_manager.sentinels]
 
 
 def reason(error: BaseException) -> str:

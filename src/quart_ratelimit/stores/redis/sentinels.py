@@ -75,7 +75,9 @@ class Sentinels:
         while self._address is None:
             errors = [watcher.error for watcher in self._watchers]
             if all(errors):
-                raise MasterNotFoundError(f"no master: {[e for e in errors if not _is_unknown(e)]}")
+                # redis-py 8 has errors whose repr lacks their text.
+                told = [f"{type(e).__name__}({e})" for e in errors if not _is_unknown(e)]
+                raise MasterNotFoundError(f"no master: {', '.join(told)}")
             if self._news is None or self._news.done():
                 self._news = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._news)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import islice
 
-from ...clients.keys import Keys
-from ...clock import Clock, monotonic_ms
-from ...quotas import Hit
-from ...signals import Decided, limit_decided
+from ..clock import Clock, monotonic_ms
+from ..quotas import Hit
+from ..signals import Decided, limit_decided
 from .space_saving import SpaceSaving
 
-if TYPE_CHECKING:
-    from ...extension.limiter import Limiter
-
+#: `Decision.by` of the policies that decide while the store is away.
+POLICIES = ("open", "closed", "local")
 #: Seconds for which rates are kept.
 SECONDS = 60
 #: Keys watched in each row.
@@ -37,7 +35,13 @@ class Row:
     allowed: int = 0
     #: Or would have been, by a limit in shadow.
     refused: int = 0
+    #: By a policy, while the store was away.
+    fallback: int = 0
     shadow: bool = False
+    #: Whether anything was counted since its sums were written for the fleet.
+    changed: bool = True
+    #: Its place among the rows of its tally.
+    number: int = 0
     hits: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
     refusals: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
     #: [second, allowed, refused] of the last seconds in which there was anything.
@@ -45,7 +49,8 @@ class Row:
 
     def add(self, event: Decided, hit: Hit, second: int) -> None:
         """Count a decision."""
-        self.hit, self.shadow = hit, event.shadow
+        self.hit, self.shadow, self.changed = hit, event.shadow, True
+        self.fallback += event.by in POLICIES
         self.hits.add(hit.key)
         if not self.recent or self.recent[-1][0] != second:
             self.recent.append([second, 0, 0])
@@ -66,23 +71,31 @@ class Row:
         """What looks at a key of this limit."""
         return self.hit._replace(key=key, cost=0, lease="")
 
-    def look_at(self, who: str, keys: Keys) -> Hit:
-        """What looks at a client at this limit, whose keys are made so."""
-        head, brace, rest = self.hit.key.partition("{")
-        key = head + keys.slot(who) + rest.partition("}")[2] if brace else keys.join(who)
-        return self.look(key)
-
 
 class Tally:
-    """Listens to one limiter's decisions from when it is made until `close`."""
+    """Listens to one limiter's decisions from when it is made until `close`.
 
-    def __init__(self, limiter: Limiter, *, now_ms: Clock = monotonic_ms) -> None:
+    ``counted``: called after each decision (default: nothing is called).
+    """
+
+    def __init__(
+        self,
+        limiter: object,
+        *,
+        now_ms: Clock = monotonic_ms,
+        counted: Callable[[], None] | None = None,
+    ) -> None:
         self._limiter = limiter
+        self._counted = counted
         self._now_ms = now_ms
         self._rows: dict[tuple[str, str], Row] = {}
         #: Decisions on limits that found no room.
         self.left_off: int = 0
-        limit_decided.connect(self._on_decided, sender=limiter, weak=False)
+        self.listen()
+
+    def listen(self) -> None:
+        """Listen, again after `close`."""
+        limit_decided.connect(self._on_decided, sender=self._limiter, weak=False)
 
     def close(self) -> None:
         """Listen no more."""
@@ -102,6 +115,10 @@ class Tally:
             key=lambda row: [-sum(one[n] for one in row.recent if one[0] > first) for n in (2, 1)],
         )
 
+    def changed(self, most: int) -> list[Row]:
+        """Rows that have changed since they were written, so many at most."""
+        return list(islice((row for row in self._rows.values() if row.changed), most))
+
     def row(self, limit: str, scope: str) -> Row | None:
         """The row of a limit in a scope."""
         return self._rows.get((limit, scope))
@@ -113,5 +130,8 @@ class Tally:
             if len(self._rows) >= ROWS or len(event.scope) > LONGEST_SCOPE:
                 self.left_off += 1
                 return
-            row = self._rows[name] = Row(event.limit, event.scope, hit)
+            row = Row(event.limit, event.scope, hit, number=len(self._rows))
+            self._rows[name] = row
         row.add(event, hit, self.second)
+        if self._counted is not None:
+            self._counted()

@@ -1,0 +1,208 @@
+"""What all workers counted: written while somebody looks, and summed by whoever looks."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from typing import Any
+
+import pytest
+from quart import Quart
+
+from quart_ratelimit import Decision, FixedWindow, Hit, Limiter
+from quart_ratelimit.extension.binding import bindings_of
+from quart_ratelimit.extension.fleet_sums import KEPT_MS, MARK, FleetSums, Sums, merged
+from quart_ratelimit.signals import send_decided
+from quart_ratelimit.stores import MemoryStore
+
+from ..support.apps import Clock, ask
+from ..support.servers import RedisServer
+from ..support.serving import ROOT, hypercorn, load
+
+
+def worker(url: str, **settings: Any) -> tuple[Quart, FleetSums, Any]:
+    app = Quart("shop")
+    limiter = Limiter(app=app, storage_uri=url, storage_options={"deadline": 1}, **settings)
+
+    @app.get("/")
+    @limiter.limit("3/hour")
+    async def index() -> str:
+        return ""
+
+    return app, bindings_of(limiter).sums, bindings_of(limiter)
+
+
+async def test_sums_are_those_of_all_workers(redis_url: str) -> None:
+    apps = [worker(redis_url) for _ in range(3)]
+    for _, sums, _ in apps:
+        sums.keep()
+    for app, _, _ in apps:
+        await ask(app, "/", 2, who="192.0.2.1")
+    viewer, backend = apps[0][1], apps[0][2].of(apps[0][0]).backend
+    assert await viewer.look(backend)  # sets the mark
+    for app, sums, _ in apps:
+        sums._due_ms = 0
+        await ask(app, "/", 1, who="192.0.2.2")  # reads the mark along with it
+        sums._due_ms = 0
+        await ask(app, "/", 1, who="192.0.2.3")  # writes along with it what was counted before
+        sums._start_carrying()  # as the timer does where no batch comes
+        assert sums._carrying is not None
+        await sums._carrying
+    view = await viewer.look(backend)
+    assert view is not None
+    (row,) = view.rows
+    assert view.workers == 3
+    assert (row.allowed, row.refused) == (3 + 3 + 3, 3)
+    assert {key: (hits, no) for key, hits, no in row.top}["{192.0.2.1}|index"] == (6, 3)
+    for app, sums, bindings in apps:
+        sums.close()
+        await bindings.of(app).store.aclose()
+
+
+async def test_nothing_is_written_while_nobody_looks(
+    redis_server: RedisServer, redis_url: str
+) -> None:
+    app, sums, bindings = worker(redis_url)
+    sums.keep()
+    for _ in range(3):
+        sums._due_ms = 0
+        await ask(app, "/")
+    assert redis_server.ask("EXISTS", "rate_limit:sums") == 0
+    await sums.look(bindings.of(app).backend)
+    assert 0 < redis_server.ask("PTTL", "rate_limit:sums") <= KEPT_MS
+    sums.close()
+    await bindings.of(app).store.aclose()
+
+
+def test_a_worker_counts_only_while_somebody_looks() -> None:
+    clock, limiter = Clock(), Limiter()
+    sums = FleetSums(limiter, now_ms=clock)
+    assert not sums.is_due()
+    clock.forward(2)
+    assert sums.is_due()
+    assert sums.commands("k", 5_000) == [("HGET", "k", MARK)]
+    sums.read([None], 5_000)
+    assert sums._tally is None
+    clock.forward(2)
+    sums.commands("k", 7_000)
+    sums.read([b"17000"], 7_000)
+    assert sums._tally is not None
+    assert sums.is_due()  # what is counted goes with the next batch
+    clock.forward(11)
+    sums.commands("k", 18_000)
+    sums.read([b"17000"], 18_000)
+    assert not sums.is_due()
+
+
+def test_a_write_that_is_not_confirmed_is_repeated() -> None:
+    limiter, clock = Limiter(store=MemoryStore()), Clock()
+    sums = FleetSums(limiter, now_ms=clock)
+    sums.keep()
+    hits = [Hit(FixedWindow(9, 60), "ann", 1)]
+    send_decided(limiter, hits, [Decision(True, 8, 60_000, 0)])
+    sums.read([b"17000"], 7_000)
+    written = []
+    for confirmed in (False, True, True):
+        commands = sums.commands("k", 7_000)
+        written.append([command[0] for command in commands])
+        if confirmed:
+            sums.read([0] * (len(commands) - 1) + [b"17000"], 7_000)
+    assert written == [["HSET", "PEXPIRE", "HGET"], ["HSET", "PEXPIRE", "HGET"], ["HGET"]]
+
+
+def test_what_a_worker_writes_at_once_is_bounded() -> None:
+    limiter, clock = Limiter(store=MemoryStore()), Clock()
+    sums = FleetSums(limiter, now_ms=clock)
+    sums.keep()
+    for number in range(120):
+        hits = [Hit(FixedWindow(9, 60, name=f"n{number}"), "ann", 1)]
+        send_decided(limiter, hits, [Decision(True, 8, 60_000, 0)])
+    sums.read([b"17000"], 7_000)
+    sizes = []
+    for _ in range(4):
+        write, *others = sums.commands("k", 7_000)
+        sizes.append((len(write) - 2) // 2 if write[0] == "HSET" else 0)
+        sums.read([0] * len(others) + [b"17000"], 7_000)
+    assert sizes == [50, 50, 20, 0]
+
+
+def test_rows_of_another_service_or_version_are_left_out() -> None:
+    row = Sums("a", "", FixedWindow(1, 60), 1)
+    found: dict[str, object] = {
+        "w1|0": row.as_json(0, "shop"), "w2|0": row.as_json(0, ""), "w3|0": b"[1]", MARK: b"9",
+    }  # fmt: skip
+    assert [one.allowed for one in merged(found, "shop").rows] == [1]
+    assert merged(found, "shop").workers == 1
+
+
+def test_four_workers_of_hypercorn_are_summed_as_the_load_counts(redis_url: str) -> None:
+    env = {"REDIS_URL": redis_url}
+    counted: Counter[int] = Counter()
+    with hypercorn("-w", "4", app="tests.support.watched:app", env=env) as port:
+
+        def state() -> Any:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ratelimit/state") as response:
+                return json.load(response)
+
+        async def run() -> None:
+            loads = [load(port, "/data", 60, 6, f"127.0.0.{n}") for n in range(2, 12)]
+            for statuses in await asyncio.gather(*loads):
+                counted.update(statuses)
+
+        pids: set[int] = set()
+        started = time.monotonic()
+        while len(pids) < 4 and time.monotonic() < started + 30:
+            pids.add(state()["worker"])
+        asyncio.run(run())
+        ended = time.monotonic()
+
+        def sums(found: Any) -> tuple[int, int]:
+            for row in found["limits"]:
+                if row["limit"] == "10 per 1 hour":
+                    return row["allowed"], row["refused"]
+            return 0, 0
+
+        seen = []
+        while time.monotonic() < ended + 3 and (not seen or seen[-1] != (100, 500)):
+            seen.append(sums(state()))
+        states = [state() for _ in range(8)]
+        command = [sys.executable, "-m", "quart", "--app", "tests.support.watched", "limiter"]
+        done = subprocess.run(
+            [*command, "top", "--json"], cwd=ROOT, env={**os.environ, **env},
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+    assert counted == {200: 100, 429: 500}
+    assert seen[-1] == (100, 500)
+    assert len({one["worker"] for one in states}) > 1
+    assert {sums(one) for one in states} == {(100, 500)}  # whichever worker answers
+    assert {one["workers"] for one in states} == {4}
+    assert json.loads(done.stdout)[0]["workers"] > 1  # those that have counted anything
+    assert sums(json.loads(done.stdout)[0]) == (100, 500)
+
+
+def test_top_says_that_memory_is_no_fleet() -> None:
+    app = Quart(__name__)
+    Limiter(app=app, storage_uri="memory://", default_limits=["9/day"])
+    from quart_ratelimit.cli import cli
+
+    result = app.test_cli_runner().invoke(cli, ["top", "--json"])
+    assert (result.exit_code, json.loads(result.stdout)) == (1, [])
+    assert "kept in memory" in result.stderr
+
+
+@pytest.mark.parametrize("args", [["top", "--once"], ["top", "--json"]])
+def test_top_prints_once(redis_url: str, args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from quart_ratelimit.cli import commands
+
+    monkeypatch.setattr(commands, "TOP_ONCE", 0)
+    app, sums, _ = worker(redis_url)
+    sums.keep()
+    asyncio.run(ask(app, "/", 4, who="192.0.2.1"))
+    result = app.test_cli_runner().invoke(commands.cli, args)
+    assert result.exit_code == 0
+    assert "3 per 1 hour" in result.stdout
+    assert "{192.0.2.1}|index" in result.stdout
