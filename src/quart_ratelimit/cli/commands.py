@@ -265,7 +265,7 @@ async def top(app: Quart, limiters: list[Limiter], *, once: bool, as_json: bool)
             return [_render.fleet(view) for view in await look()]
 
         await _render.watch(drawn, TOP)
-    await asyncio.sleep(TOP_ONCE)  # workers write once they have seen that somebody looks
+    await asyncio.sleep(TOP_ONCE)  # workers write once they have seen that a reader looks
     views = await look()
     for view in () if as_json else views:
         _render.console().print(_render.fleet(view))

@@ -160,7 +160,7 @@ def refuses_first(first: Quota, quota: Quota) -> bool:
     """Whether ``first`` refuses every hit that ``quota`` refuses; False if that is not certain.
 
     A window by the clock, or one that starts with a key's first hit, may lie across the edge of a
-    longer one. Then both halves count for the shorter one, and the longer one has begun anew.
+    longer one. Then both halves count for the shorter one, and the longer one has begun again.
     A moving window holds all hits of any window that is no longer.
     """
     if isinstance(first, GCRA) and isinstance(quota, GCRA):

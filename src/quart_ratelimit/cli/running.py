@@ -95,7 +95,7 @@ async def _in_app(app: Quart, command: Command, options: dict[str, object]) -> A
     async with app.test_request_context("/"):
         try:
             for _, binding in bindings:
-                if isinstance(binding.backend, CarryingStore):  # this process is no worker
+                if isinstance(binding.backend, CarryingStore):  # this process is not a worker
                     own = binding.backend.piggybacks
                     own[:] = [one for one in own if not isinstance(one, Fleet)]
                 # A new connection takes longer than a hit may, so a hit would report an outage.

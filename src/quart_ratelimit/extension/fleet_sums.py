@@ -1,4 +1,4 @@
-"""The sums of all workers, in the store while somebody looks at them.
+"""The sums of all workers, in the store while a reader looks at them.
 
 Who looks sets a mark that ends by itself. Each worker reads it along with a batch that goes out
 anyway, and while it stands writes the rows of its tally that changed. A row has the sums since the
@@ -22,11 +22,11 @@ from ..stores.piggyback import CarryingStore, Command
 from .seen import quota_fields, quota_of
 from .tally import Row, Tally
 
-#: The field of the mark: until when somebody looks, in ms by the server's clock.
+#: The field of the mark: until when a reader looks, in ms by the server's clock.
 MARK = "?"
 #: How long a look lasts, in ms.
 LOOK_MS = 10_000
-#: Between two readings of the mark, and two writings while somebody looks, in ms.
+#: Between two readings of the mark, and two writings while a reader looks, in ms.
 UNSEEN_MS, SEEN_MS = 2_000, 1_000
 #: How long the store keeps a row, in ms.
 KEPT_MS = 3_600_000
@@ -137,7 +137,7 @@ class FleetSums:
         #: Whether the tally counts also while nobody looks, for a dashboard.
         self._keeps = False
         self._due_ms = now_ms() + UNSEEN_MS
-        #: Until when somebody looks, by this process' clock.
+        #: Until when a reader looks, by this process' clock.
         self._seen_until_ms = 0
         #: How many look now.
         self._looking = 0
@@ -156,7 +156,7 @@ class FleetSums:
             self._store = store
 
     def keep(self) -> Tally:
-        """The tally of this process, which counts from now on whether anybody looks or not."""
+        """The tally of this process, which counts from now on whether a reader looks or not."""
         self._keeps = True
         return self._begin()
 
@@ -202,7 +202,7 @@ class FleetSums:
         return [("HSET", key, *values), ("PEXPIRE", key, KEPT_MS)] if values else []
 
     def read(self, replies: Sequence[object], now_ms: int) -> None:
-        """Note whether somebody looks, and what there is to see."""
+        """Note whether a reader looks, and what there is to see."""
         if any(isinstance(reply, Exception) for reply in replies):
             return  # no right to these commands, for instance
         self._writing, last = [], replies[-1]

@@ -76,7 +76,7 @@ class _Panel:
         self._tally = tally
 
     async def page(self) -> Response:
-        """The page, with the token that its changes must bear."""
+        """The page, with the token that its changes must have."""
         known = request.cookies.get(COOKIE, "")  # another tab's, which must go on to work
         token = known if _TOKEN.fullmatch(known) else secrets.token_urlsafe(24)
         nonce = secrets.token_urlsafe(16)
@@ -167,7 +167,7 @@ class _Panel:
         return Unblocking(app, binding)
 
     async def _row(self, sums: Sums, row: Row | None) -> dict[str, object]:
-        """A limit's sums; with ``row``, those of this worker, in each of the last seconds."""
+        """A limit's sums; with ``row``, this worker's, in each of the last seconds."""
         busiest = [
             self._stand(sums.limit, sums.scope, Hit(sums.quota, key, 0), hits, refused)
             for key, hits, refused in sums.top

@@ -37,7 +37,7 @@ class Found:
     """The counters that are meant."""
 
     places: list[Stand] = field(default_factory=list)
-    #: Limits of which no empty request shows the counter, and why.
+    #: Limits whose counter cannot be found by an empty request, and why.
     unknown: list[str] = field(default_factory=list)
 
 
