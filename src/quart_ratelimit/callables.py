@@ -271,7 +271,7 @@ def unawaited(function: object) -> str | None:
         callees = {one.argval for one in steps[max(0, place - 3) : place]}
         if use.opname.startswith(_USES) or callees & _USED_BY:
             return source
-        # Another call than that of the method is given the coroutine, and may await it.
+        # Another call than the method's is given the coroutine, and may await it.
         calls = sum(one.opname.startswith("CALL") for one in between)
         if use.opname.startswith("RETURN_") and calls == (step.argval in _METHODS):
             return source
@@ -305,7 +305,7 @@ def _inside(function: object) -> object:
         return wrapped
     if isinstance(function, functools.partial):
         return function.func
-    call = getattr(type(function), "__call__", None)  # noqa: B004  # it is read, not asked for
+    call = getattr(type(function), "__call__", None)  # noqa: B004  # it is read, not called
     return call if isinstance(call, FunctionType) else None
 
 

@@ -136,7 +136,7 @@ async def test_a_limit_on_messages_of_an_http_view_is_an_error(
 
 @pytest.mark.parametrize("given", [5, None, "app", Quart])
 def test_a_shield_of_what_is_no_app_is_an_error(given: Any) -> None:
-    with pytest.raises(ConfigurationError, match="is no Quart app"):
+    with pytest.raises(ConfigurationError, match="is not a Quart app"):
         Limiter().shield(given)
 
 

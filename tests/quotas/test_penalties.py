@@ -178,7 +178,7 @@ def test_what_a_decision_tells_of_a_penalty_is_resumed_exactly(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"blocks": ()}, "blocks=\\(\\) is no block"),
+        ({"blocks": ()}, "blocks=\\(\\) must have a block"),
         ({"blocks": (60, 0)}, "blocks=0 is not a positive whole number"),
         ({"blocks": (1.5,)}, "blocks=1.5 is not"),
         ({"forget": -1}, "forget=-1 is not"),

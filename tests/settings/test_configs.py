@@ -147,7 +147,7 @@ UNKNOWN = {
 def test_a_variable_that_does_not_exist_is_an_error_with_the_one_that_was_meant(name: str) -> None:
     app = Quart(__name__)
     app.config[name] = None  # its value does not matter
-    with pytest.raises(ConfigurationError, match=rf"^{name} is no variable.*{UNKNOWN[name]}"):
+    with pytest.raises(ConfigurationError, match=rf"^{name} is not a variable.*{UNKNOWN[name]}"):
         Limiter(app=app)
 
 

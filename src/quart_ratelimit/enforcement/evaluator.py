@@ -32,7 +32,7 @@ from .stage import Stage
 _log = logging.getLogger("quart_ratelimit")
 
 #: Clients whose hits are kept per app, about 3 MB for each limit of a stage; and the longest client
-#: of which they are, in characters: a client must not choose how much we keep.
+#: that has them, in characters: a client must not choose how much we keep.
 KEPT = 4096
 LONGEST_KEPT = 64
 #: The limits of a stage whose hits are kept, at most.

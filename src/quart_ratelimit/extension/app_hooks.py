@@ -45,7 +45,7 @@ def app_by_keyword(init: Callable[P, None]) -> Callable[P, None]:
 def check_app(app: object) -> None:
     """Raise `ConfigurationError` unless it is a Quart app."""
     if not isinstance(app, Quart):
-        raise ConfigurationError(f"{app!r} is no Quart app: write app = Quart(__name__)")
+        raise ConfigurationError(f"{app!r} is not a Quart app: write app = Quart(__name__)")
 
 
 def hook_into(app: Quart, attribute: str) -> None:

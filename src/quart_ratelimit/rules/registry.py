@@ -241,8 +241,8 @@ def note_wrapped(
 def functions_of(app: Quart) -> list[Callable[..., object]]:
     """Return the functions that an app calls.
 
-    They are views, error handlers, those around each request and websocket, those at the app's
-    start and end, and those of templates and URLs.
+    They are views, error handlers, and the hooks around each request and websocket, at the app's
+    start and end, and for templates and URLs.
     """
     found: list[Callable[..., object]] = [
         *app.view_functions.values(),

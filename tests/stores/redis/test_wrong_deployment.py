@@ -162,7 +162,7 @@ BY_TLS = ["redis://{}", "redis+cluster://{}", "redis+sentinel://{}/mymaster"]
 
 @pytest.mark.parametrize("uri", PLAIN)
 async def test_tls_to_a_port_without_it_is_named(start_redis: Start, uri: str) -> None:
-    await is_named(uri, start_redis().port, "asks for TLS; if this port has none, write redis$")
+    await is_named(uri, start_redis().port, "means TLS; if this port has none, write redis$")
 
 
 @pytest.mark.parametrize("uri", BY_TLS)

@@ -47,7 +47,7 @@ _NO_DATABASE = "DB index is out of range"
 _OPENING = ("connecting", "CLUSTER SLOTS")
 #: What a server without TLS makes of the start of TLS, as `ssl` says.
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF_WHILE_READING"}
-_NOT_TLS = ": rediss in the URI asks for TLS; if this port has none, write redis"
+_NOT_TLS = ": rediss in the URI means TLS; if this port has none, write redis"
 _TLS = ": redis in the URI is without TLS; if this port expects TLS, write rediss"
 #: How redis-py says that a server ended a connection.
 _ENDED = re.compile("closed|reset by peer|connection lost", re.IGNORECASE)
@@ -131,7 +131,7 @@ def _store_error(error: BaseException, source: object, command: str) -> StoreErr
         return found
     if isinstance(error, ResponseError):
         return StoreError(f"Redis answered with an error {where}")
-    return StoreError(f"Redis could not be asked {where}{_about_tls(error, source, command)}")
+    return StoreError(f"Redis could not be called {where}{_about_tls(error, source, command)}")
 
 
 def _about_tls(error: BaseException, source: object, command: str) -> str:
@@ -230,7 +230,7 @@ def place(source: Any) -> str:
 
 
 def _sentinels(pool: Any) -> list[str]:
-    """The places of the Sentinels that a pool asks for its master."""
+    """The places of the Sentinels that a pool uses to find its master."""
     return [place(sentinel.connection_pool) for sentinel in pool.sentinel_manager.sentinels]
 
 
