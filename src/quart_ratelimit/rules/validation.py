@@ -114,7 +114,7 @@ def check_kinds(views: Iterable[Callable[..., object]]) -> None:
     for view in views:
         if limits_messages(view):
             raise ConfigurationError(
-                f"{name_of(view)}: limits on messages are for websockets, and this route "
+                f"{name_of(view)}: limits on messages count messages of websockets, and this route "
                 "is HTTP: write them under @app.websocket(...), or write limiter.limit(...)"
             )
 
