@@ -93,13 +93,8 @@ def test_a_new_cache_of_functools_is_found(source: str) -> None:
 COLLECTIONS = {
     "of one request, one call or one command": """
         callables.py:_answers contrib/dashboard/unblocking.py:places
-<<<<<<< HEAD
         contrib/dashboard/unblocking.py:unknown cli/survey.py:application
         cli/survey.py:code cli/survey.py:fallback
-=======
-        contrib/dashboard/unblocking.py:unknown cli/survey.py:application cli/survey.py:code
-        cli/survey.py:fallback
->>>>>>> ops25
         cli/survey.py:functions cli/survey.py:groups cli/survey.py:meta
         extension/enumeration.py:application extension/enumeration.py:code
         extension/enumeration.py:fallback extension/enumeration.py:functions
