@@ -29,8 +29,8 @@ async def account() -> str:
 
 
 class ByForm:
-    def __call__(self) -> object:
-        return account()
+    async def __call__(self) -> str:
+        return await account()
 
 
 def failed(response: object) -> bool:

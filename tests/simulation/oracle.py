@@ -60,7 +60,7 @@ class Oracle:
         self.records = Records()
         self.violations: list[str] = []
         self.words: dict[tuple[str, str, str], Word] = {}
-        self._holders: dict[str, int] = {}
+        self._holders: dict[int, int] = {}
         #: Leases by the worker that took them.
         self.leases: dict[str, str] = {}
         self.statuses: dict[int, int | None] = {}
@@ -200,7 +200,8 @@ class Oracle:
     @contextmanager
     def holding(self, worker: Worker, name: str, amount: int) -> Iterator[None]:
         """A client holds a place of a name."""
-        self._holders[name] = held = self._holders.get(name, 0) + 1
+        known = hash(name)  # a long name must be kept by nobody after the run
+        self._holders[known] = held = self._holders.get(known, 0) + 1
         last = next(
             call
             for call in reversed(self.records.calls)
@@ -211,7 +212,7 @@ class Oracle:
         try:
             yield
         finally:
-            self._holders[name] -= 1
+            self._holders[known] -= 1
 
     def _excuses_places(self) -> bool:
         """Whether more places than the amount may be held: some were given without Redis."""
