@@ -7,7 +7,15 @@ import pytest
 from quart import Blueprint, Quart
 from quart.views import MethodView
 
-from quart_ratelimit import ConfigurationError, Limiter, RequestLimit, rate_limit
+from quart_ratelimit import (
+    ApplicationLimit,
+    ConfigurationError,
+    Limit,
+    Limiter,
+    MetaLimit,
+    RequestLimit,
+    rate_limit,
+)
 from quart_ratelimit.stores import RedisStore
 
 from ..support.apps import ask, view
@@ -254,4 +262,31 @@ async def test_what_no_view_may_answer_leaves_the_usual_answer(answer: Any) -> N
     app = Quart(__name__)
     limiter = Limiter(app=app)
     view(app, "/", limiter.limit("1/minute", on_breach=lambda _: answer))
+    assert await ask(app, "/", 2) == [200, 429]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "right"),
+    [
+        ("application_limits", Limit("1/day"), "ApplicationLimit"),
+        ("application_limits", MetaLimit("1/day"), "ApplicationLimit"),
+        ("meta_limits", Limit("1/day"), "MetaLimit"),
+        ("meta_limits", ApplicationLimit("1/day"), "MetaLimit"),
+        ("default_limits", MetaLimit("1/day"), "Limit"),
+        ("in_memory_fallback", MetaLimit("1/day"), "Limit"),
+    ],
+)
+def test_a_limit_of_another_kind_is_an_error_that_names_the_right_one(
+    name: str, given: Limit, right: str
+) -> None:
+    """It counted each endpoint by itself where one count of all was meant."""
+    with pytest.raises(ConfigurationError, match=rf"write {right}\(\.\.\.\)"):
+        Limiter(app=Quart(__name__), **{name: [given]})
+
+
+async def test_a_variable_that_does_not_equal_itself_is_unchanged() -> None:
+    app = Quart(__name__)
+    app.config["RATELIMIT_DEFAULT"] = float("nan")  # the argument decides
+    Limiter(app=app, default_limits=["1/day"])
+    view(app, "/")
     assert await ask(app, "/", 2) == [200, 429]

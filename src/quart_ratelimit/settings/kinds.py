@@ -11,7 +11,7 @@ from ..clients.keys import Keys, keys_with, pseudonyms
 from ..constants import DRAFT_NAMES, HeaderNames
 from ..errors import ConfigurationError
 from ..rules.kinds import Kind, function, kind_of
-from ..rules.limits import Limit
+from ..rules.limits import Limit, MetaLimit
 from ..rules.notation import strategy
 
 #: How long a refusal may be remembered, in seconds. A reset by another worker is unseen so long.
@@ -58,13 +58,24 @@ def pseudonym(name: str, value: object) -> Callable[[str], str]:
 
 
 def limits(kind: type[Limit]) -> Kind[object]:
-    """Return the kind of one limit, or a list of them, each given as it is or as a text."""
+    """Return the kind of one limit, or a list of them, each given as it is or as a text.
 
-    def convert(_: str, value: Any) -> tuple[Limit, ...]:
+    Raises `ConfigurationError` for a limit of another kind, which would count elsewhere.
+    """
+
+    def convert(name: str, value: Any) -> tuple[Limit, ...]:
         values = value if isinstance(value, (list, tuple)) else [value]
-        return tuple(
-            one if isinstance(one, Limit) else kind(one, finalized=False) for one in values
-        )
+        return tuple(checked(name, one) for one in values)
+
+    def checked(name: str, one: Any) -> Limit:
+        if not isinstance(one, Limit):
+            return kind(one, finalized=False)
+        if not isinstance(one, kind) or (isinstance(one, MetaLimit) and kind is not MetaLimit):
+            raise ConfigurationError(
+                f"{name} has a {type(one).__name__}, which counts elsewhere; "
+                f"write {kind.__name__}(...)"
+            )
+        return one
 
     return convert
 
