@@ -60,7 +60,8 @@ def check_unchanged(read: Mapping[str, object], config: Mapping[str, object]) ->
     _check_variables(config)
     now = variables_of(config)
     for name in sorted({*now, *read}):
-        if now.get(name) != read.get(name):
+        new, old = now.get(name), read.get(name)
+        if new is not old and new != old:  # not a number is not equal to itself
             raise ConfigurationError(
                 f"{name} was changed after the limiter met the app, which has no effect; set it "
                 "before Limiter(app=app) or limiter.init_app(app)"
