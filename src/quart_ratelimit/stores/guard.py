@@ -11,6 +11,7 @@ import logging
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from ..clock import Clock, monotonic_ms
@@ -194,10 +195,10 @@ class GuardedStore:
     async def _give_back(self, hits: Sequence[Hit]) -> list[Decision]:
         if hits[0].lease:
             # A late charge of this lease that ended after its give-back would hold a place for
-            # nobody. So no charge that begins now takes the lease, and those under way must end.
+            # nobody. So no charge that begins now takes the lease, and those under way must end:
+            # one that was not sent owes the lease again, which is released before another begins.
             self._release_here(hits)
-            await self._payer.pieces_end()
-            self._release_here(hits)
+            await self._payer.pieces_end(partial(self._release_here, hits))
         try:
             return await self._charge(hits)
         finally:

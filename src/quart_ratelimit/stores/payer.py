@@ -36,12 +36,17 @@ class Payer:
         self._task: asyncio.Task[None] | None = None
         #: Whether the store is back, and not all is charged yet.
         self.is_paying: bool = False
-        #: Pieces whose charges are under way.
-        self._pieces: set[asyncio.Future[None]] = set()
+        #: Pieces whose charges are under way, and what to call as each ends.
+        self._pieces: dict[asyncio.Future[None], list[Callable[[], None]]] = {}
 
-    async def pieces_end(self) -> None:
-        """Wait for the charges that are under way now, for a deadline at most."""
+    async def pieces_end(self, then: Callable[[], None]) -> None:
+        """Wait for the charges that are under way now, for a deadline at most.
+
+        ``then`` is called as each ends, before another charge can begin.
+        """
         if self._pieces:
+            for calls in self._pieces.values():
+                calls.append(then)
             await asyncio.wait(self._pieces)
 
     def watch(self) -> None:
@@ -124,12 +129,13 @@ class Payer:
         """Send these charges, each at most once; whether the store decided on all."""
         sent = [(owed, self._call([hit])) for owed in piece for hit in owed.hits]
         ended = asyncio.get_running_loop().create_future()
-        self._pieces.add(ended)
+        self._pieces[ended] = []
         try:
             results = await asyncio.gather(*[call for _, call in sent], return_exceptions=True)
             return self._all_decided(sent, results)
         finally:
-            self._pieces.discard(ended)
+            for then in self._pieces.pop(ended):
+                then()
             ended.set_result(None)
 
     def _all_decided(
