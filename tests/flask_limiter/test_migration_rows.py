@@ -84,6 +84,24 @@ async def _(sort: Sort) -> Any:
     return [*inner, *outer]
 
 
+@row("`deduct_when` returns neither", [200, 200], [200, 429])
+async def _(sort: Sort) -> Any:
+    side = Side(sort)
+    side.view("/", side.limiter.limit("1/day", deduct_when=lambda _: None))
+    return await side.ask("/", 2)
+
+
+@row("`Limit(...)` in `application_limits`", [200, 200], "ConfigurationError")
+async def _(sort: Sort) -> Any:
+    try:
+        side = Side(sort, application_limits=[sort.limiter.Limit("1/day")])
+    except Exception as error:
+        return type(error).__name__
+    side.view("/a")
+    side.view("/b")
+    return [*await side.ask("/a"), *await side.ask("/b")]
+
+
 @row("`deduct_when`, and another limit refuses", 2, 3)
 async def _(sort: Sort) -> Any:
     side = Side(sort, headers_enabled=True)
