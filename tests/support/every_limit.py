@@ -33,7 +33,6 @@ AMOUNTS = {
     "moving": 931, "sliding": 932, "strict": 933, "gcra": 934, "in_flight of a scope": 935,
     "shared rate_limit": 936, "named": 937, "hit without a scope": 938, "sync": 939,
     "error handler": 940, "shadow by a function": 941, "default meta": 942,
-    "application at each view": 943,
 }  # fmt: skip
 
 
@@ -66,7 +65,6 @@ def every_limit(**settings: Any) -> tuple[Quart, Limiter]:
         app=app,
         application_limits=[
             ApplicationLimit(day("application"), meta_limits=[meta]),
-            Limit(day("application at each view")),
         ],
         default_limits=[Limit(day("default"), meta_limits=[day("default meta")])],
         meta_limits=[day("any breach")],
