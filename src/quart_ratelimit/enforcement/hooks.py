@@ -218,9 +218,8 @@ class RequestHooks:
             check_awaited(called_in_sync(current_app), self._registry)
             rules = list(current_app.url_map.iter_rules())
             endpoints = {rule.endpoint for rule in rules if not rule.websocket}
-            check_kinds(
-                view for name, view in current_app.view_functions.items() if name in endpoints
-            )
+            named = current_app.view_functions.items()
+            check_kinds((view for name, view in named if name in endpoints), self._registry)
             methods = {method for rule in rules for method in rule.methods or ()}
             strategy = self._settings.strategy
             check_views(views, self._extension, self._registry, strategy, methods)

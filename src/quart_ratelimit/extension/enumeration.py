@@ -145,7 +145,8 @@ class Enumeration:
     def own_at(self, endpoint: str, method: str) -> list[OwnLimit]:
         """What a view charges by itself for this HTTP method."""
         view = self._app.view_functions.get(endpoint)
-        found = [*own_limits(view), *own_limits(handler_of(view, method))]
+        functions = (view, handler_of(view, method))
+        found = [own for function in functions for own in own_limits(function, self._registry)]
         return [one for one in dict.fromkeys(found) if self._is_mine(one)]
 
     def declared(self) -> Iterator[Limit]:
@@ -240,7 +241,7 @@ class Enumeration:
                     if not limit.exempts(method):
                         one = Listed(limit.limit, "route", limit=limit, function=limited.name)
                         _add(found.functions, one, method)
-        for own in all_own_limits():
+        for own in all_own_limits(self._registry):
             if id(own) not in seen and self._is_mine(own) and self._may_call(own):
                 for quota in own.quotas(self._binding.settings.strategy):
                     one = Listed(quota, own.kind, own=own, function=own.name)
@@ -274,7 +275,7 @@ class Enumeration:
             for function in functions_of(app) if app is not self._app else ():
                 if not any(id(each) in own for each in chain(function)):
                     found |= {id(self._registry.limited(function))}
-                    found |= set(map(id, own_limits(function)))
+                    found |= set(map(id, own_limits(function, self._registry)))
         return found
 
 

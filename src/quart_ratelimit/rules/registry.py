@@ -101,23 +101,29 @@ class OwnLimit:
     says_json: bool = False
 
 
+#: Those of no limiter. A limiter's are in its registry: from here they would keep it, and its apps.
 _own_limits: WeakTable[OwnLimit] = WeakTable()
 
 
 def note_own_limit(function: Callable[..., object], own: OwnLimit) -> None:
     """Remember what a function charges by itself."""
-    _own_limits.set(function, own)
+    table = _own_limits if own.limiter is None else own.limiter._registry.own_limits
+    table.set(function, own)
 
 
-def own_limits(function: object) -> tuple[OwnLimit, ...]:
-    """Return what this function, and those inside it, charge by themselves; the innermost first."""
-    found = [own for inner in chain(function) if (own := _own_limits.get(inner)) is not None]
-    return tuple(reversed(found))
+def own_limits(function: object, registry: Registry) -> tuple[OwnLimit, ...]:
+    """Return what this function, and those inside it, charge by themselves; the innermost first.
+
+    Without what they charge by a limiter with another registry.
+    """
+    tables = (_own_limits, registry.own_limits)
+    found = [table.get(inner) for inner in chain(function) for table in tables]
+    return tuple(own for own in reversed(found) if own is not None)
 
 
-def all_own_limits() -> list[OwnLimit]:
-    """Return what all functions of the process charge by themselves."""
-    return _own_limits.values()
+def all_own_limits(registry: Registry) -> list[OwnLimit]:
+    """Return what all functions of the process charge by themselves, as `own_limits`."""
+    return [*_own_limits.values(), *registry.own_limits.values()]
 
 
 class Registry:
@@ -131,6 +137,8 @@ class Registry:
         self.exempt_blueprints: dict[Blueprint, ExemptionScope] = {}
         #: Functions that say how much is allowed.
         self.providers: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
+        #: What functions charge by themselves, by this limiter.
+        self.own_limits: WeakTable[OwnLimit] = WeakTable()
         self._limited: WeakTable[LimitedFunction] = WeakTable()
         self._exempt: WeakTable[ExemptionScope] = WeakTable()
 
@@ -270,7 +278,7 @@ def functions_of(app: Quart) -> list[Callable[..., object]]:
     return found
 
 
-def limits_messages(view: object) -> bool:
+def limits_messages(view: object, registry: Registry) -> bool:
     """Return whether a view, or a method of a class-based view, limits a websocket's messages."""
     kind = getattr(view, "view_class", None)
     names = [
@@ -278,7 +286,8 @@ def limits_messages(view: object) -> bool:
         *(method.lower() for method in getattr(kind, "methods", None) or ()),
     ]
     functions = [view, *(getattr(kind, name, None) for name in names if kind is not None)]
-    return any(own.kind == "messages" for function in functions for own in own_limits(function))
+    found = [own for function in functions for own in own_limits(function, registry)]
+    return any(own.kind == "messages" for own in found)
 
 
 def called_in_sync(app: Quart) -> list[Callable[..., object]]:

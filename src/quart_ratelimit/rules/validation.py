@@ -109,10 +109,10 @@ def check_order(
             )
 
 
-def check_kinds(views: Iterable[Callable[..., object]]) -> None:
+def check_kinds(views: Iterable[Callable[..., object]], registry: Registry) -> None:
     """Raise `ConfigurationError` if one of these views of HTTP limits a websocket's messages."""
     for view in views:
-        if limits_messages(view):
+        if limits_messages(view, registry):
             raise ConfigurationError(
                 f"{name_of(view)}: limits on messages count messages of websockets, and this route "
                 "is HTTP: write them under @app.websocket(...), or write limiter.limit(...)"
@@ -122,7 +122,7 @@ def check_kinds(views: Iterable[Callable[..., object]]) -> None:
 def check_awaited(functions: Iterable[Callable[..., object]], registry: Registry) -> None:
     """Raise `ConfigurationError` if one of these, which Quart calls without await, is limited."""
     for function in functions:
-        if registry.limited(function) is not None or own_limits(function):
+        if registry.limited(function) is not None or own_limits(function, registry):
             raise ConfigurationError(
                 f"{name_of(function)}: Quart calls it without await, so no limit can apply; write "
                 "the limit on a view, or below @app.before_request"
