@@ -81,7 +81,7 @@ class LimitedFunction:
         self.limits.append(limit)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True, eq=False)
 class OwnLimit:
     """What a decorated function charges by itself, and what belongs to no rule."""
 
@@ -101,14 +101,16 @@ class OwnLimit:
     says_json: bool = False
 
 
-#: Those of no limiter. A limiter's are in its registry: from here they would keep it, and its apps.
-_own_limits: WeakTable[OwnLimit] = WeakTable()
+#: What belongs to no limiter. Its function keeps it: strongly held here, it would keep the app.
+_own_limits: WeakTable[weakref.ref[OwnLimit]] = WeakTable()
 
 
 def note_own_limit(function: Callable[..., object], own: OwnLimit) -> None:
     """Remember what a function charges by itself."""
-    table = _own_limits if own.limiter is None else own.limiter._registry.own_limits
-    table.set(function, own)
+    if own.limiter is None:
+        _own_limits.set(function, weakref.ref(own))
+    else:
+        own.limiter._registry.own_limits.set(function, own)
 
 
 def own_limits(function: object, registry: Registry) -> tuple[OwnLimit, ...]:
@@ -116,14 +118,17 @@ def own_limits(function: object, registry: Registry) -> tuple[OwnLimit, ...]:
 
     Without what they charge by a limiter with another registry.
     """
-    tables = (_own_limits, registry.own_limits)
-    found = [table.get(inner) for inner in chain(function) for table in tables]
+    found: list[OwnLimit | None] = []
+    for inner in chain(function):
+        known = _own_limits.get(inner)
+        found += [registry.own_limits.get(inner), None if known is None else known()]
     return tuple(own for own in reversed(found) if own is not None)
 
 
 def all_own_limits(registry: Registry) -> list[OwnLimit]:
     """Return what all functions of the process charge by themselves, as `own_limits`."""
-    return [*_own_limits.values(), *registry.own_limits.values()]
+    known = [own for each in _own_limits.values() if (own := each()) is not None]
+    return [*known, *registry.own_limits.values()]
 
 
 class Registry:

@@ -56,6 +56,8 @@ def wrap_view(
     function.
     """
     check_function(view, decorator)
+    if own is not None:
+        enter = functools.partial(_enter, enter, own)
     is_async = inspect.iscoroutinefunction(view)
     start = cast(Callable[..., Awaitable[object]], view)
 
@@ -80,6 +82,11 @@ def wrap_view(
     if own is not None:
         note_own_limit(twin, own)
     return twin
+
+
+def _enter(enter: Enter, _: OwnLimit) -> Awaitable[Leave | None] | None:
+    """Enter. So the function keeps what it charges: the tables hold that weakly."""
+    return enter()
 
 
 class SyncTwin(functools.partial[object]):
