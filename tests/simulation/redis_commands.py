@@ -110,9 +110,24 @@ class Commands(SortedSets):
         entry = self.keyspace.get(text(parts[0]), self.now_ms, "hash") or Entry("hash", {})
         self.keyspace.entries[text(parts[0])] = entry
         assert isinstance(entry.value, dict)
-        added = parts[1] not in entry.value
-        entry.value[parts[1]] = parts[2]
-        return int(added)
+        pairs = dict(zip(parts[1::2], parts[2::2], strict=True))
+        added = len(pairs.keys() - entry.value.keys())
+        entry.value.update(pairs)
+        return added
+
+    def do_hlen(self, parts: list[bytes]) -> object:
+        return len(self._hash(parts[0]))
+
+    def do_hget(self, parts: list[bytes]) -> object:
+        return self._hash(parts[0]).get(parts[1])
+
+    def do_hgetall(self, parts: list[bytes]) -> object:
+        return [part for pair in self._hash(parts[0]).items() for part in pair]
+
+    def _hash(self, key: bytes) -> dict[bytes, bytes]:
+        entry = self.keyspace.get(text(key), self.now_ms, "hash")
+        held: dict[bytes, bytes] = {} if entry is None else entry.value  # type: ignore[assignment]
+        return held
 
     def do_incrby(self, parts: list[bytes]) -> object:
         key, by = text(parts[0]), number(parts[1])

@@ -16,6 +16,8 @@ from quart import Quart, Response, has_websocket_context, request, websocket
 from quart_ratelimit import Limiter
 from quart_ratelimit.direct.turns import Turns
 from quart_ratelimit.extension.binding import bindings_of
+from quart_ratelimit.extension.fleet_sums import FleetSums
+from quart_ratelimit.extension.seen import Seen
 from quart_ratelimit.stores import RedisStore
 
 from .plan import LIMITS, WorkerPlan
@@ -50,7 +52,8 @@ class Site:
         bindings._store = RedisStore(
             self._uri, max_connections=plan.connections, deadline=plan.deadline
         )
-        bindings.turns = Turns()
+        bindings.turns, bindings.seen = Turns(), Seen()
+        bindings.sums = FleetSums(self.limiter)
         settings = replace(
             self._settings,
             on_store_error=plan.policy,
