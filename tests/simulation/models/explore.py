@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import warnings
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -133,6 +135,11 @@ class TinyLoop(asyncio.BaseEventLoop):
         self.call_exception_handler = lambda context: None  # type: ignore[method-assign]
         for task in asyncio.all_tasks(self):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
+            # Collected later, its last lines would start tasks in another machine's loop.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with suppress(RuntimeError):
+                    task.get_coro().close()  # type: ignore[union-attr]
 
     def __del__(self) -> None:
         pass
