@@ -1,4 +1,4 @@
-"""What all workers counted: written while somebody looks, and summed by whoever looks."""
+"""What all workers counted: written while a viewer looks, and summed in the viewer's process."""
 
 import asyncio
 import json
@@ -8,12 +8,13 @@ import sys
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from quart import Quart
 
-from quart_ratelimit import Decision, FixedWindow, Hit, Limiter
+from quart_ratelimit import Decision, FixedWindow, Hit, Limiter, StoreError
 from quart_ratelimit.extension.binding import bindings_of
 from quart_ratelimit.extension.fleet_sums import KEPT_MS, MARK, FleetSums, Sums, merged
 from quart_ratelimit.signals import send_decided
@@ -61,6 +62,23 @@ async def test_sums_are_those_of_all_workers(redis_url: str) -> None:
     for app, sums, bindings in apps:
         sums.close()
         await bindings.of(app).store.aclose()
+
+
+async def test_a_user_without_the_right_to_hashes_is_an_error_and_no_endless_look(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    server = start_redis()
+    server.ask("ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all", "-@hash")
+    app, sums, bindings = worker(server.url.replace("redis://", "redis://app:secret@"))
+    assert await ask(app, "/", 1, who="192.0.2.1") == [200]
+    looking = asyncio.ensure_future(sums.look(bindings.of(app).backend))
+    done, _ = await asyncio.wait({looking}, timeout=5)
+    looking.cancel()
+    assert done, "it looks for ever"
+    with pytest.raises(StoreError, match="sums of the workers.*no permissions"):
+        await looking
+    sums.close()
+    await bindings.of(app).store.aclose()
 
 
 async def test_nothing_is_written_while_nobody_looks(

@@ -142,6 +142,8 @@ class FleetSums:
         #: How many look now.
         self._looking = 0
         self._found: dict[str, object] | None = None
+        #: Why the store refused a command, such as a user without the right to it.
+        self._error: Exception | None = None
         #: Rows whose writing is not confirmed.
         self._writing: list[Row] = []
         self._store: CarryingStore | None = None
@@ -165,11 +167,13 @@ class FleetSums:
         if not isinstance(store, CarryingStore):
             return None
         self.share(store)
-        self._looking, self._found = self._looking + 1, None
+        self._looking, self._found, self._error = self._looking + 1, None, None
         try:
             while self._found is None:  # a batch may have taken the commands along
                 self._due_ms = self._now_ms()
                 await store.carry()
+                if self._error is not None:
+                    raise StoreError(f"Redis refuses the sums of the workers: {self._error}")
         finally:
             self._looking -= 1
         return merged(self._found, self.prefix)
@@ -203,8 +207,9 @@ class FleetSums:
 
     def read(self, replies: Sequence[object], now_ms: int) -> None:
         """Note whether a viewer looks, and what there is to see."""
-        if any(isinstance(reply, Exception) for reply in replies):
-            return  # no right to these commands, for instance
+        self._error = next((reply for reply in replies if isinstance(reply, Exception)), None)
+        if self._error is not None:
+            return
         self._writing, last = [], replies[-1]
         if isinstance(last, (dict, list)):
             self._found = _pairs(last)
