@@ -75,7 +75,7 @@ async def test_a_user_without_the_right_to_hashes_is_an_error_and_no_endless_loo
     done, _ = await asyncio.wait({looking}, timeout=5)
     looking.cancel()
     assert done, "it looks for ever"
-    with pytest.raises(StoreError, match="sums of the workers.*no permissions"):
+    with pytest.raises(StoreError, match=r"sums of the workers.*no permissions"):
         await looking
     sums.close()
     await bindings.of(app).store.aclose()

@@ -11,15 +11,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from ..callables import Running
 from ..errors import StoreError
 from ..quotas import Decision, Hit
 from ..signals import limit_decided, send_decided
 from ..stores import Store
-
-T = TypeVar("T")
+from ..stores.tasks import spawn
 
 #: Leases that are kept for a store that is away; beyond it the oldest wait for their expiry.
 MOST_KEPT = 10_000
@@ -59,18 +57,18 @@ class Ledger:
             return [Decision(True, hit.quota.amount, 0, 0, by="off") for hit in hits]
         decisions = await self._store.hit(hits)
         if self._kept and decisions[0].by == "store":
-            self._start(self._flush())
+            spawn(self._tasks, self._flush())
         if limit_decided.receivers and hits and hits[0].cost > 0:
             send_decided(self._sender, hits, decisions)
         return decisions
 
     async def take(self, hits: Sequence[Hit]) -> list[Decision]:
         """As `charge`; a caller that is cancelled meanwhile is charged nothing in the end."""
-        charging = self._start(self.charge(hits))
+        charging = spawn(self._tasks, self.charge(hits))
         try:
             return await asyncio.shield(charging)
         except asyncio.CancelledError:
-            self._start(self._undo(charging, hits))
+            spawn(self._tasks, self._undo(charging, hits))
             raise
 
     def give_back(
@@ -81,37 +79,26 @@ class Ledger:
         What was never charged is not given back: its decision stands. A caller that is cancelled
         leaves it to its end. Raises `StoreError`.
         """
-        return asyncio.shield(self._start(self._give_back(hits, charged)))
+        return asyncio.shield(spawn(self._tasks, self._give_back(hits, charged)))
 
     def settle(self, hits: Sequence[Hit], charged: Sequence[Decision]) -> Awaitable[list[Decision]]:
         """Charge or give back the rest of what these decisions charged, though the caller leaves.
 
         An outage leaves the charge as it is, as nobody can be refused any more.
         """
-        return asyncio.shield(self._start(self._settle(hits, charged)))
+        return asyncio.shield(spawn(self._tasks, self._settle(hits, charged)))
 
     def release(self, hit: Hit) -> Awaitable[None]:
         """Start to give a lease back; the result ends when that is done, and raises nothing.
 
         Nobody else has this lease, so it may be given back again, and where it never was taken.
         """
-        return asyncio.shield(self._start(self._release(hit._replace(cost=-1))))
+        return asyncio.shield(spawn(self._tasks, self._release(hit._replace(cost=-1))))
 
     async def finish(self) -> None:
         """Wait for what is under way, as its app ends."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _start(self, work: Running[T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # else asyncio logs the error of a task whose caller has left
 
     async def _undo(self, charging: asyncio.Task[list[Decision]], hits: Sequence[Hit]) -> None:
         await asyncio.wait([charging])

@@ -10,9 +10,9 @@ import copy
 import logging
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from ..clock import Clock, monotonic_ms
 from ..errors import (
@@ -32,8 +32,7 @@ from .memory import MemoryStore
 from .payer import Payer
 from .piggyback import CarryingStore
 from .store import Store, StoreOfNodes, StoreThatConnects
-
-T = TypeVar("T")
+from .tasks import spawn
 
 #: Seconds between the registrations of a worker that has just started; after these they go along
 #: with its hits.
@@ -123,7 +122,7 @@ class GuardedStore:
             if isinstance(self._store, CarryingStore):
                 await self._carry(self._store)
         if isinstance(self._store, CarryingStore):
-            self._start(self._settle(self._store))
+            spawn(self._tasks, self._settle(self._store))
 
     async def aclose(self) -> None:
         """Leave the fleet and close the store. What is still owed to it after a second is lost."""
@@ -162,22 +161,11 @@ class GuardedStore:
         A caller that is cancelled leaves it to its end: its reply would be missing, and so its
         connection closed.
         """
-        return await asyncio.shield(self._start(self._reset(hits)))
+        return await asyncio.shield(spawn(self._tasks, self._reset(hits)))
 
     async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
         """Forget keys in the store, and all that is known here; as `reset`."""
-        return await asyncio.shield(self._start(self._clear(owns)))
-
-    def _start(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # else asyncio logs the error of a task whose caller has left
+        return await asyncio.shield(spawn(self._tasks, self._clear(owns)))
 
     async def _reset(self, hits: Sequence[Hit]) -> int:
         try:

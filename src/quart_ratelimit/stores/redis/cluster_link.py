@@ -20,12 +20,13 @@ from ...findings import Finding
 from ...quotas import Decision, Hit
 from ...signals import batch_sent
 from ..piggyback import Piggyback
+from ..tasks import spawn
 from . import script, wire
 from .arguments import ClusterClient
 from .batcher import Batcher
 from .carrier import Load, due, own_key, own_keys
 from .checkup import distance_findings
-from .connections import BUDGET, Connections, Exchanged, Unpooled, spawn
+from .connections import BUDGET, Connections, Exchanged, Unpooled
 from .counters import milliseconds
 from .deadline import START_DEADLINE, Distance
 from .failures import in_time, place, store_error, too_late

@@ -19,6 +19,7 @@ from redis.asyncio.connection import AbstractConnection as Connection
 
 from ...clock import monotonic_ms
 from ...errors import StoreError, StoreTimeout
+from ..tasks import spawn
 from . import wire
 from .batcher import copy_of
 from .failures import too_late
@@ -379,25 +380,8 @@ class Connections:
         return bool(waiting)
 
 
-def spawn(
-    owner: set[asyncio.Task[None]], work: Coroutine[object, object, None]
-) -> asyncio.Task[None]:
-    """A task that its owner holds until it ends."""
-    task = asyncio.get_running_loop().create_task(work)
-    owner.add(task)
-    task.add_done_callback(owner.discard)
-    task.add_done_callback(_retrieve)
-    return task
-
-
 def _sever(connections: set[Connection], pid: int) -> None:
     """Close what was open when the last reference to its owner went."""
     if pid == os.getpid():  # a child's copies are its parent's connections
         for connection in connections:
             wire.sever(connection)
-
-
-def _retrieve(task: asyncio.Task[None]) -> None:
-    """Its failure was reported to those who waited for it."""
-    if not task.cancelled():
-        task.exception()

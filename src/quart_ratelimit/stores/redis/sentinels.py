@@ -13,8 +13,9 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
+from ..tasks import spawn
 from . import wire
-from .connections import BUDGET, FIRST_PAUSE, spawn
+from .connections import BUDGET, FIRST_PAUSE
 from .packing import command
 from .sockets import prompt
 from .uri import NO_MAINTENANCE
