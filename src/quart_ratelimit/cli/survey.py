@@ -6,7 +6,6 @@ Functions that say how much is allowed are called in an empty request, as Flask-
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from quart import Quart
 
 from ..clients.keys import slot_key
 from ..errors import StoreError
-from ..extension.binding import Binding, bindings_of
+from ..extension.binding import Binding
 from ..extension.counters import VARIES, Counters, Uncounted, Unknown
 from ..extension.enumeration import Enumeration, Listed, Listing
 from ..quotas import FixedWindow, Hit
@@ -175,8 +174,7 @@ class Surveyor:
     async def survey(self, endpoint: str | None = None, method: str | None = None) -> Survey:
         """All limits, or the limits of one endpoint, or of one HTTP method."""
         if endpoint is None:
-            with suppress(StoreError):  # the rest can be listed
-                await bindings_of(self._binding.limiter).seen.load(self._binding.backend)
+            return Survey.of(await self._enumeration.all_of_fleet(), method)
         return Survey.of(await self._enumeration.all(endpoint), method)
 
     async def name_keys(self, lines: Sequence[Line]) -> None:

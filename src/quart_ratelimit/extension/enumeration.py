@@ -6,6 +6,7 @@ What is added to that are limits that code checks itself, as far as they were se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from ..current import blueprint_path
 from ..enforcement.context import RequestContext
 from ..enforcement.hooks import UNMATCHED
 from ..enforcement.routes import Route, handler_of, limited_view, serves_static_files
+from ..errors import StoreError
 from ..quotas import Quota
 from ..rules.limits import Limit
 from ..rules.registry import (
@@ -121,6 +123,12 @@ class Enumeration:
         if endpoint is None:
             await self._add_general(found)
         return found
+
+    async def all_of_fleet(self) -> Listing:
+        """All limits, also those that other workers saw code check, if the store answers."""
+        with suppress(StoreError):
+            await bindings_of(self._binding.limiter).seen.load(self._binding.backend)
+        return await self.all()
 
     async def rules_at(self, endpoint: str, method: str) -> list[tuple[str, RuntimeLimit]]:
         """The quotas of rules on one view for this HTTP method, after where they come from."""

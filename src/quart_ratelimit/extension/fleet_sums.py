@@ -1,6 +1,6 @@
 """The sums of all workers, in the store while a viewer looks at them.
 
-Who looks sets a mark that ends by itself. Each worker reads it along with a batch that goes out
+A viewer sets a mark that ends by itself. Each worker reads it along with a batch that goes out
 anyway, and while it stands writes the rows of its tally that changed. A row has the sums since the
 worker began to count, so a write that is lost or repeated harms nothing.
 """
@@ -13,12 +13,11 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..clock import Clock, monotonic_ms
 from ..errors import InvalidLimit, StoreError
 from ..quotas import Quota
-from ..stores.piggyback import CarryingStore, Command
+from ..stores.piggyback import CarryingStore, Command, pairs_of
 from .seen import quota_fields, quota_of
 from .tally import Row, Tally
 
@@ -183,7 +182,7 @@ class FleetSums:
         return self._now_ms() >= self._due_ms
 
     def commands(self, key: str, now_ms: int) -> Sequence[Command]:
-        """Read the mark, and write what changed while it stands; one who looks reads all."""
+        """Read the mark, and write what changed while it stands; a viewer reads all."""
         found: list[Command] = []
         if self._looking:
             self._seen_until_ms = self._now_ms() + LOOK_MS
@@ -212,7 +211,7 @@ class FleetSums:
             return
         self._writing, last = [], replies[-1]
         if isinstance(last, (dict, list)):
-            self._found = _pairs(last)
+            self._found = pairs_of(last)
             return
         was_seen = self._now_ms() < self._seen_until_ms
         until = int(last) if isinstance(last, (bytes, str)) and last.isdigit() else 0
@@ -290,17 +289,3 @@ def _read(value: object, prefix: str) -> Sums | None:
     except (AttributeError, InvalidLimit, KeyError, TypeError, ValueError):
         return None
     return one if own == prefix else None
-
-
-def _pairs(reply: object) -> dict[str, object]:
-    if isinstance(reply, dict):
-        items: Any = reply.items()
-    elif isinstance(reply, list):
-        items = zip(reply[::2], reply[1::2], strict=True)
-    else:
-        return {}
-    return {_text(name): value for name, value in items}
-
-
-def _text(name: object) -> str:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)

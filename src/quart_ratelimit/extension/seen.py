@@ -15,7 +15,7 @@ from ..clients.keys import KeyForm
 from ..clock import Clock, monotonic_ms
 from ..errors import InvalidLimit
 from ..quotas import ALGORITHMS, Quota
-from ..stores.piggyback import CarryingStore, Command
+from ..stores.piggyback import CarryingStore, Command, pairs_of
 
 #: Limits that one worker keeps, and at which it adds none to those in the store.
 MOST, MOST_SHARED = 200, 1000
@@ -100,12 +100,7 @@ class Seen:
         if not self._reads:
             return
         self._reads = False
-        pairs = replies[1]
-        if isinstance(pairs, dict):
-            values = list(pairs.values())
-        else:
-            values = pairs[1::2] if isinstance(pairs, list) else []
-        for value in values:
+        for value in pairs_of(replies[1]).values():
             one = _read(value)
             if one is not None:
                 self._known.setdefault((one.kind, one.quota.tag, one.form), one)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..clock import Clock, monotonic_ms
 from ..signals import fleet_known
-from .piggyback import CarryingStore, Command
+from .piggyback import CarryingStore, Command, text_of
 
 #: How long a worker that is silent counts as one of the fleet, in ms. One that ends leaves at once;
 #: one that has no traffic comes back with its next batch.
@@ -85,7 +85,7 @@ class Fleet:
         numbers = iter(pairs)
         # A score from the future is of a server's clock that was set back since.
         names = sorted(
-            _text(name)
+            text_of(name)
             for name, score in zip(numbers, numbers, strict=True)
             if abs(float(score) - now_ms) <= KEPT_MS
         )
@@ -110,10 +110,6 @@ def fleet_of(store: object, workers: int | None = None) -> Fleet:
     fleet = Fleet(workers)
     store.piggybacks.append(fleet)
     return fleet
-
-
-def _text(name: object) -> str:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
 def _configured() -> tuple[int, int] | None:

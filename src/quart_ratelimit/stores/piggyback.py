@@ -40,3 +40,17 @@ class CarryingStore(Protocol):
 
     async def carry(self) -> None:
         """Send what is due now, without a batch. Raises `StoreError`."""
+
+
+def pairs_of(reply: object) -> dict[str, object]:
+    """The fields and values of a hash, by the reply to ``HGETALL``; none of another reply."""
+    if isinstance(reply, list):
+        reply = dict(zip(reply[::2], reply[1::2], strict=True))
+    if not isinstance(reply, dict):
+        return {}
+    return {text_of(name): value for name, value in reply.items()}
+
+
+def text_of(part: object) -> str:
+    """A part of a reply as text, whether the client decodes replies or not."""
+    return part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part)

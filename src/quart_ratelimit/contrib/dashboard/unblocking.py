@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from ...errors import StoreError
-from ...extension.binding import Binding, bindings_of
+from ...extension.binding import Binding
 from ...extension.counters import Counters, Uncounted, Unknown
 from ...extension.enumeration import Enumeration, Listed
 from ...quotas import Hit
@@ -50,7 +49,6 @@ class Unblocking:
 
     def __init__(self, app: Quart, binding: Binding) -> None:
         self._app = app
-        self._binding = binding
         self._enumeration = Enumeration(app, binding, Tried())
         self._counters = Counters(app, binding)
 
@@ -108,9 +106,7 @@ class Unblocking:
         return said
 
     async def _limits(self) -> list[Listed]:
-        with suppress(StoreError):  # what other workers have seen; the rest is known without it
-            await bindings_of(self._binding.limiter).seen.load(self._binding.backend)
-        return (await self._enumeration.all()).limits
+        return (await self._enumeration.all_of_fleet()).limits
 
 
 def client_of(key: str) -> str:
