@@ -274,7 +274,7 @@ async def test_a_client_may_be_named_anywhere(place: str) -> None:
 
 
 class Stuck(MemoryStore):
-    """Decides nothing, and notes whom it was asked about."""
+    """Decides nothing, and notes that it was called."""
 
     def __init__(self) -> None:
         super().__init__()

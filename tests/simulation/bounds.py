@@ -1,4 +1,4 @@
-"""How much each algorithm may admit: stated here anew, and not taken from the package."""
+"""How much each algorithm may admit: derived here again, and not taken from the package."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ async def _sync_views_under_sync_decorators() -> object:
 
 
 async def _pages_are_their_own() -> object:
-    """The shield gives nobody the page of somebody else."""
+    """The shield gives no client the page of another client."""
     app, limiter = _app()
 
     @app.get("/")

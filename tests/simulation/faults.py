@@ -37,7 +37,7 @@ def _stop(run: Run, fault: Fault) -> None:
 
 
 def _blip(run: Run, fault: Fault) -> None:
-    """As a stop, but short; a crowd comes meanwhile, and somebody soon after."""
+    """As a stop, but short: many clients come during it, and one comes soon after."""
     _stop(run, fault)
     for worker in run.workers.values():
         run.world.after(0.005, worker.crowd)
@@ -103,7 +103,7 @@ def _kill_clients(run: Run, fault: Fault) -> None:
 
 
 def _reset_connections(run: Run, fault: Fault) -> None:
-    """In the midst of what a crowd sends, or while nobody sends anything."""
+    """While many clients send, or while no client sends."""
     worker = run.workers[fault.worker]
     if fault.amount < 0.5:
         worker.crowd()

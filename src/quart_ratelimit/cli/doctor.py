@@ -161,7 +161,7 @@ def refuses_first(first: Quota, quota: Quota) -> bool:
 
     A window by the clock, or one that starts with a key's first hit, may lie across the edge of a
     longer one. Then both halves count for the shorter one, and the longer one has begun again.
-    A moving window holds all hits of any window that is no longer.
+    A moving window holds all hits of any window that is equally long or shorter.
     """
     if isinstance(first, GCRA) and isinstance(quota, GCRA):
         slower = first.amount * quota.period <= quota.amount * first.period

@@ -46,7 +46,7 @@ class Setting:
 
     @property
     def is_required(self) -> bool:
-        """Whether None is refused: its keyword has another default, and there is no variable."""
+        """Whether None is refused: its keyword has another default, and no variable sets it."""
         return not self.variable and self.default is not None
 
 

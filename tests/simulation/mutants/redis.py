@@ -146,7 +146,7 @@ MUTANTS = [
     ),
     mutant(
         "ranks of others",
-        "hits that share an increment are told of a later hit's rank",
+        "hits that share an increment get a later hit's rank",
         (COUNTERS, "first = _whole(total) - len(callers) + 1", "first = _whole(total)"),
     ),
     mutant(
