@@ -23,6 +23,8 @@ MOST, MOST_SHARED = 200, 1000
 LONGEST = 256
 #: How long the store keeps them, and how often a worker writes its own again, in ms.
 KEPT_MS, AGAIN_MS = 86_400_000, 21_600_000
+#: After how long it writes again what had no reply, in ms.
+RETRY_MS = 10_000
 
 
 class SeenLimit(NamedTuple):
@@ -45,6 +47,8 @@ class Seen:
         #: None: there is nothing to write.
         self._due_ms: int | None = None
         self._unsent: list[SeenLimit] = []
+        #: How many of these a batch has taken along, whose reply is not here; None: nothing went.
+        self._sending: int | None = None
         self._reads = False
 
     @property
@@ -85,8 +89,8 @@ class Seen:
             found.append(("HGETALL", key))
         if self._due_ms is not None and self._now_ms() >= self._due_ms:
             written = self._unsent or list(self._known.values())
-            self._unsent = []
-            self._due_ms = self._now_ms() + AGAIN_MS
+            self._sending = len(self._unsent)
+            self._due_ms = self._now_ms() + RETRY_MS
             if written:
                 flat = [text for one in written for text in _written(one)]
                 found += [("HSET", key, *flat), ("PEXPIRE", key, KEPT_MS)]
@@ -95,6 +99,13 @@ class Seen:
     def read(self, replies: Sequence[object], now_ms: int) -> None:  # noqa: ARG002
         """Note what the store has."""
         count = replies[0]
+        if self._sending is not None:
+            if not any(isinstance(reply, Exception) for reply in replies):
+                del self._unsent[: self._sending]
+            else:  # no right to these commands, for instance
+                self._unsent = []
+            self._sending = None
+            self._due_ms = self._now_ms() + (0 if self._unsent else AGAIN_MS)
         if isinstance(count, int) and count >= MOST_SHARED:
             self._due_ms = None
         if not self._reads:
