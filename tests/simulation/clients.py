@@ -105,9 +105,10 @@ async def _patient(worker: Worker, action: Action) -> None:
         refusal = await worker.limiter.hit(limit, action.key)
         if refusal.allowed or refusal.by not in ("store", "memory") or not refusal.retry_ms:
             continue
+        since = worker.oracle.world.now
         await asyncio.sleep(refusal.retry_ms / 1000 + 0.001)
         retried = await worker.limiter.hit(limit, action.key)
-        worker.oracle.waited_as_told(worker, action, refusal, retried)
+        worker.oracle.waited_as_told(worker, action, refusal, retried, since)
 
 
 async def _request(worker: Worker, action: Action) -> None:

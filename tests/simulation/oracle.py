@@ -61,6 +61,8 @@ class Oracle:
         self.violations: list[str] = []
         self.words: dict[tuple[str, str, str], Word] = {}
         self._holders: dict[int, int] = {}
+        #: When each key was last charged late, whichever worker owed it.
+        self._charged_late: dict[str, float] = {}
         #: Leases by the worker that took them.
         self.leases: dict[str, str] = {}
         self.statuses: dict[int, int | None] = {}
@@ -136,6 +138,7 @@ class Oracle:
         """Redis has decided for a worker, which called for a client or charges what it owes."""
         self._told_at[worker.name] = self.world.now
         self._told_began[worker.name] = began
+        self._charged_late.update({hit.key: self.world.now for hit in hits if hit.late})
         words = [self._word(worker.name, hit) for hit in hits]
         if any(began < word.invalidated for word in words):
             return
@@ -156,6 +159,7 @@ class Oracle:
         self._sent = hits if was_sent else None
         for hit in hits:
             if hit.late and was_sent:
+                self._charged_late[hit.key] = self.world.now
                 word = self._word(worker.name, hit)
                 word.owed = max(0, word.owed - hit.cost)
 
@@ -220,10 +224,17 @@ class Oracle:
         return bool(self.records.losses) or alone or bool(self.records.forgotten)
 
     def waited_as_told(
-        self, worker: Worker, action: Action, refusal: Decision, retried: Decision
+        self, worker: Worker, action: Action, refusal: Decision, retried: Decision, since: float
     ) -> None:
-        """A client was refused, waited for as long as it was told, and came again."""
+        """A client was refused at a time, waited for as long as it was told, and came again.
+
+        The refusal may be the hit that finds Redis back: it does not know what was admitted
+        without Redis, which a late charge adds while the client waits.
+        """
         if retried.allowed or retried.by != "store" or self.records.losses:
+            return
+        own = f"{{{action.key}}}"
+        if any(at >= since and own in key for key, at in self._charged_late.items()):
             return
         self.blame(
             f"action {action.number} at {worker.name} was refused by {refusal.by} for "

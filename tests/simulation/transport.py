@@ -41,7 +41,7 @@ class ClientTransport(asyncio.Transport):
 
     def read_ready(self) -> None:
         """As `asyncio.selector_events`' transport reads."""
-        if self._closing or not self.received:
+        if self._closing or not self.received or self._protocol is None:
             return
         what = self.received.popleft()
         if isinstance(what, bytes):
@@ -85,6 +85,8 @@ class ClientTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: Any) -> None:
         self._protocol = protocol
+        if self.received and self._is_reading:  # what came before the loop knew who reads
+            self._loop.readable(self)
 
     def get_protocol(self) -> Any:
         return self._protocol
