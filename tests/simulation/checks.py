@@ -215,9 +215,15 @@ def _not_calm(oracle: Oracle, poisoned: set[str]) -> Iterator[str]:
             if call.worker == worker.name and call.began >= calm and call.decisions
             if call.by not in ("memory", "queue") and not _poisoned(call, poisoned)
         ]
-        may_connect = worker.latency > NEAR
+        # A caller that leaves its reset takes the connection along.
+        takes_along = any(
+            action.kind == "reset" and action.leaves is not None for action in oracle.plan.actions
+        )
+        may_connect = is_far = worker.latency > NEAR
         for call in calls:
             may_connect = may_connect and call.by != "store"
+            if is_far and takes_along:
+                continue
             if call.by == "store" or (may_connect and call.began < calls[0].began + COUNTED_BY):
                 continue
             yield (

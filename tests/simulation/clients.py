@@ -105,10 +105,13 @@ async def _patient(worker: Worker, action: Action) -> None:
         refusal = await worker.limiter.hit(limit, action.key)
         if refusal.allowed or refusal.by not in ("store", "memory") or not refusal.retry_ms:
             continue
-        since = worker.oracle.world.now
-        await asyncio.sleep(refusal.retry_ms / 1000 + 0.001)
-        retried = await worker.limiter.hit(limit, action.key)
-        worker.oracle.waited_as_told(worker, action, refusal, retried, since)
+        must_wait = True
+        while must_wait and refusal.retry_ms:
+            since = worker.oracle.world.now
+            await asyncio.sleep(refusal.retry_ms / 1000 + 0.001)
+            retried = await worker.limiter.hit(limit, action.key)
+            must_wait = worker.oracle.waited_as_told(worker, action, refusal, retried, since)
+            refusal = retried
 
 
 async def _request(worker: Worker, action: Action) -> None:

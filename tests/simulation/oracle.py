@@ -225,21 +225,22 @@ class Oracle:
 
     def waited_as_told(
         self, worker: Worker, action: Action, refusal: Decision, retried: Decision, since: float
-    ) -> None:
+    ) -> bool:
         """A client was refused at a time, waited for as long as it was told, and came again.
 
-        The refusal may be the hit that finds Redis back: it does not know what was admitted
-        without Redis, which a late charge adds while the client waits.
+        Returns whether it must wait again, as the second refusal says: the first was the hit that
+        finds Redis back, and a late charge of what was admitted without Redis came after it.
         """
         if retried.allowed or retried.by != "store" or self.records.losses:
-            return
+            return False
         own = f"{{{action.key}}}"
         if any(at >= since and own in key for key, at in self._charged_late.items()):
-            return
+            return True
         self.blame(
             f"action {action.number} at {worker.name} was refused by {refusal.by} for "
             f"{refusal.retry_ms} ms, waited, and was refused again for {retried.retry_ms} ms"
         )
+        return False
 
     def responded(self, worker: Worker, action: Action, view: str, status: int | None) -> None:
         """A request was answered."""
