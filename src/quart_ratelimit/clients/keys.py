@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from types import FunctionType, ModuleType
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from ..errors import ConfigurationError
 
@@ -183,6 +184,12 @@ class KeyForm(NamedTuple):
 
     def __str__(self) -> str:
         return self.of(Keys(), "client" if self.who is None else self.who)
+
+
+def client_of(key: str) -> str:
+    """The client of a key, as far as the key shows it."""
+    head, brace, rest = key.partition("{")
+    return unquote(rest.partition("}")[0] if brace else head.rpartition("|")[2])
 
 
 def keys_with(secret: str | bytes | None) -> Keys:
