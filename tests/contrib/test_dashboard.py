@@ -152,6 +152,7 @@ async def test_limits_are_found_by_a_part_of_their_name_or_scope() -> None:
         state = await operator.ask(f"state?find={word}")
         assert {one["limit"] for one in state["limits"]} == limits
         assert (state["found"], state["of"]) == (len(limits), 2)
+        assert sum(allowed for allowed, _ in state["minute"]) == 2  # of all limits
 
 
 async def test_each_workers_part_is_shown_if_it_is_asked_for(redis_url: str) -> None:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from itertools import chain
 
 from quart import Blueprint, Response, abort, current_app, jsonify, request
 from quart.typing import ResponseReturnValue
@@ -120,6 +121,7 @@ class _Panel:
             left_off=self._tally.left_off,
             found=len(meant),
             of=len(rows),
+            minute=series(chain.from_iterable(one.seconds for one in rows), second),
             parts=_parts(view.parts, names) if view and with_parts else None,
             limits=await asyncio.gather(*limits),
         )
