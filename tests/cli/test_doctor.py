@@ -106,29 +106,28 @@ async def test_a_client_that_is_well_has_no_finding(
 
 async def test_a_plain_client_is_told_all_that_is_wrong_with_it(redis_url: str) -> None:
     client = redis.asyncio.Redis(host="127.0.0.1")
-    found = codes(RedisStore(client).findings())
+    found = codes(RedisStore(lambda: client).findings())
     await client.aclose()
     assert found == {"QRL003", "QRL004", "QRL006", "QRL008"}
 
 
-async def test_its_owner_closes_a_client_that_is_handed_in(redis_url: str) -> None:
+async def test_its_owner_closes_a_pool_that_is_shared(redis_url: str) -> None:
     client = opener(redis_url)()
-    for source in ({"source": client}, {"source": "", "connection_pool": client.connection_pool}):
-        store = RedisStore(**source, prefix=str(len(source)))
+    for prefix in ("first", "second"):
+        store = RedisStore(
+            lambda: redis.asyncio.Redis(connection_pool=client.connection_pool), prefix=prefix
+        )
         assert (await store.hit(HITS))[0].remaining == 8
         await store.aclose()
     assert await client.ping()
     await client.aclose()
 
 
-async def test_a_limiter_counts_by_a_pool_that_is_handed_in(redis_url: str) -> None:
-    client = opener(redis_url)()
-    app = Quart(__name__)
-    options = {"connection_pool": client.connection_pool}
-    limiter = Limiter(app=app, storage_uri="redis://127.0.0.1:1", storage_options=options)
-    async with app.test_app():
-        assert (await limiter.hit("9/day", "ann")).by == "store"
-    await client.aclose()
+def test_a_pool_among_the_options_is_an_error_that_says_what_to_write() -> None:
+    options = {"connection_pool": redis.asyncio.ConnectionPool()}
+    words = "write store=RedisStore(lambda: redis.asyncio.Redis(connection_pool=pool))"
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        Limiter(app=Quart(__name__), storage_uri="redis://127.0.0.1:1", storage_options=options)
 
 
 @pytest.mark.parametrize(
@@ -136,16 +135,12 @@ async def test_a_limiter_counts_by_a_pool_that_is_handed_in(redis_url: str) -> N
     [
         (redis.Redis(), "redis.client.Redis blocks the event loop; write redis.asyncio.Redis"),
         (object(), "builtins.object is not a redis.asyncio.Redis"),
+        (redis.asyncio.Redis(), "belongs to one event loop; write RedisStore(open_client)"),
     ],
 )
 def test_a_client_of_another_kind_is_an_error(client: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(words)):
         RedisStore(client)
-
-
-def test_a_pool_of_another_kind_is_an_error() -> None:
-    with pytest.raises(ConfigurationError, match=r"is not a pool of redis\.asyncio"):
-        RedisStore("redis://", connection_pool=redis.ConnectionPool())
 
 
 async def test_a_function_that_opens_a_sync_client_stops_the_app_at_start() -> None:
@@ -159,7 +154,7 @@ async def test_a_pool_of_another_event_loop_is_an_error_that_says_what_to_write(
     redis_url: str,
 ) -> None:
     client = opener(redis_url)()
-    store = RedisStore(client)
+    store = RedisStore(lambda: client)
     import asyncio
 
     async def hit() -> None:
