@@ -141,8 +141,8 @@ COLLECTIONS = {
         extension/space_saving.py:_counts extension/tally.py:_rows
         extension/fleet_rows.py:busiest extension/fleet_rows.py:minutes
         extension/fleet_rows.py:parts extension/fleet_rows.py:rows
-        extension/fleet_rows.py:seconds extension/tally.py:minutes
-        extension/tally.py:hits extension/tally.py:refusals extension/tally.py:seconds
+        extension/fleet_rows.py:seconds
+        extension/tally.py:hits extension/tally.py:history extension/tally.py:refusals
     """,
     "`Recent`, in number and in length": "recent.py:_old recent.py:_young",
     "MOST_KEPT leases": "direct/ledger.py:_kept",

@@ -90,8 +90,8 @@ class Sums:
             row.shadow,
             row.hits.excess,
             {key: (count, row.refusals.count(key)) for key, count in row.hits.top(BUSIEST)},
-            row.seconds.since(second - SPANS + 1),
-            row.minutes.since(second // 60 - SPANS + 1),
+            row.history.seconds(second - SPANS + 1),
+            row.history.minutes(second // 60 - SPANS + 1),
         )
 
     def add(self, other: Sums) -> None:

@@ -11,22 +11,40 @@ SPANS = 60
 
 
 class History:
-    """Counts of the last `SPANS` spans of time in which there was anything."""
+    """Counts of the last seconds and minutes in which there was anything, `SPANS` of each."""
 
     def __init__(self) -> None:
-        #: [span, allowed, refused], the latest last.
-        self._counts: deque[list[int]] = deque(maxlen=SPANS)
+        #: [second, allowed, refused], the latest last.
+        self._seconds: deque[list[int]] = deque(maxlen=SPANS)
+        #: [minute, allowed, refused] without the latest second.
+        self._minutes: deque[list[int]] = deque(maxlen=SPANS)
+        self._latest = [0, 0, 0]
 
-    def add(self, span: int, *, is_allowed: bool) -> None:
-        """Count a decision in the span of this number."""
-        counts = self._counts
-        if not counts or counts[-1][0] != span:
-            counts.append([span, 0, 0])
-        counts[-1][1 if is_allowed else 2] += 1
+    def add(self, second: int, *, is_allowed: bool) -> None:
+        """Count a decision."""
+        if self._latest[0] != second:
+            self._begin(second)
+        self._latest[1 if is_allowed else 2] += 1
 
-    def since(self, span: int) -> list[list[int]]:
-        """[span, allowed, refused] of the spans from this one on."""
-        return [one for one in self._counts if one[0] >= span]
+    def _begin(self, second: int) -> None:
+        """Add the latest second to its minute, once it is over."""
+        at, allowed, refused = self._latest
+        if allowed or refused:
+            if not self._minutes or self._minutes[-1][0] != at // 60:
+                self._minutes.append([at // 60, 0, 0])
+            self._minutes[-1][1] += allowed
+            self._minutes[-1][2] += refused
+        self._latest = [second, 0, 0]
+        self._seconds.append(self._latest)
+
+    def seconds(self, first: int) -> list[list[int]]:
+        """[second, allowed, refused] of the seconds from this one on."""
+        return [one for one in self._seconds if one[0] >= first]
+
+    def minutes(self, first: int) -> list[list[int]]:
+        """[minute, allowed, refused] of the minutes from this one on, the last one in two parts."""
+        at, allowed, refused = self._latest
+        return [one for one in (*self._minutes, [at // 60, allowed, refused]) if one[0] >= first]
 
 
 def packed(counts: Sequence[Sequence[int]]) -> list[object]:

@@ -42,8 +42,7 @@ class Row:
     number: int = 0
     hits: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
     refusals: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
-    seconds: History = field(default_factory=History)
-    minutes: History = field(default_factory=History)
+    history: History = field(default_factory=History)
 
     def add(self, event: Decided, hit: Hit, second: int) -> None:
         """Count a decision."""
@@ -51,17 +50,12 @@ class Row:
         self.fallback += event.by in POLICIES
         self.hits.add(hit.key)
         is_allowed = event.outcome == "allowed"
-        self.seconds.add(second, is_allowed=is_allowed)
-        self.minutes.add(second // 60, is_allowed=is_allowed)
+        self.history.add(second, is_allowed=is_allowed)
         if is_allowed:
             self.allowed += 1
         else:
             self.refused += 1
             self.refusals.add(hit.key)
-
-    def look(self, key: str) -> Hit:
-        """What looks at a key of this limit."""
-        return self.hit._replace(key=key, cost=0, lease="")
 
 
 class Tally:
@@ -105,7 +99,7 @@ class Tally:
         first = self.second - SPANS + 1
         return sorted(
             self._rows.values(),
-            key=lambda row: [-sum(one[n] for one in row.seconds.since(first)) for n in (2, 1)],
+            key=lambda row: [-sum(one[n] for one in row.history.seconds(first)) for n in (2, 1)],
         )
 
     @property
@@ -126,10 +120,6 @@ class Tally:
         """Have all rows taken again."""
         for row in self._rows.values():
             row.changed = True
-
-    def row(self, limit: str, scope: str) -> Row | None:
-        """The row of a limit in a scope."""
-        return self._rows.get((limit, scope))
 
     def _on_decided(self, _: object, *, event: Decided, hit: Hit) -> None:
         name = (event.limit, event.scope)
