@@ -408,7 +408,14 @@ async def test_the_cookie_has_the_path_that_the_browser_knows() -> None:
 
 @pytest.mark.parametrize(
     ("key", "client"),
-    [("{ann}|index", "ann"), ("shop|{a%7Cb}|export", "a|b"), ("ann", "ann"), ("shop|ann", "ann")],
+    [
+        ("{ann}|index", "ann"),
+        ("shop|{a%7Cb}|export", "a|b"),
+        ("ann", "ann"),
+        ("shop|ann", "ann"),
+        ("{%C3%A9va}|index", "éva"),
+        (Keys().slot("x" * 99, "index"), Keys().join("x" * 99)),  # a digest, as nobody reads one
+    ],
 )
 def test_a_key_shows_its_client(key: str, client: str) -> None:
     assert client_of(key) == client

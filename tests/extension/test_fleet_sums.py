@@ -256,6 +256,24 @@ def test_each_workers_part_is_known() -> None:
     assert (row["allowed"], [one["allowed"] for one in row["parts"]]) == (7, [3, 4])
 
 
+def test_processes_that_were_forked_from_one_write_rows_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limiter, clock = Limiter(store=MemoryStore()), Clock()
+    sums = FleetSums(limiter, now_ms=clock)
+    sums.keep()
+    sums.read([b"17000"], 7_000)
+    found: dict[str, object] = {}
+    for pid in (11, 12):
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        decide(limiter, "login")
+        write, *others = sums.commands("k", 7_000)
+        found[str(write[2])] = write[3]
+        sums.read([0] * len(others) + [b"17000"], 7_000)
+    view = merged(found, "", 7_000)
+    assert sorted(worker.pid for worker in view.parts) == [11, 12]
+
+
 async def test_a_worker_sends_no_exchange_of_its_own_for_what_a_batch_took_along(
     redis_url: str,
 ) -> None:

@@ -23,6 +23,9 @@ LONGEST_KEPT = 256
 #: Bytes of a digest, which is written in hex: two clients in 2**64 may share one.
 DIGEST = 16
 
+#: How a digest begins in a key. No encoded part does: there, two hex digits follow a "%".
+DIGESTED = "%%"
+
 #: Printable ASCII but what we use ourselves: "%" to encode, "|" between parts, braces for slots.
 _PLAIN = re.compile(rf"[ -$&-z~]{{0,{LONGEST_PART}}}")
 _PLAIN_BYTES = frozenset(byte for byte in range(128) if _PLAIN.fullmatch(chr(byte)))
@@ -189,7 +192,8 @@ class KeyForm(NamedTuple):
 def client_of(key: str) -> str:
     """The client of a key, as far as the key shows it."""
     head, brace, rest = key.partition("{")
-    return unquote(rest.partition("}")[0] if brace else head.rpartition("|")[2])
+    part = rest.partition("}")[0] if brace else head.rpartition("|")[2]
+    return part if part.startswith(DIGESTED) else unquote(part)
 
 
 def keys_with(secret: str | bytes | None) -> Keys:
@@ -231,8 +235,7 @@ def _short_part(part: str) -> str:
 
 
 def _digest(raw: bytes) -> str:
-    # No encoded part begins like this: in those, two hex digits follow a "%".
-    return "%%" + blake2b(raw, digest_size=DIGEST).hexdigest()
+    return DIGESTED + blake2b(raw, digest_size=DIGEST).hexdigest()
 
 
 def _raw(text: str) -> bytes:
