@@ -95,6 +95,12 @@ def test_what_redis_said_of_a_key_is_known_after_a_charge_that_had_nothing_to_ch
     assert run_plan(plan).violations == []
 
 
+def test_a_busy_redis_that_says_a_hit_did_not_count_is_believed() -> None:
+    """Hits were sent to a busy Redis, which then said that it had not counted them: the next hit
+    that the worker decided alone was refused for them all the same."""
+    assert run_seed(650494830).violations == []
+
+
 @pytest.mark.parametrize(
     "seed",
     [
