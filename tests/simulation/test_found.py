@@ -101,6 +101,10 @@ def test_a_busy_redis_that_says_a_hit_did_not_count_is_believed() -> None:
     assert run_seed(650494830).violations == []
 
 
+def test_a_connection_that_was_reset_in_the_pool_decides_no_hit_by_the_policy() -> None:
+    assert run_seed(791148250).violations == []
+
+
 @pytest.mark.parametrize(
     "seed",
     [

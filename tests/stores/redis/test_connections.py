@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from redis.asyncio import RedisCluster
+from redis.asyncio import Redis, RedisCluster
 
 from quart_ratelimit import FixedWindow, Hit, StoreError
 from quart_ratelimit.stores import ClusterStore, GuardedStore, RedisStore
@@ -163,3 +163,19 @@ async def test_a_connection_that_was_reset_while_it_was_idle_costs_no_hit(
         (decision,) = await store.hit([Hit(quota, "ann")])
         assert decision.by == "store"
     await store.aclose()
+
+
+@BOTH
+async def test_a_connection_that_was_reset_while_it_was_idle_in_the_apps_pool_costs_no_hit(
+    proxy: Proxy, quota: FixedWindow
+) -> None:
+    """The app used it before, and redis-py gives it out without seeing the reset."""
+    client = Redis.from_url(proxy.url)
+    store = GuardedStore(RedisStore(lambda: client, deadline=2))
+    await client.ping()
+    proxy.drop_all()
+    await asyncio.sleep(0.02)  # the event loop sees the reset
+    (decision,) = await store.hit([Hit(quota, "ann")])
+    assert decision.by == "store"
+    await store.aclose()
+    await client.aclose()

@@ -159,3 +159,10 @@ async def is_fresh(connection: Connection) -> bool:
         return not await getattr(connection, _CAN_READ)()
     except (RedisError, OSError):
         return False
+
+
+async def refresh(connection: Any) -> None:
+    """Connect it again if it was closed or reset, or if there is a stray reply."""
+    if not await is_fresh(connection):
+        await connection.disconnect(nowait=True)
+        await connection.connect()
