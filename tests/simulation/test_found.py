@@ -108,6 +108,19 @@ def test_a_connection_that_was_reset_in_the_pool_decides_no_hit_by_the_policy() 
 @pytest.mark.parametrize(
     "seed",
     [
+        40000870,  # a take of a place, after its release
+        40010698,
+        40011184,
+        920001512,  # a hit, in a window that was over when its client called
+    ],
+)
+def test_what_was_given_up_is_not_delivered_when_the_way_is_free_again(seed: int) -> None:
+    assert run_seed(seed).violations == []
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
         704268846,  # the oracle did not see what a late charge was told
         40822518,  # the oracle forgot what was admitted alone when Redis decided without it
         40822481,  # the oracle knew of no give-back that waits for a late charge
