@@ -193,6 +193,22 @@ def test_what_is_worth_knowing_of_a_server_is_found(info: dict[str, Any], code: 
 
 
 @pytest.mark.parametrize(
+    "info",
+    [
+        {"redis_version": "7.0.0"},
+        {"redis_version": "8.2.1"},
+        {"redis_version": "unstable"},
+        {"maxmemory": 100, "maxmemory_policy": "noeviction"},
+        {"aof_enabled": 0, "rdb_saves": 3},
+        {"connected_slaves": 0},
+    ],
+)
+def test_a_server_that_is_well_has_no_finding(info: dict[str, Any]) -> None:
+    healthy = {"redis_version": "7.0.15", "aof_enabled": 1, "role": "master"}
+    assert list(server_findings({**healthy, **info})) == []
+
+
+@pytest.mark.parametrize(
     ("deadline", "round_trip_ms", "code", "seen"),
     [
         (None, 1, None, ""),
@@ -381,6 +397,9 @@ async def test_a_limit_above_its_route_is_found() -> None:
     [
         ({}, {}, set()),
         ({"deadline": 2.0}, {}, {"QRL016"}),
+        ({"deadline": 1.0}, {}, set()),
+        ({}, {"on_store_error": "closed"}, set()),
+        ({"health_check_interval": 0}, {}, set()),
         ({}, {"on_store_error": "open"}, {"QRL030"}),
         ({}, {"swallow_errors": True}, {"QRL030"}),
         ({"health_check_interval": 5}, {}, {"QRL007"}),
@@ -393,6 +412,26 @@ async def test_what_is_wrong_at_first_sight_is_found(
     binding = binding_of(limiter, app)
     assert binding is not None
     assert codes(startup_findings(app, binding)) == found
+
+
+async def test_an_open_policy_is_no_finding_where_nothing_is_guessed_at(redis_url: str) -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, storage_uri=redis_url, on_store_error="open")
+    app.add_url_rule("/prices", "prices", lambda: "")
+    binding = binding_of(limiter, app)
+    assert binding is not None
+    assert startup_findings(app, binding) == []
+
+
+async def test_a_limit_that_runs_and_refuses_is_neither_above_its_route_nor_in_shadow() -> None:
+    limiter, app = limited("9/minute", shadow=False)
+
+    @app.get("/late")
+    @limiter.limit("1/minute", shadow=False)
+    async def view() -> str:
+        return ""
+
+    assert await examined(limiter, app) == {"QRL001"}
 
 
 @pytest.mark.parametrize(
