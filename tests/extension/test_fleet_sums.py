@@ -238,6 +238,14 @@ def test_a_row_holds_an_hour_of_history_and_no_more() -> None:
     assert again.minutes == sums.minutes
 
 
+def test_a_worker_that_wrote_a_moment_ago_runs_although_the_fleet_has_not_heard_of_it() -> None:
+    row = Sums("a", "", FixedWindow(1, 60), 1)
+    found: dict[str, object] = {
+        "w1|0": row.as_json(10_000, "", W1), "w2|0": row.as_json(90_000, "", W2),
+    }  # fmt: skip
+    assert merged(found, "", 91_000).recent == {"w2"}
+
+
 def test_each_workers_part_is_known() -> None:
     quota = FixedWindow(1, 60)
     rows = [

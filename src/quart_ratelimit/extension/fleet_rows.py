@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..clients.keys import client_of
 from ..errors import InvalidLimit
 from ..quotas import Quota
+from ..stores.fleet import LONGEST_MS
 from .history import SPANS, packed, unpacked
 from .seen import quota_fields, quota_of
 from .tally import Row
@@ -152,6 +153,8 @@ class FleetView:
     rows: list[Sums] = field(default_factory=list)
     #: What each worker that wrote counted at all limits; one without traffic writes nothing.
     parts: dict[Worker, Part] = field(default_factory=dict)
+    #: Names of workers that wrote a moment ago.
+    recent: frozenset[str] = frozenset()
     #: Fields whose rows are too old.
     stale: frozenset[str] = frozenset()
 
@@ -176,7 +179,7 @@ def _parts(parts: Mapping[Worker, Part]) -> list[dict[str, object]]:
 def merged(found: Mapping[str, object], prefix: str, now_ms: int) -> FleetView:
     """The sums of all workers of limiters with this prefix; ``now_ms`` is the server's time."""
     rows: dict[tuple[str, str], Sums] = {}
-    view, stale = FleetView(), set[str]()
+    view, stale, recent = FleetView(), set[str](), set[str]()
     for name, value in found.items():
         one = _read(value) if name != MARK else None
         if one is None:
@@ -185,12 +188,14 @@ def merged(found: Mapping[str, object], prefix: str, now_ms: int) -> FleetView:
         if at_ms < now_ms - KEPT_MS:
             stale.add(name)
         elif own == prefix:
+            if at_ms > now_ms - LONGEST_MS:
+                recent.add(worker.name)
             view.parts.setdefault(worker, Part()).add(sums)
             known = rows.setdefault((sums.limit, sums.scope), sums)
             if known is not sums:
                 known.add(sums)
             known.parts.setdefault(worker, Part()).add(sums)
-    view.stale = frozenset(stale)
+    view.stale, view.recent = frozenset(stale), frozenset(recent)
     view.rows = sorted(rows.values(), key=lambda row: (-row.refused, -row.allowed))
     return view
 

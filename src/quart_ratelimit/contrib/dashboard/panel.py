@@ -116,7 +116,7 @@ class _Panel:
         limits = [self._row(one, second, names, with_parts=with_parts) for one in meant[:ROWS]]
         return jsonify(
             worker=os.getpid(),
-            workers=None if view is None else len(names) or len(view.parts),
+            workers=None if view is None else len(names),
             away=away,
             left_off=self._tally.left_off,
             found=len(meant),
@@ -135,7 +135,10 @@ class _Panel:
             view = await bindings_of(self._limiter).sums.look(binding.backend)
         except StoreError:
             return None, True, frozenset()
-        return view, False, frozenset(fleet_of(binding.backend).names)
+        if view is None:
+            return None, False, frozenset()
+        # A worker that started a moment ago writes before all others have heard of it.
+        return view, False, view.recent | frozenset(fleet_of(binding.backend).names)
 
     async def client(self) -> ResponseReturnValue:
         """How one client stands at each limit."""
