@@ -248,8 +248,7 @@ def _form(
     prefix = settings.key_prefix
     if own.scope is None:
         return KeyForm((prefix,) if prefix else (), None)
-    space = "" if key_func == settings.key_func else space_of(key_func)
-    scope = own.scope or NAME
+    space, scope = settings.space(key_func), own.scope or NAME
     return KeyForm.of_parts(key_parts(prefix, space, "", scope, kind=where.kind, place=where.place))
 
 
