@@ -148,7 +148,7 @@ class RouteLimit(Limit):
     def __enter__(self) -> NoReturn:
         """Raise `ConfigurationError`: a limit is awaited."""
         form = "async with limiter.limit(...)"
-        raise ConfigurationError(f"a limit of a block is awaited: write {form}")
+        raise ConfigurationError(f"a limit of a block is async: write {form}")
 
     def __exit__(self, *exc_info: object) -> None:
         """Nothing was entered."""

@@ -98,7 +98,7 @@ class LimitsFile:
             _log.error("%s; the limits stay as they were", error, extra=facts)
         else:
             facts = {"ratelimit_event": "limits_reloaded"}
-            _log.info("%s: its limits count from now on", self._path, extra=facts)
+            _log.info("%s: its limits apply from now on", self._path, extra=facts)
 
     def _read(self) -> bytes | str:
         """What the file holds, or why that is not known.
