@@ -135,6 +135,6 @@ async def test_the_warning_about_them_is_logged_once_and_never_for_quarts_test_c
     for _ in range(2):
         messages = [{"type": "http.request", "body": b"", "more_body": False}]
         await site.app(dict(scope), receive, send)  # type: ignore[arg-type]
-    assert [record.getMessage()[:30] for record in caplog.records] == [
-        "requests come from no address "
+    assert [record.getMessage()[:31] for record in caplog.records] == [
+        "requests have no client address"
     ]

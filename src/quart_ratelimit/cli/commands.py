@@ -69,9 +69,9 @@ _FILTERS = (
 )
 
 
-@click.group(help="Look at rate limits, and clear them")
+@click.group(help="Show rate limits, and clear them")
 def cli() -> None:
-    """Look at rate limits, and clear them."""
+    """Show rate limits, and clear them."""
 
 
 def command(
@@ -132,7 +132,7 @@ async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> Answe
     "Enumerate details about all routes with rate limits",
     *_FILTERS,
     click.option("--key", default=None, help="Test the limit"),
-    click.option("--keys", "show_keys", is_flag=True, help="Show the forms of the keys"),
+    click.option("--keys", "show_keys", is_flag=True, help="Show the key of each limit"),
     click.option("--watch/--no-watch", default=False, help="Create a live dashboard"),
     examples="limits\nlimits --path /api/data --method POST --key 203.0.113.9\n"
     "limits --path wss://example.com/chat --keys",
@@ -200,7 +200,9 @@ async def clear(
     surveys = []
     for _, binding in bindings_in(app, limiters):
         if binding.in_memory:
-            click.echo("Counts are kept in memory: only this process' are cleared.", err=True)
+            click.echo(
+                "Counts are kept in memory: only those in this process are cleared.", err=True
+            )
         surveyor = Surveyor(app, binding, path=target.path)
         found = await surveyor.survey(target.endpoint, method)
         await surveyor.find(found.lines, key)
@@ -221,7 +223,7 @@ async def clear(
 
 @command(
     "doctor",
-    "Look for what is wrong with the set-up",
+    "Report mistakes in the set-up",
     drawn=False,
     examples="doctor\ndoctor --json",
 )
@@ -254,7 +256,7 @@ async def top(
         if not binding.in_memory
     ]
     if not looks:
-        reason = "counts are kept in memory: each worker knows its own alone, see its dashboard"
+        reason = "counts are kept in memory: each worker has its own, which its dashboard shows"
         return Answer([], failed=True, reason=reason)
 
     async def look() -> list[FleetView]:

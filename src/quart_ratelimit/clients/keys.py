@@ -93,7 +93,7 @@ def client_text(answer: object) -> str:
         return ""
     if callable(answer):  # another one in each request: nobody would be limited
         raise ConfigurationError(
-            "the key function answered with a function: call what makes it, as in "
+            "the key function returned a function; write its parentheses, as in "
             "key_func=client_address()"
         )
     return str(answer) if has_text(answer) else ""

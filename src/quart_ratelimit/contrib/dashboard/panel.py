@@ -51,8 +51,8 @@ def dashboard(
     """
     if not callable(guard):
         raise ConfigurationError(
-            f"guard={guard!r} lets everybody unblock everybody; give dashboard() a function that "
-            "is true for operators: dashboard(limiter, guard=is_operator)"
+            f"guard={guard!r} lets every client unblock every client; write a function that "
+            "returns True for operators: dashboard(limiter, guard=is_operator)"
         )
     panel = _Panel(limiter, bindings_of(limiter).sums.keep())
     blueprint = Blueprint(name, __name__, url_prefix=url_prefix)

@@ -23,11 +23,18 @@ if TYPE_CHECKING:
 class RedisStore:
     """Counts in Redis, shared by all workers, exact whatever their clocks say.
 
-    ``source`` is a URI (``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, or
-    ``valkey`` for ``redis``), or a function that opens a ``redis.asyncio`` client in the event loop
-    that will use it; nothing is opened before the first hit or `start`.
-    ``deadline`` (seconds) covers all that one hit may wait for. None: 0.05, or four round trips to
-    a Redis that is farther away, at most 1. Raises `ConfigurationError`.
+    ``RedisStore("redis://localhost:6379/0")``. Nothing is opened before the first hit or `start`.
+
+    - ``source``: a URI (``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, or
+      ``valkey`` for ``redis``), or a function that opens a ``redis.asyncio`` client in the event
+      loop that will use it.
+    - ``prefix``: the start of every key (default "rate_limit").
+    - ``deadline``: the longest wait of one hit, in seconds (default: 0.05, or four round trips to
+      a Redis that is farther away, at most 1).
+    - ``max_connections``: connections of one worker (default 4).
+    - ``options``: options of redis-py.
+
+    Raises `ConfigurationError`.
     """
 
     def __init__(
