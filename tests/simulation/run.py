@@ -6,11 +6,11 @@ import gc
 import logging
 import random
 import sys
-import tracemalloc
 import warnings
 from dataclasses import dataclass, field
 
 from . import checks, faults, patches
+from .memory import kept_names
 from .network import Network
 from .oracle import Oracle
 from .plan import LONG, Plan, drawn
@@ -119,19 +119,11 @@ def run_plan(plan: Plan) -> Outcome:
     if not plan.long_names:
         return _judged(plan)
     _sites.clear()
-    tracemalloc.start()
-    try:
-        outcome = _judged(plan)
-        _sites.clear()
-        gc.collect()
-        kept = [trace for trace in tracemalloc.take_snapshot().traces if trace.size >= LONG]
-        left = sum(trace.size for trace in kept)
-    finally:
-        tracemalloc.stop()
-    if left:
-        outcome.violations.append(
-            f"{left:,} bytes of clients' names are kept, made at {kept[0].traceback}"
-        )
+    outcome = _judged(plan)
+    _sites.clear()
+    gc.collect()
+    for kept in kept_names([action.key for action in plan.actions if len(action.key) >= LONG]):
+        outcome.violations.append(f"a client's name is kept: {kept}")
     return outcome
 
 
