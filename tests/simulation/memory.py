@@ -22,7 +22,7 @@ def kept_names(names: Sequence[str]) -> list[str]:
     parts = [part for name in set(names) for part in (name, name.encode())]
     shortest = min(map(len, names), default=0)
     objects = _objects()
-    own = {id(one.key) for one in objects if isinstance(one, Action)}
+    own = {id(one.key) for one in objects if type(one) is Action}
     own.update(map(id, parts))
     found = []
     for text in _texts(objects):
@@ -56,13 +56,14 @@ def _texts(objects: list[object]) -> Iterator[str | bytes | bytearray]:
     inside = objects
     while inside:
         for one in inside:
-            if isinstance(one, dict):  # the collector passes by keys that are text
-                yield from (key for key in list(one) if isinstance(key, str))
+            if issubclass(type(one), dict):  # the collector passes by keys that are text
+                yield from (key for key in list(one) if isinstance(key, str))  # type: ignore[call-overload]
         untracked: list[object] = []
         for one in gc.get_referents(*inside):
-            if isinstance(one, TEXTS):
+            kind = type(one)  # a weak proxy would pretend to be what it stands for, or raise
+            if issubclass(kind, TEXTS):
                 yield one
-            elif isinstance(one, (tuple, dict)) and not gc.is_tracked(one) and id(one) not in seen:
+            elif issubclass(kind, (tuple, dict)) and not gc.is_tracked(one) and id(one) not in seen:
                 seen.add(id(one))
                 untracked.append(one)
         inside = untracked

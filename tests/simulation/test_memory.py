@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from . import checks
+from .memory import kept_names
 from .plan import LONG, drawn
 from .run import run_plan
 
@@ -53,6 +54,14 @@ def test_a_table_that_grows_by_more_than_a_name_is_not_a_name_that_is_kept(
     keys = [Key() for _ in range(LONG)]
     assert at_the_end(lambda: table.update(dict.fromkeys(keys, 1))) == []
     assert len(table) == LONG
+
+
+def test_a_weak_proxy_of_what_is_gone_is_passed_by() -> None:
+    key = Key()
+    proxies = [weakref.proxy(key)]
+    del key
+    assert kept_names([name()]) == []
+    assert len(proxies) == 1
 
 
 @functools.lru_cache(8)
