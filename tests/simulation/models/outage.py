@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from typing import Any
+from unittest import mock
 
 from quart_ratelimit import Decision, FixedWindow, Hit, StoreError
-from quart_ratelimit.stores import Breaker, GuardedStore, MemoryStore
+from quart_ratelimit.stores import Breaker, GuardedStore, MemoryStore, memory
 from quart_ratelimit.stores.fleet import Fleet
 
 from .explore import Explored, TinyLoop, explore
@@ -239,5 +240,112 @@ class OutageMachine:
         self.loop.forget()
 
 
+class ChargingMachine(OutageMachine):
+    """Hits and late charges that are under way together, and one whose reply is lost."""
+
+    waits = True
+
+    def __init__(self, *, workers: int, amount: int, outages: int, calls: int) -> None:
+        super().__init__(workers=workers, amount=amount, outages=outages)
+        self.calls_left = calls
+        self.asked: list[tuple[int, asyncio.Task[list[Decision]]]] = []
+        #: Units of calls whose replies are lost: of one call at most.
+        self.lost = 0
+
+    def choices(self) -> Iterable[str]:
+        yield from (
+            choice
+            for choice in super().choices()
+            if self.calls_left or not choice.startswith("hit")
+        )
+        for number in range(len(self.redis.calls)):
+            yield f"answer {number}"
+            if not self.lost:
+                yield f"lose {number}"  # carried out, and the reply is lost
+                yield f"miss {number}"  # not carried out
+
+    def do(self, choice: str) -> None:
+        name, _, number = choice.partition(" ")
+        if name in ("answer", "lose", "miss"):
+            self._end(name, int(number))
+        else:
+            super().do(choice)
+        for number_of, task in [one for one in self.asked if one[1].done()]:
+            self.asked.remove((number_of, task))
+            self._decided(number_of, task.result()[0])
+
+    def _called(self, number: int) -> None:
+        self.calls_left -= 1
+        self.owed[number] = self._owes(number)
+        call = self.workers[number].hit([self.hit])
+        self.asked.append((number, self.loop.run(lambda: self.loop.create_task(_result(call)))))
+
+    def _end(self, name: str, number: int) -> None:
+        hits, future = self.redis.calls.pop(number)
+        decisions = self.redis.carry_out(hits) if name != "miss" else []
+        if name == "answer":
+            self.loop.run(future.set_result, decisions)
+        else:
+            self.lost += max(1, hits[0].cost)
+            self.loop.run(future.set_exception, StoreError("lost"))
+
+    def state(self) -> Hashable:
+        asked = tuple(number for number, _ in self.asked)
+        return (super().state(), self.calls_left, self.lost, asked, tuple(self.owed))
+
+    def wrong(self) -> str | None:
+        if self.redis.used(self.hit) > self.amount:
+            return f"{self.redis.used(self.hit)} units of {self.amount} are charged"
+        if self.redis.late > self.alone:
+            return f"{self.redis.late} units are charged late, of {self.alone} admitted alone"
+        return self._wrong_in_the_end()
+
+    def _wrong_in_the_end(self) -> str | None:
+        self.redis.is_away = False
+        for _ in range(4):
+            while self.redis.calls:
+                self.do("answer 0")
+            self.loop.advance(LOOK)
+        if self.asked or self.redis.calls:
+            return "a call does not end"
+        used, counted = self.redis.used(self.hit), min(self.amount, self.worst)
+        if not counted - self.lost <= used <= counted + self.lost:
+            return (
+                f"{used} units are charged in the end, of {self.worst} that were admitted and "
+                f"{self.lost} whose replies were lost"
+            )
+        return self.loop.complaints[0] if self.loop.complaints else None
+
+
 async def _result(call: Any) -> Any:
     return await call
+
+
+def _charging() -> ChargingMachine:
+    """Within an outage, in which each of two workers has admitted one of three units."""
+    machine = ChargingMachine(workers=2, amount=3, outages=2, calls=4)
+    for choice in ("away", "hit 0", "hit 1"):
+        machine.do(choice)
+    return machine
+
+
+def model() -> Explored:
+    """Explore outages without delays, with a reset, and with delays and a lost reply."""
+    plans: list[tuple[Callable[[], OutageMachine], int]] = [
+        (lambda: OutageMachine(workers=2, amount=2, outages=2), 9),
+        (lambda: OutageMachine(workers=2, amount=3, outages=1), 9),
+        (lambda: OutageMachine(workers=3, amount=2, outages=1), 7),
+        (lambda: OutageMachine(workers=2, amount=2, outages=1, resets=1), 6),
+        (lambda: ChargingMachine(workers=2, amount=2, outages=1, calls=3), 7),
+        (_charging, 7),
+    ]
+    found = Explored()
+    # A table of one shard: most of a replay would go into making the others.
+    with mock.patch.object(memory, "SHARDS", 1):
+        for make, depth in plans:
+            part = explore(make, depth=depth)
+            found.states += part.states
+            found.steps += part.steps
+            found.worst = max(found.worst, part.worst)
+            found.violations += part.violations
+    return found

@@ -32,6 +32,7 @@ MUTANTS = [
         "case c_second_outage",
         "a second outage counts on from what the first one left",
         ("stores/standin.py", "if base is not None and word is None:", "if base is not None:"),
+        model="outage",
     ),
     mutant(
         "case d_reset_recall",
@@ -41,6 +42,7 @@ MUTANTS = [
             "            self._words.pop(name)\n            self.stand_in.forget(hit)\n",
             "",
         ),
+        model="outage",
     ),
     mutant(
         "case e2_reset_race",
@@ -186,6 +188,7 @@ MUTANTS = [
             "self._memory.adopt(part.own, part.resumed(word), word.at_ms)",
             "pass",
         ),
+        model="outage",
     ),
     mutant(
         "places never renewed weakly",
