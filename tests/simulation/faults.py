@@ -91,6 +91,14 @@ def _mood(name: str) -> Callable[[Run, Fault], None]:
     return begin_mood
 
 
+def _hiccup(run: Run, fault: Fault) -> None:
+    """Redis refuses the hits of a crowd, which is one failure, and carries out the next hit."""
+    _mood("busy")(run, fault)
+    for worker in run.workers.values():
+        worker.crowd()
+        run.world.after(fault.seconds + BLIP_GRACE + 0.01, worker.visit)
+
+
 def _clock_jump(run: Run, fault: Fault) -> None:
     ahead_ms = int((fault.amount - 0.5) * 20_000)
     run.server.clock_ms += ahead_ms
@@ -158,6 +166,7 @@ def _poison(run: Run, fault: Fault) -> None:
 _FAULTS: dict[str, Callable[[Run, Fault], None]] = {
     "stop": _stop,
     "blip": _blip,
+    "hiccup": _hiccup,
     "restart": _restart,
     "restart empty": _restart_empty,
     "script flush": _script_flush,

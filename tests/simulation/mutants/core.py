@@ -65,11 +65,11 @@ MUTANTS = [
     ),
     mutant(
         "unseen error",
-        "a cancelled take leaves an error that nobody retrieves",
+        "what goes on without its caller leaves an error that nobody retrieves",
         (
-            "direct/ledger.py",
-            "failed = charging.cancelled() or charging.exception() is not None",
-            "failed = charging.cancelled()",
+            "stores/tasks.py",
+            "    task.add_done_callback(_retrieve)\n",
+            "",
         ),
         model="place",
     ),
@@ -136,6 +136,11 @@ MUTANTS = [
             "direct/ledger.py",
             "if one.allowed and one.by == by]",
             "if one.by == by]",
+        ),
+        (
+            "extension/direct_limits.py",
+            "if not told.allowed or not hits[0].cost:",
+            "if not hits[0].cost:",
         ),
     ),
     mutant(
