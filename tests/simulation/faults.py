@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .keyspace import Entry, Keyspace
-from .plan import BLIP_GRACE, Fault
+from .plan import BLIP_GRACE, NEAR, Fault
 from .redis_server import SimulatedRedis
 from .site import ADDRESS
 
@@ -152,7 +152,10 @@ def _slow_network(run: Run, fault: Fault) -> None:
 
 
 def _poison(run: Run, fault: Fault) -> None:
-    """Another program puts a hash where a client's state is kept."""
+    """Another program puts a hash where a client's state is kept.
+
+    The client and others call at once, and again when nothing else is wrong: see `Run`.
+    """
     entries = run.server.commands.keyspace.entries
     keys = [key for key, entry in entries.items() if entry.algorithm]
     if keys:
@@ -160,7 +163,11 @@ def _poison(run: Run, fault: Fault) -> None:
         entries[key] = Entry("hash", {b"a": b"b"})
         run.oracle.lost("poison")
         run.poisoned.add(key)
-        run.workers[fault.worker].try_all(key.partition("{")[2].partition("}")[0])
+        client = key.partition("{")[2].partition("}")[0]
+        worker = run.workers[fault.worker]
+        worker.try_all(client)
+        if worker.plan.latency <= NEAR:  # else the connections that they need may not be open yet
+            run.troubled.append((worker, client))
 
 
 _FAULTS: dict[str, Callable[[Run, Fault], None]] = {

@@ -88,6 +88,9 @@ FAULTS = {
 #: A fault that some runs have in addition: a Redis that is busy for moments, while a crowd calls.
 HICCUP, HICCUP_SHARE = "hiccup", 0.06
 
+#: Seconds, one way, to a Redis that is connected to within a hit's deadline.
+NEAR = 0.0005
+
 #: Seconds after which even a blip may still show, and any other fault.
 BLIP_GRACE, GRACE = 0.07, 4.5
 

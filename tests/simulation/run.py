@@ -59,6 +59,8 @@ class Run:
         self.workers: dict[str, Worker] = {}
         self.injected: dict[str, int] = {}
         self.poisoned: set[str] = set()
+        #: Workers and their clients one of whose keys is poisoned.
+        self.troubled: list[tuple[Worker, str]] = []
         self.is_over = False
 
     def kill(self, worker: Worker) -> None:
@@ -92,9 +94,11 @@ class Run:
 
     def _settle(self) -> None:
         """Nothing is wrong any more: each worker decides by Redis, and gives back what it kept."""
-        for _ in range(3):
+        for turn in range(3):
             for worker in self.workers.values():
                 worker.visit()
+            for worker, client in self.troubled if turn == 2 else ():
+                worker.try_all(client)
             self.world.run_until(lambda: False, self.world.now + 0.5)
 
     def _close(self) -> None:
