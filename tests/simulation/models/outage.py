@@ -73,7 +73,7 @@ class SharedStore(MemoryStore):
 
 
 class Way:
-    """A worker's way to Redis, which sees what the worker is told of its late charges."""
+    """A worker's way to Redis, which sees what the worker is told as it charges late."""
 
     def __init__(self, redis: SharedStore, told: Callable[[Decision], None]) -> None:
         self._redis = redis
@@ -84,7 +84,7 @@ class Way:
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         decisions = await self._redis.hit(hits)
-        if hits[0].late:
+        if hits[0].late or not hits[0].cost:  # no client looks
             self._told(decisions[0])
         return decisions
 
@@ -169,7 +169,8 @@ class OutageMachine:
             self._tell(number, decision)
             return
         left, workers = self.amount - self.told[number], len(self.workers)
-        if not decision.allowed and self.since[number] < left // workers and not self.alone:
+        is_first = not (self.alone or self.waits)
+        if not decision.allowed and self.since[number] < left // workers and is_first:
             self.blamed = "a worker refuses alone what it does not know to be used"
         self.since[number] += decision.allowed
         if self.since[number] > _rounded_up(left, workers):
@@ -210,12 +211,18 @@ class OutageMachine:
 
     def wrong(self) -> str | None:
         """What is wrong now, or once Redis stays and time has passed."""
+        return self._wrong_now() or self._beyond_bounds() or self._wrong_in_the_end()
+
+    def _wrong_now(self) -> str | None:
         if self.blamed:
             return self.blamed
         if self.redis.used(self.hit) > self.amount:
             return f"{self.redis.used(self.hit)} units of {self.amount} are charged"
         if self.redis.late > self.alone:
             return f"{self.redis.late} units are charged late, of {self.alone} admitted alone"
+        return None
+
+    def _beyond_bounds(self) -> str | None:
         if self.began is not None and not self.is_reset:
             used, told = self.began
             if used + self.in_outage > bound(self.amount, used, told):
@@ -226,7 +233,7 @@ class OutageMachine:
             largest = most(self.amount, len(self.workers)) + self.undecided
             if self.worst > largest:
                 return f"{self.worst} units are admitted in all, {largest} at most"
-        return self._wrong_in_the_end()
+        return None
 
     def _wrong_in_the_end(self) -> str | None:
         self.redis.is_away = False
@@ -263,10 +270,11 @@ class ChargingMachine(OutageMachine):
             if not self.lost:
                 yield f"lose {number}"  # carried out, and the reply is lost
                 yield f"miss {number}"  # not carried out
+                yield f"drop {number}"  # known not to be sent
 
     def do(self, choice: str) -> None:
         name, _, number = choice.partition(" ")
-        if name in ("answer", "lose", "miss"):
+        if name in ("answer", "lose", "miss", "drop"):
             self._end(name, int(number))
         else:
             super().do(choice)
@@ -282,23 +290,21 @@ class ChargingMachine(OutageMachine):
 
     def _end(self, name: str, number: int) -> None:
         hits, future = self.redis.calls.pop(number)
-        decisions = self.redis.carry_out(hits) if name != "miss" else []
+        decisions = self.redis.carry_out(hits) if name in ("answer", "lose") else []
         if name == "answer":
             self.loop.run(future.set_result, decisions)
         else:
             self.lost += max(1, hits[0].cost)
-            self.loop.run(future.set_exception, StoreError("lost"))
+            error = StoreError("lost")
+            error.was_sent = name != "drop"
+            self.loop.run(future.set_exception, error)
 
     def state(self) -> Hashable:
         asked = tuple(number for number, _ in self.asked)
         return (super().state(), self.calls_left, self.lost, asked, tuple(self.owed))
 
     def wrong(self) -> str | None:
-        if self.redis.used(self.hit) > self.amount:
-            return f"{self.redis.used(self.hit)} units of {self.amount} are charged"
-        if self.redis.late > self.alone:
-            return f"{self.redis.late} units are charged late, of {self.alone} admitted alone"
-        return self._wrong_in_the_end()
+        return self._wrong_now() or self._wrong_in_the_end()
 
     def _wrong_in_the_end(self) -> str | None:
         self.redis.is_away = False
@@ -321,23 +327,31 @@ async def _result(call: Any) -> Any:
     return await call
 
 
-def _charging() -> ChargingMachine:
-    """Within an outage, in which each of two workers has admitted one of three units."""
-    machine = ChargingMachine(workers=2, amount=3, outages=2, calls=4)
-    for choice in ("away", "hit 0", "hit 1"):
+def _charging(*way: str, amount: int, outages: int) -> ChargingMachine:
+    """Two workers after these steps, and room for four more hits."""
+    hits = sum(choice.startswith("hit") for choice in way) + 4
+    machine = ChargingMachine(workers=2, amount=amount, outages=outages, calls=hits)
+    for choice in way:
         machine.do(choice)
     return machine
+
+
+#: Each worker has admitted one unit.
+BOTH = ("away", "hit 0", "hit 1")
+#: A worker looks whether Redis is back, and another has used what was left.
+SPENT = ("away", "hit 0", "back", "time", *3 * ("hit 1", "answer 1"))
 
 
 def model() -> Explored:
     """Explore outages without delays, with a reset, and with delays and a lost reply."""
     plans: list[tuple[Callable[[], OutageMachine], int]] = [
-        (lambda: OutageMachine(workers=2, amount=2, outages=2), 9),
-        (lambda: OutageMachine(workers=2, amount=3, outages=1), 9),
-        (lambda: OutageMachine(workers=3, amount=2, outages=1), 7),
-        (lambda: OutageMachine(workers=2, amount=2, outages=1, resets=1), 6),
-        (lambda: ChargingMachine(workers=2, amount=2, outages=1, calls=3), 7),
-        (_charging, 7),
+        (lambda: OutageMachine(workers=2, amount=2, outages=1, resets=1), 5),
+        (lambda: OutageMachine(workers=2, amount=2, outages=2), 8),
+        (lambda: OutageMachine(workers=2, amount=3, outages=1), 8),
+        (lambda: OutageMachine(workers=3, amount=2, outages=1), 6),
+        (lambda: ChargingMachine(workers=2, amount=2, outages=1, calls=3), 6),
+        (lambda: _charging(*BOTH, amount=3, outages=2), 6),
+        (lambda: _charging(*SPENT, amount=4, outages=2), 5),
     ]
     found = Explored()
     # A table of one shard: most of a replay would go into making the others.
