@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -215,10 +216,12 @@ def _not_calm(oracle: Oracle, poisoned: set[str]) -> Iterator[str]:
             if call.worker == worker.name and call.began >= calm and call.decisions
             if call.by not in ("memory", "queue") and not _poisoned(call, poisoned)
         ]
-        may_connect = worker.latency > NEAR
+        counted = [call.ended or 0.0 for call in calls if call.by == "store"]
+        counted_at = min(counted, default=math.inf)
+        is_far = worker.latency > NEAR
         for call in calls:
-            may_connect = may_connect and call.by != "store"
-            if call.by == "store" or (may_connect and call.began < calls[0].began + COUNTED_BY):
+            may_connect = is_far and call.began < calls[0].began + COUNTED_BY
+            if call.by == "store" or (may_connect and call.began < counted_at):
                 continue
             yield (
                 f"{call.worker} decided by {call.by!r} on {call.hits[0].key[:40]!r} at "
