@@ -196,6 +196,32 @@ MUTANTS = [
         model="outage",
     ),
     mutant(
+        "no shares",
+        "each worker admits the whole amount in an outage",
+        (
+            "stores/standin.py",
+            "return quota if workers == 1 else quota.share(workers, place)",
+            "return quota",
+        ),
+        model="outage",
+    ),
+    mutant(
+        "charged twice",
+        "a late charge whose reply was lost is sent again",
+        (
+            "stores/payer.py",
+            "if isinstance(error, StoreError) and not error.was_sent:",
+            "if isinstance(error, StoreError):",
+        ),
+        model="outage",
+    ),
+    mutant(
+        "back to before the outage",
+        "a charge that is not sent forgets what the store said before it",
+        ("stores/standin.py", "if owed.newest is None:", "if True:"),
+        model="outage",
+    ),
+    mutant(
         "places never renewed weakly",
         "the renewal task ends with no place",
         (
