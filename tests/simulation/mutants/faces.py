@@ -68,7 +68,7 @@ MUTANTS = [
     ),
     mutant(
         "case sentinel_uris",
-        "an IPv6 address is no host",
+        "an IPv6 address is not read as a host",
         ("stores/redis/hosts.py", r"(?:\[([^\[\]]+)\]|([^:\[\]]+))", r"(?:\[(x)\]|([^:\[\]]+))"),
     ),
     mutant(
