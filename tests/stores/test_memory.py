@@ -79,3 +79,46 @@ def test_a_full_store_shrinks_to_its_bound_again() -> None:
 def test_a_bound_that_holds_nothing_is_named() -> None:
     with pytest.raises(ConfigurationError, match="max_keys=0"):
         MemoryStore(max_keys=0)
+
+
+def test_a_look_finds_a_refusal_and_charges_nothing() -> None:
+    now = [NOW]
+    store, other = MemoryStore(now_ms=lambda: now[0]), Hit(QUOTA, "bob")
+    hit = Hit(QUOTA, "ann", 2)
+    assert store.known_refusal([hit]) is None
+    store.decide([hit], NOW)
+    for _ in range(2):
+        refused = store.known_refusal([hit, other])
+        assert refused is not None
+        assert [each.allowed for each in refused] == [False, True]
+        assert refused[0].retry_ms == 60_000
+    assert store.known_refusal([hit._replace(forced=True)]) is None
+    assert store.known_refusal([hit._replace(cost=-1)]) is None
+    now[0] += 60_000
+    assert store.known_refusal([hit]) is None
+
+
+def test_late_charges_of_one_call_take_what_is_left_and_refuse_nothing() -> None:
+    store, other = MemoryStore(), FixedWindow(9, 60)
+    store.decide([Hit(QUOTA, "ann")], NOW)
+    late = [Hit(QUOTA, "ann", 5, late=True), Hit(other, "ann", 5, late=True)]
+    decisions = store.decide([*late, late[1]], NOW)
+    assert [(each.allowed, each.remaining) for each in decisions] == [
+        (True, 0),
+        (True, 4),
+        (True, 0),
+    ]
+
+
+async def test_what_is_forgotten_is_counted() -> None:
+    store, minute = MemoryStore(), FixedWindow(9, 60, aligned=True)
+    for name in ("ann", "bob", "cat"):
+        store.decide([Hit(QUOTA, name), Hit(minute, name)], NOW)
+    assert (
+        await store.reset([Hit(QUOTA, "ann"), Hit(QUOTA, "dan"), Hit(FixedWindow(1, 1), "ann")])
+        == 1
+    )
+    assert len(store) == 5
+    assert await store.clear(lambda key: key == "ann") == 1
+    assert await store.clear(lambda key: key != "bob") == 2
+    assert (len(store), await store.clear(), len(store)) == (2, 2, 0)

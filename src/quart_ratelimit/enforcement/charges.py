@@ -97,9 +97,6 @@ class Charger:
             cost: Any = 0 if peek else limit.cost
             if callable(cost):
                 cost = await self._cost(cost, memo)
-            if not scope:
-                _log.error("Skipping limit: %s. Empty value found in parameters.", limit.limit)
-                continue
             args, key = key_form(counted, client, scope)
             hit = Hit(
                 limit.limit,
