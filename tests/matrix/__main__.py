@@ -43,15 +43,19 @@ def main() -> int:
     """Run what the arguments name; 1 if a row failed."""
     parser = argparse.ArgumentParser(prog="./dev matrix", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the rows that CI runs at each push")
-    parser.add_argument("--only", metavar="TEXT", default="", help="rows whose name has this text")
+    parser.add_argument(
+        "--only",
+        metavar="TEXT",
+        default="",
+        help="the row of this name, or those with it in theirs",
+    )
     parser.add_argument(
         "--write", action="store_true", help=f"put the rows into the table of {PAGE.name}"
     )
     options = parser.parse_args()
-    rows = [
-        row for row in ROWS
-        if options.only.lower() in row.name.lower() and (row.quick or not options.quick)
-    ]  # fmt: skip
+    named = [row for row in ROWS if options.only.lower() in row.name.lower()]
+    exact = [row for row in named if options.only.lower() == row.name.lower()]
+    rows = [row for row in exact or named if row.quick or not options.quick]
     if not rows:
         parser.error(f"no row has {options.only!r} in its name; there are: "
                      + ", ".join(row.name for row in ROWS))  # fmt: skip
