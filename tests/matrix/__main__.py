@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date
 
 from .places import BUILD, ROOT
@@ -39,6 +40,14 @@ def written(page: str, lines: Mapping[str, str]) -> str:
     return f"{head}{BEGIN}{table({**kept, **lines})}{END}{tail}"
 
 
+def again(first: Outcome) -> Outcome:
+    """Run a row's failed tests once more: what fails twice is a fault."""
+    second = run(first.row, "--last-failed", "--last-failed-no-failures", "none")
+    passed = second.verdict == "passed"
+    counts = f"{first.counts}; what failed passed again" if passed else second.counts
+    return replace(second, counts=counts, seconds=first.seconds + second.seconds)
+
+
 def main() -> int:
     """Run what the arguments name; 1 if a row failed."""
     parser = argparse.ArgumentParser(prog="./dev matrix", description=__doc__)
@@ -65,7 +74,7 @@ def main() -> int:
         outcome = run(row)
         if outcome.verdict == "failed":  # a busy machine fails a test of time
             print(f"matrix: {row.name}: {outcome.counts}; once more", log_of(outcome), flush=True)
-            outcome = run(row)
+            outcome = again(outcome)
         outcomes.append(outcome)
         if options.write:
             PAGE.write_text(written(PAGE.read_text("utf-8"), lines_of([outcome])), "utf-8")
