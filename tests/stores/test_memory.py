@@ -92,6 +92,7 @@ def test_a_look_finds_a_refusal_and_charges_nothing() -> None:
         assert refused is not None
         assert [each.allowed for each in refused] == [False, True]
         assert refused[0].retry_ms == 60_000
+    assert store.known_refusal([hit._replace(cost=0)]) == [refused[0]]
     assert store.known_refusal([hit._replace(forced=True)]) is None
     assert store.known_refusal([hit._replace(cost=-1)]) is None
     now[0] += 60_000
@@ -101,6 +102,9 @@ def test_a_look_finds_a_refusal_and_charges_nothing() -> None:
 def test_late_charges_of_one_call_take_what_is_left_and_refuse_nothing() -> None:
     store, other = MemoryStore(), FixedWindow(9, 60)
     store.decide([Hit(QUOTA, "ann")], NOW)
+    (alone,) = store.decide([Hit(other, "bob", 5, late=True)], NOW)
+    (again,) = store.decide([Hit(other, "bob", 5, late=True)], NOW)
+    assert [(each.allowed, each.remaining) for each in (alone, again)] == [(True, 4), (True, 0)]
     late = [Hit(QUOTA, "ann", 5, late=True), Hit(other, "ann", 5, late=True)]
     decisions = store.decide([*late, late[1]], NOW)
     assert [(each.allowed, each.remaining) for each in decisions] == [
@@ -122,3 +126,14 @@ async def test_what_is_forgotten_is_counted() -> None:
     assert await store.clear(lambda key: key == "ann") == 1
     assert await store.clear(lambda key: key != "bob") == 2
     assert (len(store), await store.clear(), len(store)) == (2, 2, 0)
+
+
+def test_a_state_is_the_one_that_was_adopted() -> None:
+    store, hit = MemoryStore(), Hit(QUOTA, "ann")
+    assert store.state(hit) is None
+    state, _ = QUOTA.advance(None, NOW, hit)
+    store.adopt(hit, state, NOW)
+    assert store.state(hit) == state
+    assert store.state(Hit(QUOTA, "bob")) is None
+    store.adopt(hit, None, NOW)
+    assert (store.state(hit), len(store)) == (None, 0)
