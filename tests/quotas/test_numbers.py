@@ -2,7 +2,8 @@
 
 import copy
 import pickle
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -18,7 +19,6 @@ from quart_ratelimit.quotas import (
     StrictWindow,
 )
 from quart_ratelimit.quotas.fixed_window import is_counted
-from quart_ratelimit.quotas.policies import check_policy
 from quart_ratelimit.quotas.quota import (
     LONGEST_PERIOD,
     MAX_EXACT,
@@ -336,6 +336,64 @@ def test_a_penalty_that_another_store_resumes_has_the_same_block() -> None:
     assert quota.resume(decision(True, 3, 500_000, 0), NOW) == (NOW, 0, 1, NOW - 500_000)
 
 
-@pytest.mark.parametrize("policy", ["open", "closed", "local", "raise"])
-def test_a_policy_is_one_of_four(policy: str) -> None:
-    check_policy(policy)
+def test_a_refused_place_waits_until_enough_leases_end() -> None:
+    quota, hit = Concurrency(2, 60), Hit(Concurrency(2, 60), "ann", lease="c")
+    held = {"a": NOW + 3_000, "b": NOW + 5_000}
+    assert quota.advance(held, NOW, hit)[1] == (False, 0, 5_000, 3_000, NOW, "store", None)
+    more = {**held, "forced": NOW + 7_000}
+    assert quota.advance(more, NOW, hit)[1] == (False, 0, 7_000, 5_000, NOW, "store", None)
+    state, decision = quota.advance(held, NOW + 3_000, hit)
+    assert state == {"b": NOW + 5_000, "c": NOW + 63_000}
+    assert decision == (True, 0, 60_000, 0, NOW + 3_000, "store", None)
+
+
+def test_a_log_that_another_store_resumes_ends_as_its_decision_said() -> None:
+    quota = MovingWindow(3, 60)
+    state = quota.resume(decision(True, 1, 5_000, 0), NOW)
+    assert (state.typecode, state.tolist()) == ("q", [NOW - 55_000] * 2)
+    assert quota.resume(decision(True, 0, 90_000, 0), NOW).tolist() == [NOW] * 3
+    sliding = SlidingWindow(3, 60).resume(decision(True, 1, 5_000, 0), NOW)
+    assert sliding == (NOW // 60_000, 2, 0)
+    assert type(sliding[0]) is int
+
+
+def test_a_log_from_the_future_ends_now() -> None:
+    quota = MovingWindow(3, 60)
+    for before, healed in (
+        ([], []),
+        ([NOW], [NOW]),
+        ([NOW - 1, NOW + 5, NOW + 9], [NOW - 1, NOW, NOW]),
+    ):
+        assert quota.heal(array("q", before), NOW).tolist() == healed
+
+
+def test_a_unit_that_has_left_the_period_is_not_given_back() -> None:
+    quota = MovingWindow(3, 60)
+    log = array("q", [NOW - 60_000, NOW - 60_000, NOW - 1_000, NOW])
+    for at_ms, left in ((NOW - 60_000, 1), (NOW - 1_000, 2), (NOW - 500, 1), (NOW, 2)):
+        state, given = quota.advance(log, NOW, Hit(quota, "ann", -2, at_ms))
+        assert given.remaining == left
+        assert len(state) == 3 - left
+
+
+def test_the_wait_of_a_strict_window_is_a_whole_number() -> None:
+    quota = StrictWindow(1, 60, segments=4)
+    state, _ = quota.advance(None, NOW, Hit(quota, "ann"))
+    wait = quota.advance(state, NOW, Hit(quota, "ann"))[1].retry_ms
+    assert (wait, type(wait)) == (75_000 - NOW % 15_000, int)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: FixedWindow(0, 60), "amount=0"),
+        (lambda: FixedWindow(1, 0), "period=0"),
+        (lambda: GCRA(1, 60, burst=0), "burst=0"),
+        (lambda: Penalty(1, 60, blocks=(0,)), "blocks=0"),
+        (lambda: Penalty(1, 60, forget=0), "forget=0"),
+        (lambda: StrictWindow(1, 60, segments=0), "segments=0"),
+    ],
+)
+def test_the_error_names_the_number_that_is_wrong(make: Callable[[], Quota], named: str) -> None:
+    with pytest.raises(InvalidLimit, match=f"^{named} "):
+        make()
