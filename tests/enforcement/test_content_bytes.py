@@ -21,6 +21,10 @@ def uploads(make: Make, limit: Any = "100/hour", **options: Any) -> Quart:
     @app.route("/", methods=["GET", "POST"])
     @limiter.limit(limit, cost=content_bytes, name="uploads")
     async def upload() -> bytes:
+        if "form" in request.args:
+            return (await request.form)["name"].encode()
+        if "whole" in request.args:
+            return await request.get_data()
         parts = [part async for part in request.body]
         return b"".join(parts)
 
@@ -31,9 +35,10 @@ async def post(app: Quart, data: bytes) -> Any:
     return await app.test_client().post("/", data=data)
 
 
-async def chunked(app: Quart, *parts: bytes) -> Any:
+async def chunked(app: Quart, *parts: bytes, path: str = "/", kind: str = "text/plain") -> Any:
     """A request with a body and without ``Content-Length``."""
-    connection = app.test_client().request("/", method="POST")
+    fields = {"Content-Type": kind}
+    connection = app.test_client().request(path, method="POST", headers=fields)
     async with connection:
         for part in parts:
             await connection.send(part)
@@ -59,6 +64,29 @@ async def test_a_body_without_a_length_is_counted_before_the_view_which_still_re
     assert first.headers["X-RateLimit-Remaining"] == "40"
     assert (await chunked(app, b"c" * 20, b"d" * 21)).status_code == 429
     assert (await chunked(app, b"c" * 20, b"d" * 20)).status_code == 200
+
+
+FORM = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nann\r\n--x--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "parts", "read"),
+    [
+        ("/", "text/plain", [b"ab", b"c"], b"abc"),
+        ("/?whole", "text/plain", [b"ab", b"c"], b"abc"),
+        ("/", "text/plain", [], b""),
+        ("/?whole", "text/plain", [], b""),
+        ("/?form", "multipart/form-data; boundary=x", [FORM[:20], FORM[20:]], b"ann"),
+        ("/?form", "application/x-www-form-urlencoded", [b"name=", b"ann"], b"ann"),
+    ],
+)
+async def test_a_view_reads_a_body_without_a_length_as_it_likes(
+    make: Make, path: str, kind: str, parts: list[bytes], read: bytes
+) -> None:
+    answer = await chunked(uploads(make, "1000/hour"), *parts, path=path, kind=kind)
+    assert (answer.status_code, await answer.get_data()) == (200, read)
+    charged = 1000 - int(answer.headers["X-RateLimit-Remaining"])
+    assert charged == len(b"".join(parts))
 
 
 @pytest.mark.parametrize("swallow_errors", [False, True])

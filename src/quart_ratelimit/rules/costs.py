@@ -21,4 +21,11 @@ async def content_bytes() -> int:
             "write @limiter.messages(..., cost=message_bytes)"
         )
     length = request.content_length
-    return len(await request.get_data()) if length is None else length
+    if length is not None:
+        return length
+    data = await request.get_data(cache=True, as_text=False, parse_form_data=False)
+    # Since Quart 0.23 a body that was read as a whole has no parts any more.
+    whole = request.body_class(None, None)
+    whole.set_result(data)
+    request.body = whole
+    return len(data)
