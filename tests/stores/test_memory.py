@@ -7,6 +7,7 @@ import pytest
 from quart_ratelimit import ConfigurationError, FixedWindow, Hit
 from quart_ratelimit.quotas import GCRA, MovingWindow, SlidingWindow, StrictWindow
 from quart_ratelimit.stores import MemoryStore
+from quart_ratelimit.stores.memory import fitted
 
 QUOTA = FixedWindow(2, 60)
 NOW = 1_800_000_000_000
@@ -137,3 +138,11 @@ def test_a_state_is_the_one_that_was_adopted() -> None:
     assert store.state(Hit(QUOTA, "bob")) is None
     store.adopt(hit, None, NOW)
     assert (store.state(hit), len(store)) == (None, 0)
+
+
+def test_a_late_charge_is_no_more_than_there_is_room_for() -> None:
+    nine, late = FixedWindow(9, 60), Hit(FixedWindow(9, 60), "ann", 5, late=True)
+    state, _ = nine.advance(None, NOW, Hit(nine, "ann", 6))
+    assert fitted(late, state, NOW) == late._replace(cost=3, forced=True)
+    assert fitted(late, state, NOW).forced is True
+    assert fitted(late, None, NOW) == late._replace(forced=True)
