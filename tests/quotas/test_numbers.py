@@ -190,8 +190,7 @@ def test_a_share_that_would_be_too_large_to_be_exact_is_one_unit_less() -> None:
     bucket = GCRA(1, 1, burst=MAX_EXACT // 1_000)
     workers = next(number for number in range(2, 99) if bucket.capacity % number)
     first, last = bucket.share(workers, 0), bucket.share(workers, workers - 1)
-    assert first is not None
-    assert last is not None
+    assert first and last  # noqa: PT018  # a worker has a share
     assert first.capacity == last.capacity == bucket.capacity // workers
     assert first.period == last.period == workers
 
@@ -386,8 +385,8 @@ def test_the_wait_of_a_strict_window_is_a_whole_number() -> None:
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: FixedWindow(0, 60), "amount=0"),
-        (lambda: FixedWindow(1, 0), "period=0"),
+        *[(lambda kind=kind: kind(0, 60), "amount=0") for kind in (FixedWindow, GCRA)],
+        *[(lambda kind=kind: kind(1, 0), "period=0") for kind in (FixedWindow, GCRA)],
         (lambda: GCRA(1, 60, burst=0), "burst=0"),
         (lambda: Penalty(1, 60, blocks=(0,)), "blocks=0"),
         (lambda: Penalty(1, 60, forget=0), "forget=0"),
