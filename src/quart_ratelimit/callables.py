@@ -57,7 +57,7 @@ def started(function: Callable[..., T], *args: object) -> T:
             raise
         raise ConfigurationError(
             f"{name_of(function)} uses a coroutine as a value ({error}); write async def, and "
-            "await what is one, such as await request.get_json()"
+            "await each coroutine, such as await request.get_json()"
         ) from error
 
 
@@ -182,7 +182,7 @@ def check_called(given: object, decorator: str, form: str) -> None:
 def bare(function: Callable[..., object], decorator: str, form: str) -> MissingParentheses:
     """The error of ``@decorator`` on a function."""
     return MissingParentheses(
-        f"@{decorator} is given the function {name_of(function)}; write @{form}"
+        f"@{decorator} lacks its parentheses above {name_of(function)}; write @{form}"
     )
 
 
@@ -205,10 +205,10 @@ def check_user_function(function: object, place: str, *arguments: object) -> Non
             f"await {lacking}"
         )
     if not takes(function, *arguments):
-        count = "one argument" if arguments else "none (the request is quart.request)"
+        how = "with one argument" if arguments else "without arguments (it may use quart.request)"
         raise ConfigurationError(
-            f"{place}: {name_of(function)} takes other arguments than it is called with; write a "
-            f"function of {count}, or call first what makes one"
+            f"{place}: {name_of(function)} must be callable {how}. If it returns such a function, "
+            "pass its result instead"
         )
 
 

@@ -34,14 +34,18 @@ CODES = {
         "all that follow, and counts are read from other answers.",
     ),
     "QRL007": Code("warning", "A health check is one more round trip in front of a hit."),
-    "QRL008": Code("info", "It costs a timer a reply, and the deadline has passed before it acts."),
-    "QRL009": Code("error", "Each of these workers counts alone, so they allow a multiple."),
+    "QRL008": Code(
+        "info", "It costs a timer per reply, and never acts, because the deadline is shorter."
+    ),
+    "QRL009": Code(
+        "error", "Each of these workers counts alone, so N workers allow N times the limit."
+    ),
     "QRL010": Code("error", "Redis evicts counters when memory is short: limits start afresh."),
     "QRL011": Code("info", "A restart of Redis forgets all counts: limits start afresh."),
     "QRL012": Code("error", "A replica refuses writes, so nothing can be counted there."),
     "QRL013": Code("info", "A failover loses the counts that were not yet replicated."),
     "QRL014": Code("error", "Nothing is counted in the store: the policy decides every request."),
-    "QRL015": Code("info", "Redis' settings could not be looked at."),
+    "QRL015": Code("info", "Redis' settings could not be read."),
     "QRL016": Code("warning", "A slow Redis holds up every limited request for that long."),
     "QRL017": Code("info", "Every limited request waits for Redis for that long."),
     "QRL018": Code("error", "Replies come after the deadline: the policy decides every request."),
@@ -58,7 +62,9 @@ CODES = {
     "QRL033": Code("info", "Nothing is limited."),
     "QRL034": Code("info", "The limiter is switched off."),
     "QRL035": Code("info", "A limit in shadow refuses nothing."),
-    "QRL036": Code("warning", "Views with scope=None share one counter: one uses up the others'."),
+    "QRL036": Code(
+        "warning", "Views with scope=None share one counter: one view can use it up for all."
+    ),
 }
 
 

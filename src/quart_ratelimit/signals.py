@@ -35,7 +35,7 @@ class Signal(NamedSignal):
         if inspect.iscoroutinefunction(receiver):
             raise ConfigurationError(
                 f"{receiver.__qualname__} is async; a receiver of {self.name} is a plain function, "
-                "which may put what it hears into a queue"
+                "which may put the event into a queue"
             )
         return super().connect(receiver, sender, weak)
 

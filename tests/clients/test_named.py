@@ -48,7 +48,7 @@ async def test_nobody_is_replaced_by_the_address(
     for _, by in found:
         assert isinstance(by, key_functions.ClientAddress)
         assert (by is own) is isinstance(own, key_functions.ClientAddress)
-    named = [one for one in caplog.records if "named no client" in one.getMessage()]
+    named = [one for one in caplog.records if "returned no client" in one.getMessage()]
     assert len(named) == 1
     assert "by_account" in named[0].getMessage()
 
@@ -61,5 +61,5 @@ def test_somebody_is_known_by_the_function_that_named_him(answer: Any, who: str)
 
 
 def test_a_function_is_nobody() -> None:
-    with pytest.raises(ConfigurationError, match="answered with a function"):
+    with pytest.raises(ConfigurationError, match="returned a function"):
         client_named(by_account, by_account, client_address())

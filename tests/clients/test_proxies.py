@@ -189,7 +189,7 @@ def test_the_examples_of_the_how_to_run(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("KEY_SECRET", "a secret of the test")
     page = (ROOT / "docs" / "howto" / "proxies.md").read_text("utf-8")
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(examples) == 7
+    assert len(examples) == 8
     names: dict[str, Any] = {"__name__": __name__, "client_address": client_address}
     for example in examples:
         exec(example, names)

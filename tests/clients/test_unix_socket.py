@@ -122,6 +122,6 @@ async def test_the_warning_about_them_is_logged_once_and_never_for_quarts_test_c
 
     for _ in range(2):
         await ask(site.app, scope={"client": None})
-    assert [record.getMessage()[:30] for record in caplog.records] == [
-        "requests come from no address "
+    assert [record.getMessage()[:31] for record in caplog.records] == [
+        "requests have no client address"
     ]

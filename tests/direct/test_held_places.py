@@ -206,7 +206,7 @@ async def test_a_stack_holds_places_and_names_what_it_could_not_tell_apart() -> 
             await stack.enter_async_context(guard)
             await stack.enter_async_context(guard)
         async with app.test_request_context("/?user=bob"):
-            with pytest.raises(ConfigurationError, match="make one for each"):
+            with pytest.raises(ConfigurationError, match="make an object for each: stack"):
                 await stack.enter_async_context(guard)
         assert len(keys_held(limiter)) == 1
     await places_held(limiter)

@@ -62,7 +62,7 @@ async def test_connections_at_a_time(page: Any) -> None:
 
 
 async def test_messages_of_a_connection(page: Any) -> None:
-    (shown,) = re.findall(r"JSON instead: `(.*?)`", TEXT)
+    (shown,) = re.findall(r"receives JSON: `(.*?)`", TEXT)
     assert json.loads(await page.say("/echo", *"abcdef")) == json.loads(shown)
 
 

@@ -59,7 +59,7 @@ async def test_a_request_without_a_key_counts_for_its_address(
     assert await ask(app, "/", 4, who="192.0.2.1") == [200, 200, 429, 429]
     assert await ask(app, "/", 3, who="192.0.2.2") == [200, 200, 429]
     assert await ask(app, "/", 3, x_key="ann") == [200, 200, 429]
-    named = [one for one in caplog.records if "named no client" in one.getMessage()]
+    named = [one for one in caplog.records if "returned no client" in one.getMessage()]
     assert len(named) == 1
 
 

@@ -90,7 +90,7 @@ async def test_what_is_no_text_is_logged_by_its_kind_and_who_answered_with_it(
     (record,) = caplog.records
     text = record.getMessage()
     assert ": list is not a limit; write '10/minute'" in text
-    assert "by_plan answered with it" in text
+    assert "by_plan returned it" in text
     assert "ann" not in text
 
 
@@ -128,7 +128,7 @@ async def test_a_limit_without_a_key_counts_the_address_and_is_logged_once(
     view(app, "/", limiter.limit("1/minute", key_func=lambda: key))
     assert await ask(app, "/", 2) == [200, 429]
     (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
-    assert "named no client" in record.getMessage()
+    assert "returned no client" in record.getMessage()
 
 
 @pytest.mark.parametrize("key", [0, 7, "7"])

@@ -64,7 +64,7 @@ def run(app: Quart, *args: str, exit_code: int = 0, **options: Any) -> str:
 @pytest.mark.parametrize("command", [["config"], ["limits"], ["clear", "--key=ann", "-y"]])
 def test_an_app_without_a_limiter_is_an_error(command: list[str]) -> None:
     output = run(Quart("bare"), *command, exit_code=1)
-    assert "No Flask-Limiter extension installed on <Quart 'bare'>" in output
+    assert "No Limiter is installed on <Quart 'bare'>" in output
 
 
 def test_config_shows_settings_beside_their_variables(app: Quart) -> None:

@@ -340,7 +340,7 @@ async def test_a_callback_that_fails_is_the_apps_error(make: Make) -> None:
 
 def test_a_callback_without_a_parameter_is_an_error_where_it_is_given(make: Make) -> None:
     _, limiter = make()
-    with pytest.raises(ConfigurationError, match=r"on_breach: .*a function of one argument"):
+    with pytest.raises(ConfigurationError, match=r"on_breach: .*callable with one argument"):
         limiter.limit("1/second", on_breach=lambda: None)
 
 

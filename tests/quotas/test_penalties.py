@@ -191,7 +191,7 @@ def test_what_is_no_penalty_is_named(arguments: dict[str, object], message: str)
 
 def test_a_penalty_that_would_take_charges_back_is_named() -> None:
     limiter = Limiter(get_remote_address)
-    with pytest.raises(InvalidLimit, match=r"a Penalty takes nothing back.*meta_limits"):
+    with pytest.raises(InvalidLimit, match=r"a Penalty gives nothing back.*meta_limits"):
         limiter.limit(THREE, deduct_when=lambda _: True)(lambda: "")
 
 

@@ -30,7 +30,7 @@ def test_a_malformed_answer_is_replaced_by_a_refusal(
         assert answers.usable(by_plan, answer, "view") == "0/minute"
     (record,) = caplog.records
     assert "failed to load ratelimit for view: " in record.getMessage()
-    assert "by_plan answered with it" in record.getMessage()
+    assert "by_plan returned it" in record.getMessage()
 
 
 @pytest.mark.parametrize("answer", MALFORMED)

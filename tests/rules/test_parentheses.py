@@ -43,7 +43,7 @@ async def item(number: int) -> str:
 @pytest.mark.parametrize("name", BARE)
 def test_without_parentheses_a_decorator_shows_its_form(name: str) -> None:
     with pytest.raises(
-        TypeError, match=rf'^@{name} is given the function item; write @{name}\("?1'
+        TypeError, match=rf'^@{name} lacks its parentheses above item; write @{name}\("?1'
     ):
         BARE[name](item)
 
@@ -63,7 +63,7 @@ async def test_a_route_with_an_endpoint_of_its_own_asks_no_name_and_is_found_at_
     app = Quart(__name__)
     Limiter(app=app)
     app.add_url_rule("/", "index", limiter.limit(view()))
-    with pytest.raises(MissingParentheses, match=r"is given the function .*index"):
+    with pytest.raises(MissingParentheses, match=r"lacks its parentheses above .*index"):
         await app.startup()
 
 
@@ -71,7 +71,7 @@ async def test_above_its_route_it_would_limit_nothing_and_is_found_at_start() ->
     app = Quart(__name__)
     own: Any = Limiter(app=app)
     own.limit(app.get("/")(view()))
-    with pytest.raises(MissingParentheses, match=r"given the function .*index.*below its route"):
+    with pytest.raises(MissingParentheses, match=r"above .*index.*below its route"):
         await app.startup()
 
 
@@ -127,7 +127,7 @@ def test_client_address_makes_key_functions_and_is_none(place: str) -> None:
 
 @pytest.mark.parametrize("place", KEY_PLACES)
 def test_a_key_function_is_given_no_request(place: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"^{place}.*none .the request is quart.request"):
+    with pytest.raises(ConfigurationError, match=rf"^{place}.*without arguments .it may use"):
         KEY_PLACES[place](lambda request: request.remote_addr)
 
 
@@ -155,4 +155,4 @@ async def test_a_key_that_is_a_function_would_limit_nobody_and_is_an_error(
     Limiter(by_user, app=app, default_limits=["1/minute"])
     app.get("/")(view())
     assert (await app.test_client().get("/")).status_code == 500
-    assert "the key function answered with a function" in caplog.text
+    assert "the key function returned a function" in caplog.text

@@ -207,7 +207,7 @@ async def test_a_cost_functions_wrong_answer_is_an_error_that_names_it(
     app, limiter = make()
     app.config["PROPAGATE_EXCEPTIONS"] = True
     view(app, "/", limiter.limit("1/minute", cost=units))
-    with app_raises(ConfigurationError, r"units answered with cost=.* is not a whole number"):
+    with app_raises(ConfigurationError, r"units returned cost=.* is not a whole number"):
         await ask(app, "/")
 
 
@@ -230,7 +230,7 @@ async def test_a_deduct_functions_wrong_answer_is_charged_and_logged_once(
     with caplog.at_level(logging.ERROR, "quart_ratelimit"):
         assert await ask(app, "/", 3) == [200, 200, 429]
     (record,) = caplog.records
-    assert "failed answered with" in record.getMessage()
+    assert "failed returned" in record.getMessage()
 
 
 @pytest.mark.parametrize(("answer", "third"), [(False, 200), (0, 200), (True, 429), (1, 429)])

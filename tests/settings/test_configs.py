@@ -41,8 +41,8 @@ def test_a_hundred_thousand_random_settings(tell: Callable[[int, str], None]) ->
         ("RATELIMIT_STORAGE_OPTIONS", {1: 2}, "dict is not a dict of names"),
         ("RATELIMIT_STORAGE_OPTIONS", {"deadline": 0}, ""),  # of no use in memory
         ("RATELIMIT_ON_BREACH_CALLBACK", "tell", "str is not a function"),
-        ("RATELIMIT_DEFAULTS_DEDUCT_WHEN", lambda: True, "write a function of one argument"),
-        ("RATELIMIT_DEFAULTS_EXEMPT_WHEN", lambda who: who, "write a function of none"),
+        ("RATELIMIT_DEFAULTS_DEDUCT_WHEN", lambda: True, "must be callable with one argument"),
+        ("RATELIMIT_DEFAULTS_EXEMPT_WHEN", lambda who: who, "must be callable without arguments"),
         ("RATELIMIT_HEADER_FIELDS", 10, "header_fields=10: write ['x-ratelimit', 'draft-10']"),
         (
             "RATELIMIT_HEADER_LIMIT",

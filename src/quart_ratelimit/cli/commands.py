@@ -17,7 +17,7 @@ from quart.cli import ScriptInfo
 
 from ..errors import StoreError
 from ..extension.binding import Binding, binding_of, bindings_of
-from ..extension.fleet_sums import FleetView
+from ..extension.fleet_rows import FleetView
 from ..extension.limiter import Limiter
 from ..stores import redacted
 from .doctor import examine
@@ -69,9 +69,9 @@ _FILTERS = (
 )
 
 
-@click.group(help="Look at rate limits, and clear them")
+@click.group(help="Show rate limits, and clear them")
 def cli() -> None:
-    """Look at rate limits, and clear them."""
+    """Show rate limits, and clear them."""
 
 
 def command(
@@ -132,7 +132,7 @@ async def config(app: Quart, limiters: list[Limiter], *, as_json: bool) -> Answe
     "Enumerate details about all routes with rate limits",
     *_FILTERS,
     click.option("--key", default=None, help="Test the limit"),
-    click.option("--keys", "show_keys", is_flag=True, help="Show the forms of the keys"),
+    click.option("--keys", "show_keys", is_flag=True, help="Show the key of each limit"),
     click.option("--watch/--no-watch", default=False, help="Create a live dashboard"),
     examples="limits\nlimits --path /api/data --method POST --key 203.0.113.9\n"
     "limits --path wss://example.com/chat --keys",
@@ -200,7 +200,9 @@ async def clear(
     surveys = []
     for _, binding in bindings_in(app, limiters):
         if binding.in_memory:
-            click.echo("Counts are kept in memory: only this process' are cleared.", err=True)
+            click.echo(
+                "Counts are kept in memory: only those in this process are cleared.", err=True
+            )
         surveyor = Surveyor(app, binding, path=target.path)
         found = await surveyor.survey(target.endpoint, method)
         await surveyor.find(found.lines, key)
@@ -221,7 +223,7 @@ async def clear(
 
 @command(
     "doctor",
-    "Look for what is wrong with the set-up",
+    "Report mistakes in the set-up",
     drawn=False,
     examples="doctor\ndoctor --json",
 )
@@ -241,9 +243,12 @@ async def doctor(app: Quart, limiters: list[Limiter], *, as_json: bool) -> Answe
     "top",
     "Show what the limits do in all workers",
     click.option("--once", is_flag=True, help="Look once, after 3 seconds, and print"),
-    examples="top\ntop --once\ntop --json",
+    click.option("--workers", "with_workers", is_flag=True, help="Show each worker's part"),
+    examples="top\ntop --once --workers\ntop --json",
 )
-async def top(app: Quart, limiters: list[Limiter], *, once: bool, as_json: bool) -> Answer:
+async def top(
+    app: Quart, limiters: list[Limiter], *, once: bool, with_workers: bool, as_json: bool
+) -> Answer:
     """Print what all workers counted: live, or once."""
     looks = [
         (bindings_of(limiter).sums, binding.backend)
@@ -251,7 +256,7 @@ async def top(app: Quart, limiters: list[Limiter], *, once: bool, as_json: bool)
         if not binding.in_memory
     ]
     if not looks:
-        reason = "counts are kept in memory: each worker knows its own alone, see its dashboard"
+        reason = "counts are kept in memory: each worker has its own, which its dashboard shows"
         return Answer([], failed=True, reason=reason)
 
     async def look() -> list[FleetView]:
@@ -262,14 +267,14 @@ async def top(app: Quart, limiters: list[Limiter], *, once: bool, as_json: bool)
     if not once and not as_json:
 
         async def drawn() -> list[RenderableType]:
-            return [_render.fleet(view) for view in await look()]
+            return [_render.fleet(view, with_workers=with_workers) for view in await look()]
 
         await _render.watch(drawn, TOP)
     await asyncio.sleep(TOP_ONCE)  # workers write once they have seen the mark
     views = await look()
     for view in () if as_json else views:
-        _render.console().print(_render.fleet(view))
-    return Answer([view.as_dict() for view in views])
+        _render.console().print(_render.fleet(view, with_workers=with_workers))
+    return Answer([view.as_dict(with_workers=with_workers) for view in views])
 
 
 def _storage(binding: Binding) -> StorageShown:

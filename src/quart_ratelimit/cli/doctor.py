@@ -55,7 +55,7 @@ async def _of_server(binding: Binding) -> list[Finding]:
                 found.append(Finding("QRL015", f"INFO: {error}", fix_info))
     # A replica decides nothing, for the reason that is found.
     if away is not None and not any(finding.code == "QRL012" for finding in found):
-        found.append(Finding("QRL014", f"the store decides nothing: {away}", fix))
+        found.append(Finding("QRL014", f"the store does not decide: {away}", fix))
     return found
 
 
@@ -87,9 +87,9 @@ async def _of_key_function(app: Quart, function: UserFunction[object], name: str
                 return []
     fix = "Fall back on client_address(), as in user or address()."
     if any(key is None or not str(key) for key in keys):
-        return [Finding("QRL022", f"{name} gives no key to a request without a user", fix)]
+        return [Finding("QRL022", f"{name} returns no key for a request without a user", fix)]
     if len({str(key) for key in keys}) == 1:
-        return [Finding("QRL021", f"{name} gives three clients one key", fix)]
+        return [Finding("QRL021", f"{name} returns one key for three clients", fix)]
     return []
 
 

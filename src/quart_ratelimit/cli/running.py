@@ -90,7 +90,7 @@ async def _in_app(app: Quart, command: Command, options: dict[str, object]) -> A
     limiters: list[Limiter] = limiters_of(app)
     if not limiters:
         # Flask-Limiter's words, for scripts that look for them.
-        raise click.ClickException(f"No Flask-Limiter extension installed on {app}")
+        raise click.ClickException(f"No Limiter is installed on {app}")
     bindings = bindings_in(app, limiters)
     async with app.test_request_context("/"):
         try:

@@ -77,7 +77,7 @@ class ClientAddress:
         if who is None and not self._warned and TEST_CLIENT not in connection.scope:
             self._warned = True
             _log.warning(
-                "requests come from no address (a unix socket, or a proxy that does not name it): "
+                "requests have no client address (a unix socket, or a proxy that leaves it out): "
                 "all such clients share one rate limit; set client_address(trusted_proxies=...)"
             )
         return who or LOCAL
@@ -117,7 +117,7 @@ def proxies_by(
     """What the arguments of `client_address` mean. Raises `ConfigurationError`."""
     proxies = TrustedProxies(trusted, header=header or "X-Forwarded-For", ipv6_prefix=ipv6_prefix)
     if header is not None and not proxies:
-        raise ConfigurationError(f"header={header!r} is believed of trusted proxies only; {FORM}")
+        raise ConfigurationError(f"header={header!r} needs trusted proxies, which write it; {FORM}")
     return proxies
 
 
@@ -207,7 +207,7 @@ def proxy_finding(
             return None
         return Finding(
             "QRL024",
-            f"a private address that is in no network of trusted_proxies sends {name}",
+            f"a private address that is not in trusted_proxies sends {name}",
             "If it is your proxy, add its network to trusted_proxies=[...].",
         )
     return Finding(
@@ -240,7 +240,7 @@ def client_named(
     if name not in _logged:
         _logged.add(name)
         _log.error(
-            "%s named no client: such requests count for the client's address. Return a text "
+            "%s returned no client: such requests count for the client's address. Return a text "
             "that is not empty.", name,
         )  # fmt: skip
     by = address_function(own)

@@ -120,7 +120,7 @@ def _network(text: str) -> Network:
         raise ConfigurationError(f"trusted_proxies: {error}; {FORM}") from error
     if network.prefixlen == 0:
         raise ConfigurationError(
-            f"trusted_proxies: {text!r} is everybody, and everybody could name any address; {FORM}"
+            f"trusted_proxies: {text!r} lets every client choose its address; {FORM}"
         )
     return network
 

@@ -89,7 +89,7 @@ class _Instruments:
         self._decisions = meter.create_counter(
             "ratelimit.decisions",
             "{hit}",
-            "Hits that a limit allowed or refused, or would refuse were it not in shadow.",
+            "Hits that a limit allowed or refused, or would have refused outside shadow.",
         )
         self._near = meter.create_counter(
             "ratelimit.near_limit", "{hit}", "Hits allowed with less than a fifth left."
@@ -113,7 +113,7 @@ class _Instruments:
             "ratelimit.breaker.open", "{store}", "Stores that are away and not called."
         )
         self._workers = meter.create_gauge(
-            "ratelimit.workers", "{worker}", "Workers that share the counters, as this one knows."
+            "ratelimit.workers", "{worker}", "Workers that share the counters, as it knows."
         )
 
     def count_decision(self, limit: str, scope: str | None, event: Decided) -> None:

@@ -84,7 +84,7 @@ class _Collectors:
         self.with_scope = with_scope
         self._decisions = Counter(
             "ratelimit_decisions_total",
-            "Hits that a limit allowed or refused, or would refuse were it not in shadow.",
+            "Hits that a limit allowed or refused, or would have refused outside shadow.",
             ["limit", "outcome", "scope"] if with_scope else ["limit", "outcome"],
             registry=registry,
         )
@@ -118,7 +118,7 @@ class _Collectors:
         )
         self._workers = Gauge(
             "ratelimit_workers",
-            "Workers that share the counters, as this one knows; each has its share in an outage.",
+            "Workers that share the counters, as far as known; each has its share in an outage.",
             multiprocess_mode="livemax",
             registry=registry,
         )

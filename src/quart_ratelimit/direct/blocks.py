@@ -77,8 +77,8 @@ class Blocks(Generic[T]):
         known = self._held.setdefault(block, [])
         if block == _STACKED and known and known[0][0] != key:
             raise ConfigurationError(
-                "several clients enter one object through an AsyncExitStack; make one for each: "
-                "stack.enter_async_context(limiter.in_flight(5))"
+                "several clients enter one object through an AsyncExitStack; make an object for "
+                "each: stack.enter_async_context(limiter.in_flight(5))"
             )
         known.append((key, held))
         return held

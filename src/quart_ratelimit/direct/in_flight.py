@@ -138,4 +138,4 @@ async def _renew(ledger: Ledger, hit: Hit, place: weakref.ref[Place]) -> None:
         except StoreError:
             continue  # the lease outlives two lost renewals
         if not decision.allowed:
-            _log.warning("a concurrency lease was lost: its place is taken by another")
+            _log.warning("a lease of a place in flight was lost: another request has the place")

@@ -84,7 +84,9 @@ class Charger:
             if callable(own):
                 own = await memo.call(own, context.route.endpoint)
                 if own is not None and not has_text(own):
-                    _log.error("%s: its scope has no text; it counts without", limit.limit)
+                    _log.error(
+                        "%s: its scope has no text, so it counts without a scope", limit.limit
+                    )
                     own = None
             answer = await memo.call(limit.key_func)
             client, by = client_named(answer, limit.key_func, self._key_func)

@@ -187,8 +187,8 @@ class RequestHooks:
             return known
         if request is None:
             raise RuntimeError(
-                "limits on functions and blocks count requests, and this is none; "
-                "elsewhere write: await limiter.hit(limit, key)"
+                "limits on functions and blocks count requests, and this code runs outside one; "
+                "write await limiter.hit(limit, key)"
             )
         return await self._begin_asking(request, self._routes.of(request))
 
@@ -211,8 +211,8 @@ class RequestHooks:
         if not self._views_checked:
             if UNMATCHED in current_app.view_functions and self._settings.limit_unmatched:
                 raise ConfigurationError(
-                    f"an endpoint must not be called {UNMATCHED!r}, as requests without a route "
-                    "are under limit_unmatched; write endpoint='unmatched'"
+                    f"an endpoint must not be called {UNMATCHED!r}: limit_unmatched counts "
+                    "requests without a route by that name; write endpoint='unmatched'"
                 )
             views = functions_of(current_app)
             check_awaited(called_in_sync(current_app), self._registry)

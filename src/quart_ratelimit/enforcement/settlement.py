@@ -101,6 +101,6 @@ class Settlement:
         if name not in self._logged:
             self._logged.add(name)
             _log.error(
-                "deduct_when: %s answered with %s, neither True nor False: such requests are "
-                "charged", name, type(answer).__name__,
+                "deduct_when: %s returned %s, neither True nor False: such requests are charged",
+                name, type(answer).__name__,
             )  # fmt: skip

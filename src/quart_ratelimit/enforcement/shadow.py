@@ -133,5 +133,5 @@ class ShadowLog:
             "ratelimit_by": by,
             "ratelimit_count": count,
         }
-        text = "ratelimit %s is in shadow: it would have refused %d at endpoint: %s"
+        text = "ratelimit %s is in shadow: it would have refused %d hits at endpoint: %s"
         _log.info(text, quota, count, scope, extra=facts)

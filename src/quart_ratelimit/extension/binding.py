@@ -309,7 +309,7 @@ def binding_of(limiter: Any, app: Quart) -> Binding | None:
 
 
 def _bound_to_no_app() -> ConfigurationError:
-    return ConfigurationError("this Limiter is bound to no app: call limiter.init_app(app)")
+    return ConfigurationError("this Limiter is not bound to an app: call limiter.init_app(app)")
 
 
 def _checked(store: Store | None) -> Store | None:

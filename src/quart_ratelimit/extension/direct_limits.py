@@ -49,7 +49,7 @@ class DirectLimits:
     async def reset(
         self, limit: str | Quota | None = None, key: str | None = None, *, scope: str | None = ""
     ) -> int:
-        """Forget all that was counted, or what one key used of a limit; how many counters.
+        """Clear all counts, or one key's count of a limit; return the number of counters.
 
         Keys of limiters with another ``key_prefix`` stay, also if this one has none. ``scope`` is
         the scope of the `hit`. Raises `StoreError`.
@@ -321,11 +321,11 @@ class DirectLimits:
         requests: int | None = None,
         duration: int | None = None,
     ) -> list[Quota]:
-        """The quotas of a limit given in any of its spellings. Raises `InvalidLimit`."""
+        """Return the quotas of a limit in any of its spellings. Raises `InvalidLimit`."""
         return list(read_limit(limit, requests, duration, self._bindings.strategy))
 
     async def identify(self, key: UserFunction[str] | None = None) -> str:
-        """The current request's client, by this key function or else the limiter's."""
+        """Return the request's client, by this key function or else the limiter's."""
         who, _ = await self._client(None, key)
         return who
 

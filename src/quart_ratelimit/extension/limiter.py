@@ -233,7 +233,7 @@ class Limiter(DirectLimits):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Limit and charge nothing within this block, in all of the limiter's apps."""
+        """Limit and charge nothing in the block ``with limiter.paused():``, in each of its apps."""
         if not self._pauses:
             self._unpaused = self.enabled
         self._pauses += 1
@@ -340,7 +340,11 @@ class Limiter(DirectLimits):
     def exempt(self, obj: T, *, flags: ExemptionScope = USUAL) -> T: ...
 
     def exempt(self, obj: object = None, *, flags: ExemptionScope = USUAL) -> object:
-        """Exempt a view or a blueprint from limits; without one, the decorator for it."""
+        """Exempt a view or a blueprint: ``@limiter.exempt`` below a route.
+
+        Its own limits, default and application limits do not apply. ``@rate_limit``, ``in_flight``
+        and, for a view, the limits of its blueprint still do. Without ``obj``, returns a decorator.
+        """
         if not isinstance(flags, ExemptionScope):
             form = "ExemptionScope.DEFAULT | ExemptionScope.APPLICATION"
             raise ConfigurationError(
@@ -357,13 +361,13 @@ class Limiter(DirectLimits):
         return obj
 
     def request_filter(self, fn: F) -> F:
-        """Do not limit requests for which this function answers true."""
+        """Limit no request for which this function returns true: ``@limiter.request_filter``."""
         check_user_function(fn, "limiter.request_filter")
         self._bindings.filters.append(fn)
         return fn
 
     def deny(self, fn: F) -> F:
-        """Answer requests with 403, and count nothing, for which this function answers true.
+        """Refuse requests with 403, uncounted, if this function returns true: ``@limiter.deny``.
 
         It denies also while limiting is paused or switched off. With `client_in`, it also denies
         clients without an address.
@@ -426,7 +430,7 @@ class Limiter(DirectLimits):
 
     @property
     def current_limit(self) -> RequestLimit | None:
-        """The limit of this request that its client is shown; None before any was evaluated."""
+        """The limit that the response fields show; None before a limit was evaluated."""
         context = known_context(self._bindings.attribute)
         return None if context is None else context.current_limit
 
@@ -437,7 +441,7 @@ class Limiter(DirectLimits):
         return list(context.limits) if context else []
 
     async def identify_request(self) -> str:
-        """What this request's endpoint is called in keys; "" when nothing is limited."""
+        """Return the name of this request's endpoint in keys; "" when nothing is limited."""
         binding = self._bindings.current()
         if binding is None or not binding.is_active:
             return ""

@@ -30,7 +30,7 @@ def startup_findings(app: Quart, binding: Binding) -> list[Finding]:
     found += _of_proxies(app, binding)
     if binding.settings.shadow is True:
         seen = "the whole limiter is in shadow, by shadow=True or RATELIMIT_SHADOW"
-        found.append(Finding("QRL035", seen, "Leave it out once you know enough."))
+        found.append(Finding("QRL035", seen, "Remove it once you know enough."))
     return found
 
 
@@ -58,7 +58,7 @@ def _of_policy(app: Quart, binding: Binding) -> Iterator[Finding]:
         if _AUTH.search(rule.rule.lower()) or _AUTH.search(rule.endpoint.lower()):
             yield Finding(
                 "QRL030",
-                f"the policy is 'open', and {rule.rule} looks like a place to guess at",
+                f"the policy is 'open', and {rule.rule} looks like a route for passwords",
                 "Write on_store_error='local', or 'closed'.",
             )
             return
@@ -71,7 +71,7 @@ def _of_proxies(app: Quart, binding: Binding) -> Iterator[Finding]:
         if counted is None or listed is None or counted is listed:
             continue
         one, other = ("key_func", "client_in") if counted else ("client_in", "key_func")
-        seen = f"{one} trusts proxies, {other} none"
+        seen = f"{one} trusts proxies, and {other} does not"
         fix = "Give client_in and client_address the same trusted_proxies=[...]."
         yield Finding("QRL023", seen, fix)
         return

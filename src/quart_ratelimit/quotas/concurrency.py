@@ -14,7 +14,10 @@ Leases = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Concurrency(Quota):
-    """At most ``amount`` leases at a time; one that is not renewed is free after ``period`` s.
+    """At most ``amount`` places at a time, each with a lease: what `Limiter.in_flight` counts in.
+
+    - ``amount``: places per key.
+    - ``period``: a lease that is not renewed ends after so many seconds.
 
     A hit of any cost above 0 takes one place for `Hit.lease`, or renews it; below 0 gives it back.
     A refusal's wait is until enough leases expire: a place is often free earlier.

@@ -25,7 +25,14 @@ USED_BITS = 53
 
 @dataclass(frozen=True, slots=True)
 class FixedWindow(Quota):
-    """Starts at a key's first hit or, `aligned`, at each multiple of the period since 1970.
+    """A window that starts at a key's first hit: ``FixedWindow(100, 60)``.
+
+    - ``amount``: units per window.
+    - ``period``: the length of a window in seconds.
+    - ``aligned``: windows start at multiples of the period since 1970, so a day starts at
+      midnight UTC (default False).
+
+    Raises `InvalidLimit`.
 
     In Redis an aligned window's counter also counts the plain hits that it refused, as the Flask
     snippet's does, but no `Hit.refundable` one. A refund takes its own units from the counter and

@@ -29,10 +29,14 @@ Debt = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class GCRA(Quota):
-    """``amount`` a period, evenly; at most ``burst`` at once (None: the amount).
+    """A token bucket: ``GCRA(100, 60, burst=20)`` allows 100 per minute, and 20 of them at once.
 
-    When the amount of a named limit is lowered, Redis forgets a debt that nobody adds to no later
-    than it would have drained before.
+    - ``amount``: units per period, refilled evenly.
+    - ``period``: seconds.
+    - ``burst``: units that are allowed at once (default: the amount).
+
+    When the amount of a named limit is lowered, Redis forgets a debt without new hits no later
+    than it would have drained before. Raises `InvalidLimit`.
     """
 
     algorithm: ClassVar[str] = "gcra"

@@ -20,9 +20,13 @@ LONGEST = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class MovingWindow(Quota):
-    """Allows while fewer than the amount were used in the period that ends now.
+    """A log of all units in the last period: ``MovingWindow(100, 60)``.
 
-    A forced hit is remembered as at most the amount: more would change no answer.
+    - ``amount``: units in any period, at most 1,000,000.
+    - ``period``: seconds.
+
+    A forced hit is stored as at most the amount: more would change no decision. Raises
+    `InvalidLimit`.
     """
 
     algorithm: ClassVar[str] = "moving_window"

@@ -22,12 +22,17 @@ NONE: Record = (0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Penalty(Quota):
-    """Blocks a key that offends ``amount`` times within ``period`` seconds of its first offence.
+    """Blocks repeated offenders: ``meta_limits=[Penalty(10, 600, blocks=(60, 600, 3600))]``.
 
-    The first block lasts ``blocks[0]`` seconds, the next ``blocks[1]``, and the last of them is
-    repeated. ``forget`` seconds after a block has ended, it is as if there had been none. No
-    offence counts while a key is blocked, and a block is not lifted by what is given back.
-    Raises `InvalidLimit`.
+    - ``amount``, ``period``: a key is blocked at its ``amount``-th offence within ``period``
+      seconds of the first.
+    - ``blocks``: the lengths of the first block, the second, and so on, in seconds (default 60,
+      600, 3600). The last one is repeated.
+    - ``forget``: earlier blocks no longer count so many seconds after the last one has ended
+      (default 86,400).
+
+    No offence counts while a key is blocked, and a refund does not lift a block. Raises
+    `InvalidLimit`.
     """
 
     algorithm: ClassVar[str] = "penalty"

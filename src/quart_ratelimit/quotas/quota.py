@@ -74,7 +74,10 @@ decided = functools.partial(tuple.__new__, Decision)
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A number of units per period. A subclass has the arithmetic of one algorithm."""
+    """A number of units per period; each subclass is one algorithm: ``FixedWindow(100, 60)``.
+
+    Raises `InvalidLimit` for a limit that the algorithm cannot keep.
+    """
 
     #: Its name in Redis keys and its ``.lua`` twin's file name.
     algorithm: ClassVar[str]

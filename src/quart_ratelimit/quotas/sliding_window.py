@@ -20,7 +20,16 @@ Counts = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class SlidingWindow(Quota):
-    """Allows while ``previous * share + current`` stays within the amount."""
+    """A sliding window counter: ``SlidingWindow(100, 60)``, with two numbers per key.
+
+    It allows a hit while ``previous * share + current`` stays within the amount: ``share`` is the
+    part of the last window that still lies within the last period.
+
+    - ``amount``: units per period.
+    - ``period``: seconds.
+
+    Raises `InvalidLimit`.
+    """
 
     algorithm: ClassVar[str] = "sliding_window"
 

@@ -24,7 +24,16 @@ Segments = tuple[int, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class StrictWindow(Quota):
-    """Counts ``segments`` parts of a period, and one more: at most the amount in any period."""
+    """At most the amount in any period: ``StrictWindow(100, 60)``.
+
+    It counts the parts of a period, and one part more.
+
+    - ``amount``: units per period.
+    - ``period``: seconds.
+    - ``segments``: the number of parts (default 10). A unit comes back up to one part late.
+
+    Raises `InvalidLimit`.
+    """
 
     algorithm: ClassVar[str] = "strict_window"
 

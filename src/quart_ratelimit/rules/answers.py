@@ -52,7 +52,7 @@ class LimitAnswers:
             # Anything but text may name its client, so only its type is logged.
             kind = type(answer).__name__
             seen = error if isinstance(answer, str) else f"{kind} is not a limit; {FORM}"
-            self._log_once(f"{where}: {seen}; {name_of(provider)} answered with it")
+            self._log_once(f"{where}: {seen}; {name_of(provider)} returned it")
             return self._good.get(provider) or self._default
         assert isinstance(answer, (str, Quota))
         if isinstance(answer, Quota) or len(answer) <= LONGEST_KEPT:

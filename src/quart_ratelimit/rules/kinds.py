@@ -95,7 +95,7 @@ def cost_by(function: object, answer: object) -> int:
     try:
         return check_cost(answer)
     except InvalidLimit as error:
-        raise InvalidLimit(f"{name_of(function)} answered with {error}") from None
+        raise InvalidLimit(f"{name_of(function)} returned {error}") from None
 
 
 def text_or_function(name: str, value: object) -> object:

@@ -40,7 +40,7 @@ class Applies(Protocol):
 
 @dataclass(frozen=True)
 class Limit:
-    """A rule: for ``default_limits`` as it is, elsewhere as one of its kinds."""
+    """A rule with options: ``default_limits=[Limit("100/minute", exempt_when=is_internal)]``."""
 
     #: The limit, or a function that returns it; "" or None from a function means unlimited.
     limit_provider: Provider
@@ -65,17 +65,17 @@ class Limit:
     exempt_when: UserFunction[bool] | None = None
     #: Whether the response is to be charged; until it is known the cost is reserved.
     deduct_when: UserFunction[bool] | None = None
-    #: Called with the `RequestLimit` on a breach. What it answers with, anything that a view may
-    #: answer with, is sent; None: the usual answer.
+    #: Called with the `RequestLimit` on a breach. Its result is sent, and may be anything that a
+    #: view may return; None: the usual response.
     on_breach: UserFunction[object] | None = None
     #: Its name in response fields; with several limits in the text, the start of their names. What
     #: was used is kept under it when the amount changes.
     name: str | None = field(default=None, kw_only=True)
-    #: Counted and reported, and never in the way; None: as the limiter says. With ``shadow=`` it
-    #: replaces no other limits.
+    #: True: the limit counts and reports, and refuses nothing; None: the limiter's setting. With
+    #: ``shadow=`` it replaces no other limits.
     shadow: bool | UserFunction[bool] | None = field(default=None, kw_only=True)
-    #: What decides it while the store is away: "local", "open", "closed" or "raise"; None: as the
-    #: limiter says.
+    #: The policy while the store is away: "local", "open", "closed" or "raise"; None: the
+    #: limiter's.
     on_store_error: str | None = field(default=None, kw_only=True)
     #: Whether it replaces the limits around it: the defaults, or outer blueprints' limits.
     override_defaults: bool = field(default=False, init=False)
@@ -148,7 +148,7 @@ class RouteLimit(Limit):
     def __enter__(self) -> NoReturn:
         """Raise `ConfigurationError`: a limit is awaited."""
         form = "async with limiter.limit(...)"
-        raise ConfigurationError(f"a limit of a block is awaited: write {form}")
+        raise ConfigurationError(f"a limit of a block is async: write {form}")
 
     def __exit__(self, *exc_info: object) -> None:
         """Nothing was entered."""

@@ -28,15 +28,16 @@ _log = logging.getLogger("quart_ratelimit")
 
 
 class LimitsFile:
-    """Limits by name from a TOML file: ``limits["login"]`` is one, as ``limiter.limit`` takes it.
+    """Limits by name from a TOML file: ``limiter.limit(LimitsFile("limits.toml")["login"])``.
 
-    A key is a name, and a key in a table a dotted one, ``limits["tiers.free"]``; each value is a
-    limit as text, or "" for none, or with what decides it while the store is away,
-    ``{limit = "5/minute", on_store_error = "closed"}``. As limits are used, the file is looked
-    at once a second at most. A version that can be read replaces all of the last one, and what was
-    used is kept; of any other version one line is logged, and the last good one counts on. No name
-    may vanish.
-    ``strategy`` is the limiter's, if it has another than the default.
+    A key in a table has a dotted name, ``limits["tiers.free"]``. A value is a limit as text, ""
+    for no limit, or ``{limit = "5/minute", on_store_error = "closed"}`` with a policy. While limits
+    are used, the file is read again at most once a second. A valid version replaces the last one,
+    and counts stay. An invalid version, or one that lacks a name, is logged once and not used.
+
+    - ``path``: the file.
+    - ``strategy``: the limiter's strategy (default "fixed-window").
+
     Raises `ConfigurationError`, `InvalidLimit`.
     """
 
@@ -98,7 +99,7 @@ class LimitsFile:
             _log.error("%s; the limits stay as they were", error, extra=facts)
         else:
             facts = {"ratelimit_event": "limits_reloaded"}
-            _log.info("%s: its limits count from now on", self._path, extra=facts)
+            _log.info("%s: its limits apply from now on", self._path, extra=facts)
 
     def _read(self) -> bytes | str:
         """What the file holds, or why that is not known.

@@ -156,8 +156,8 @@ def _parse_one(part: str, text: str, quota: Callable[..., Quota], zero: bool) ->
         if zero:
             return ClosedWindow(0, count * UNITS[unit], unit=unit)
         raise InvalidLimit(
-            f"{text!r} is not a limit: its numbers must be above 0, as some read 0 as unlimited; "
-            f"to refuse, decorate a function with @limiter.deny; {FORM}"
+            f"{text!r} is not a limit: its numbers must be above 0, because 0 may mean unlimited; "
+            f"to refuse clients, decorate a function with @limiter.deny; {FORM}"
         )
     if int(amount) < 1 or count < 1 or (burst and int(burst) < 1):
         raise InvalidLimit(f"{text!r} is not a limit: its numbers must be above 0; {FORM}")

@@ -201,7 +201,7 @@ def check_function(target: object, decorator: str) -> Callable[..., object]:
         raise ConfigurationError(f"{name}: write @{kind} above {decorator}, and not below it")
     if not callable(target):
         raise ConfigurationError(
-            f"{decorator} goes onto a function, and {type(target).__name__} is none: limit a "
+            f"{decorator} limits functions, and {type(target).__name__} is not a function: limit a "
             "blueprint by limiter.limit(...)(blueprint)"
         )
     return target

@@ -68,7 +68,7 @@ def check_limit(limit: Limit, where: str, strategy_name: str | None = None) -> N
                 _check_capacity(limit.cost, quotas, where)
                 if limit.deduct_when and any(isinstance(one, Penalty) for one in quotas):
                     raise InvalidLimit(
-                        f"{where}: a Penalty takes nothing back, so not with deduct_when; write "
+                        f"{where}: a Penalty gives nothing back, so leave out deduct_when; write "
                         "limit('5/minute', deduct_when=..., meta_limits=[Penalty(...)])"
                     )
     for meta in limit.meta_limits or ():

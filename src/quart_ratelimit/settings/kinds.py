@@ -72,7 +72,7 @@ def limits(kind: type[Limit]) -> Kind[object]:
             return kind(one, finalized=False)
         if not isinstance(one, kind) or (isinstance(one, MetaLimit) and kind is not MetaLimit):
             raise ConfigurationError(
-                f"{name} has a {type(one).__name__}, which counts elsewhere; "
+                f"{name} has a {type(one).__name__}, which does not belong there; "
                 f"write {kind.__name__}(...)"
             )
         return one

@@ -72,7 +72,7 @@ def check_unchanged(read: Mapping[str, object], config: Mapping[str, object]) ->
         new, old = now.get(name), read.get(name)
         if new is not old and new != old:  # not a number is not equal to itself
             raise ConfigurationError(
-                f"{name} was changed after the limiter met the app, which has no effect; set it "
+                f"{name} was changed after the limiter was bound, which has no effect; set it "
                 "before Limiter(app=app) or limiter.init_app(app)"
             )
 

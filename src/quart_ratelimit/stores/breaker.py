@@ -16,6 +16,11 @@ R = TypeVar("R")
 class Breaker:
     """Stops calling a store that fails: open after 5 failures in a row, then one probe at a time.
 
+    - ``failures``: how many failures in a row open it (default 5).
+    - ``first_ms``, ``longest_ms``: the first and the longest pause between probes, in ms (default
+      250 and 1,000).
+    - ``now_ms``: returns the time, in ms.
+
     Calls that are under way together and fail count as one failure: they share an exchange, or
     the cause of their failure. After a call that took too long, only one call at a time calls the
     store until one succeeds, so that few callers wait for a store that hangs.

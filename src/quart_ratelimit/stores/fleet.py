@@ -28,9 +28,10 @@ WEB_CONCURRENCY = "WEB_CONCURRENCY"
 class Fleet:
     """The workers that share counters, as this worker last heard.
 
-    ``workers``: how many there are while the store has not reported it (default: by
-    ``WEB_CONCURRENCY``, else the processes of this one's server). ``name``: this worker's, which
-    no other has (default: random). ``now_ms``: the clock for registrations, in ms.
+    - ``workers``: how many there are until the store reports them (default: by
+      ``WEB_CONCURRENCY``, else the processes of this one's server).
+    - ``name``: this worker's unique name (default: random).
+    - ``now_ms``: returns the time for registrations, in ms.
     """
 
     key_name = "workers"

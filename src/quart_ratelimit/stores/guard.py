@@ -54,12 +54,17 @@ def stores_away() -> list[Store]:
 class GuardedStore:
     """Calls a store while it replies, and follows a policy while it does not.
 
-    ``policy``: one of "local" (the default), "open", "closed" and "raise". ``local``: the store
-    that "local" counts in, and nothing else (default: a new one). ``fleet``: the workers that share
-    each limit then (default: the workers that count in the same store, if it can report them).
-    ``breaker``: when to call the store again (default: a new `Breaker`). ``remember_ms``: how long
-    a refusal is repeated without calling the store, in ms (default 0: not at all); never longer
-    than the refusal itself lasts. ``now_ms``: the clock for that, in ms.
+    ``GuardedStore(RedisStore("redis://localhost:6379/0"))``.
+
+    - ``policy``: "local" (default), "open", "closed" or "raise".
+    - ``local``: where "local" counts, and nothing else counts (default: a new `MemoryStore`).
+    - ``fleet``: the workers that share each limit then (default: those that the store reports).
+    - ``breaker``: when to call the store again (default: a new `Breaker`).
+    - ``remember_ms``: how long a refusal is repeated without calling the store, in ms (default 0);
+      never longer than the refusal itself lasts.
+    - ``now_ms``: returns the time for it, in ms.
+
+    Raises `ConfigurationError`.
     """
 
     def __init__(

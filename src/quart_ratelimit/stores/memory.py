@@ -21,12 +21,15 @@ SAMPLE = 64
 
 
 class MemoryStore:
-    """Counts alone: with several workers each allows the whole amount.
+    """Counts in this process: with several workers each allows the whole amount.
 
-    Deciding has no await, so no other hit comes between a read and its write. About ``max_keys``
-    keys are kept: what is as good as never hit goes as new keys come, and beyond the bound, of some
-    keys, the one with most left. A client that is refused is never forgotten for another's sake, so
-    keys that were paid for in full may exceed the bound.
+    - ``max_keys``: how many keys are kept, about (default 1,000,000). Beyond it a new key replaces
+      the key, of a few, that has most left. A key without anything left is never replaced, so such
+      keys may exceed the bound.
+    - ``now_ms``: returns the time in ms, for tests (default: the machine's clock).
+
+    Deciding has no await, so no other hit comes between a read and its write. Raises
+    `ConfigurationError`.
     """
 
     def __init__(self, *, max_keys: int = 1_000_000, now_ms: Clock = wall_ms) -> None:

@@ -30,7 +30,9 @@ def distance_findings(distance: Distance) -> Iterator[Finding]:
     trip_ms = distance.round_trip_ms or 0
     seen = f"Redis is {trip_ms:.0f} ms away, and the deadline is {distance.deadline:.2f} s"
     if distance.deadline * 1000 < 2 * trip_ms:
-        yield Finding("QRL018", seen, "Leave the option deadline out, so that it follows.")
+        yield Finding(
+            "QRL018", seen, "Remove the option deadline, so that it follows the distance."
+        )
     elif ROUND_TRIPS * trip_ms / 1000 > SHORTEST:
         yield Finding("QRL017", seen, "Use a Redis in the app's own region if that is too slow.")
 
@@ -101,11 +103,11 @@ def server_findings(info: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "QRL013",
             f"the server has {count} replicas, which follow it with a delay",
-            "Nothing to do unless a failover must renew no budget: then set min-replicas-to-write.",
+            "Set min-replicas-to-write if a failover must not reset any count.",
         )
     if not int(info.get("aof_enabled", 0)) and not int(info.get("rdb_saves", 0)):
         yield Finding(
             "QRL011",
             "the server has no append-only file and has saved nothing yet",
-            "Set appendonly yes if a restart must renew no budget.",
+            "Set appendonly yes if a restart must not reset any count.",
         )

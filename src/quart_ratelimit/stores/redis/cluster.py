@@ -26,10 +26,17 @@ if TYPE_CHECKING:
 class ClusterStore:
     """Counts in a Redis Cluster.
 
-    ``source`` is a URI of one of its nodes, ``redis+cluster://host:6379``, or a callable that
-    opens a ``redis.asyncio.RedisCluster``; nothing is opened before the first hit or `start`.
-    ``deadline`` (seconds) covers all that one hit may wait for. None: 0.05, or four round trips to
-    a node that is farther away, at most 1. Raises `ConfigurationError`.
+    ``ClusterStore("redis+cluster://localhost:6379")``. Nothing is opened before the first hit or
+    `start`.
+
+    - ``source``: a URI of some of its nodes, or a callable that opens a
+      ``redis.asyncio.RedisCluster``.
+    - ``prefix``: the start of every key (default "rate_limit").
+    - ``deadline``: the longest wait of one hit, in seconds (default: 0.05, or four round trips to
+      a node that is farther away, at most 1).
+    - ``options``: options of redis-py.
+
+    Raises `ConfigurationError`.
     """
 
     def __init__(

@@ -193,7 +193,7 @@ def _answered_mistake(error: ResponseError) -> tuple[str, str] | None:
         return "has no such database", "write redis://host:6379/0, or set its databases"
     # Before Redis 7.0 a script hides the code in its text.
     if _concerns_key(error):
-        return "holds something else under a key of ours", "give the store a prefix of its own"
+        return "holds a foreign value under one of our keys", "give the store a prefix of its own"
     return None
 
 
