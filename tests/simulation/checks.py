@@ -12,14 +12,14 @@ from quart_ratelimit.quotas import Concurrency, FixedWindow, Quota
 from .answers import answers_of_others, base_name, base_of
 from .bounds import admitted_by_redis
 from .oracle import Oracle
+from .plan import NEAR
 from .records import Call, Counted, Forgotten
 from .redis_server import SimulatedRedis
 
 #: Seconds that a call may take beyond its deadline, and its share: ticks come late.
 SLACK, SHARE = 0.02, 1.25
-#: Seconds, one way, to a Redis that is connected to within a hit's deadline; and seconds by which
-#: one that is farther away counts again.
-NEAR, COUNTED_BY = 0.0005, 2.0
+#: Seconds by which a Redis that is not near counts again.
+COUNTED_BY = 2.0
 
 
 def check_all(oracle: Oracle, server: SimulatedRedis, poisoned: set[str]) -> None:
@@ -216,16 +216,10 @@ def _not_calm(oracle: Oracle, poisoned: set[str]) -> Iterator[str]:
             if call.worker == worker.name and call.began >= calm and call.decisions
             if call.by not in ("memory", "queue") and not _poisoned(call, poisoned)
         ]
-        # A caller that leaves its reset takes the connection along.
-        takes_along = any(
-            action.kind == "reset" and action.leaves is not None for action in oracle.plan.actions
-        )
         counted = [call.ended or 0.0 for call in calls if call.by == "store"]
         counted_at = min(counted, default=math.inf)
         is_far = worker.latency > NEAR
         for call in calls:
-            if is_far and takes_along:
-                continue
             may_connect = is_far and call.began < calls[0].began + COUNTED_BY
             if call.by == "store" or (may_connect and call.began < counted_at):
                 continue

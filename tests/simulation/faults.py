@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .keyspace import Entry, Keyspace
-from .plan import BLIP_GRACE, Fault
+from .plan import BLIP_GRACE, NEAR, Fault
 from .redis_server import SimulatedRedis
 from .site import ADDRESS
 
@@ -91,6 +91,14 @@ def _mood(name: str) -> Callable[[Run, Fault], None]:
     return begin_mood
 
 
+def _hiccup(run: Run, fault: Fault) -> None:
+    """Redis refuses the hits of a crowd, which is one failure, and carries out the next hit."""
+    _mood("busy")(run, fault)
+    for worker in run.workers.values():
+        worker.crowd()
+        run.world.after(fault.seconds + BLIP_GRACE + 0.01, worker.visit)
+
+
 def _clock_jump(run: Run, fault: Fault) -> None:
     ahead_ms = int((fault.amount - 0.5) * 20_000)
     run.server.clock_ms += ahead_ms
@@ -144,7 +152,10 @@ def _slow_network(run: Run, fault: Fault) -> None:
 
 
 def _poison(run: Run, fault: Fault) -> None:
-    """Another program puts a hash where a client's state is kept."""
+    """Another program puts a hash where a client's state is kept.
+
+    The client and others call at once, and again when nothing else is wrong: see `Run`.
+    """
     entries = run.server.commands.keyspace.entries
     keys = [key for key, entry in entries.items() if entry.algorithm]
     if keys:
@@ -152,12 +163,17 @@ def _poison(run: Run, fault: Fault) -> None:
         entries[key] = Entry("hash", {b"a": b"b"})
         run.oracle.lost("poison")
         run.poisoned.add(key)
-        run.workers[fault.worker].try_all(key.partition("{")[2].partition("}")[0])
+        client = key.partition("{")[2].partition("}")[0]
+        worker = run.workers[fault.worker]
+        worker.try_all(client)
+        if worker.plan.latency <= NEAR:  # else the connections that they need may not be open yet
+            run.troubled.append((worker, client))
 
 
 _FAULTS: dict[str, Callable[[Run, Fault], None]] = {
     "stop": _stop,
     "blip": _blip,
+    "hiccup": _hiccup,
     "restart": _restart,
     "restart empty": _restart_empty,
     "script flush": _script_flush,

@@ -85,6 +85,12 @@ FAULTS = {
     "poison": 4,
 }
 
+#: A fault that some runs have in addition: a Redis that is busy for moments, while a crowd calls.
+HICCUP, HICCUP_SHARE = "hiccup", 0.06
+
+#: Seconds, one way, to a Redis that is connected to within a hit's deadline.
+NEAR = 0.0005
+
 #: Seconds after which even a blip may still show, and any other fault.
 BLIP_GRACE, GRACE = 0.07, 4.5
 
@@ -138,6 +144,7 @@ class Fault:
         """When nothing of it may show any more."""
         grace = {
             "blip": BLIP_GRACE,
+            HICCUP: BLIP_GRACE,
             "reset connections": BLIP_GRACE + 0.01,
             "kill clients": BLIP_GRACE,
             "poison": 0.0,
@@ -191,6 +198,7 @@ def drawn(seed: int) -> Plan:
     faults = tuple(
         _fault(stream, workers, length) for _ in range(stream.choice([0, 1, 1, 2, 3, 4]))
     )
+    faults += _hiccups(seed, workers, length)
     if long_names:
         faults = ()
     return Plan(
@@ -203,6 +211,15 @@ def drawn(seed: int) -> Plan:
         halved=stream.choice([0.0, 0.05, 0.5]),
         long_names=long_names,
     )
+
+
+def _hiccups(seed: int, workers: tuple[WorkerPlan, ...], length: float) -> tuple[Fault, ...]:
+    """Drawn apart from the rest, so that each seed keeps the plan that it had before."""
+    stream = random.Random(f"hiccup {seed}")
+    if stream.random() >= HICCUP_SHARE:
+        return ()
+    at, worker = 0.3 + stream.random() * length, stream.choice(workers).name
+    return (Fault(at, HICCUP, stream.uniform(0.01, 0.05), worker, stream.random()),)
 
 
 def _worker(

@@ -6,11 +6,11 @@ import gc
 import logging
 import random
 import sys
-import tracemalloc
 import warnings
 from dataclasses import dataclass, field
 
 from . import checks, faults, patches
+from .memory import kept_names
 from .network import Network
 from .oracle import Oracle
 from .plan import LONG, Plan, drawn
@@ -59,6 +59,8 @@ class Run:
         self.workers: dict[str, Worker] = {}
         self.injected: dict[str, int] = {}
         self.poisoned: set[str] = set()
+        #: Workers and their clients one of whose keys is poisoned.
+        self.troubled: list[tuple[Worker, str]] = []
         self.is_over = False
 
     def kill(self, worker: Worker) -> None:
@@ -92,9 +94,11 @@ class Run:
 
     def _settle(self) -> None:
         """Nothing is wrong any more: each worker decides by Redis, and gives back what it kept."""
-        for _ in range(3):
+        for turn in range(3):
             for worker in self.workers.values():
                 worker.visit()
+            for worker, client in self.troubled if turn == 2 else ():
+                worker.try_all(client)
             self.world.run_until(lambda: False, self.world.now + 0.5)
 
     def _close(self) -> None:
@@ -119,19 +123,11 @@ def run_plan(plan: Plan) -> Outcome:
     if not plan.long_names:
         return _judged(plan)
     _sites.clear()
-    tracemalloc.start()
-    try:
-        outcome = _judged(plan)
-        _sites.clear()
-        gc.collect()
-        kept = [trace for trace in tracemalloc.take_snapshot().traces if trace.size >= LONG]
-        left = sum(trace.size for trace in kept)
-    finally:
-        tracemalloc.stop()
-    if left:
-        outcome.violations.append(
-            f"{left:,} bytes of clients' names are kept, made at {kept[0].traceback}"
-        )
+    outcome = _judged(plan)
+    _sites.clear()
+    gc.collect()
+    for kept in kept_names([action.key for action in plan.actions if len(action.key) >= LONG]):
+        outcome.violations.append(f"a client's name is kept: {kept}")
     return outcome
 
 

@@ -5,7 +5,7 @@ import pytest
 from .models.all import MODELS
 
 #: Models that take longer.
-LONGER = ("refund", "cluster")
+LONGER = ("refund", "outage")
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in LONGER])

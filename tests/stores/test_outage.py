@@ -293,6 +293,40 @@ async def test_a_charge_that_was_not_sent_leaves_all_that_is_known_of_its_key(
     assert await crew.left(quota) == 0
 
 
+@EACH
+async def test_what_the_store_said_before_a_charge_that_was_not_sent_is_known(quota: Quota) -> None:
+    """The worker went back to what it knew before the outage. Found by the model of outages."""
+    crew = Crew(1)
+    (path,), (guard,) = crew.paths, crew.guards
+    crew.cut()
+    assert await crew.admitted(quota, 2) == 2
+    for _ in range(6):
+        await crew.store.hit([hit(quota, "ann")])  # another worker's
+    path.is_cut = False
+    await guard.hit([Hit(quota, "ann", 0)])
+    crew.cut()
+    await charged(guard)
+    assert await crew.admitted(quota, 12) == 2
+    await crew.heal()
+    assert await crew.left(quota) == 0
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+async def test_what_is_owed_beyond_a_share_of_what_the_store_said_is_charged(worker: int) -> None:
+    """Nothing was left of the share, so the count did not show it. Found by the same model."""
+    crew, quota = Crew(2), FixedWindow(2, 60)
+    guard = crew.guards[worker]
+    crew.cut()
+    assert await crew.admitted(quota, 1, workers=[worker]) == 1
+    await crew.store.hit([hit(quota, "ann")])
+    crew.paths[worker].is_cut = False
+    await guard.hit([Hit(quota, "ann", 0)])
+    crew.cut()
+    await charged(guard)
+    await crew.heal()
+    assert await crew.left(quota) == 0
+
+
 async def test_a_hit_while_a_charge_fails_forgets_nothing() -> None:
     crew, quota = Crew(1), FixedWindow(10, 60)
     (path,), (guard,) = crew.paths, crew.guards

@@ -84,6 +84,8 @@ class Owed(NamedTuple):
     base: bytes
     state: object
     view: tuple[int, int]
+    #: The store's word since the key was counted here; None: it said nothing.
+    newest: Word | None
 
 
 class StandIn:
@@ -159,14 +161,19 @@ class StandIn:
         lasts = at + reset - now_ms
         used = (used if lasts > 0 else 0) + units * self._view[0]
         word = Word(now_ms, max(look.reset_ms, lasts), min(part.hit.quota.capacity, used))
-        return Owed(part.hit, owing, word, base, state, self._view)
+        return Owed(part.hit, owing, word, base, state, self._view, newest)
 
     def put_back(self, owed: Owed, now_ms: int) -> bool:
         """Count a key as before it was taken out; False: its shares have changed since."""
         if owed.view != self._view:
             return False
-        self.bases[name_of(owed.hit)] = owed.base
-        self._memory.adopt(self._part(owed.hit).own, owed.state, now_ms)
+        part = self._part(owed.hit)
+        if owed.newest is None:
+            self.bases[name_of(owed.hit)] = owed.base
+            self._memory.adopt(part.own, owed.state, now_ms)
+        else:
+            self._count_on(part, owed.newest, now_ms)
+            self._add(part, owed.hits, now_ms)
         return True
 
     def owe(self, owed: Owed, word: Word | None, now_ms: int) -> None:
@@ -221,9 +228,25 @@ class StandIn:
             self._memory.adopt(part.own, part.resumed(word), word.at_ms)
         if base is not None or (len(self.bases) < MOST_OWED and len(name) <= LONGEST_NAME):
             self.bases[name] = _BASE.pack(*(word or Word(now_ms, 0, 0)), 0)
-        for hit in owed:  # the store decided on the key, and does not know of these
+        if owed:
+            self._add(part, owed, now_ms)
+
+    def _add(self, part: _Part, hits: Sequence[Hit], now_ms: int) -> None:
+        """Count late hits in addition: the store decided on their key, and does not know of them.
+
+        All are owed, also those that are beyond this worker's share, which the count does not show.
+        """
+        name = name_of(part.hit)
+        base = self.bases.get(name)
+        owing = 0 if base is None else self._owed(self._largest(name), base, now_ms)
+        for hit in hits:
             own = self._part(hit).own
             self._memory.decide([own._replace(late=False, forced=True)], now_ms)
+        if base is not None and not isinstance(part.hit.quota, Concurrency):
+            owing += sum(hit.cost for hit in hits)
+            admitted = self._admitted(self._largest(name), base, now_ms)
+            *word, _ = _BASE.unpack(base)
+            self.bases[name] = _BASE.pack(*word, admitted - owing)
 
     def _owing(self, name: str, base: bytes, now_ms: int) -> list[Hit]:
         """The late hits that charge what this key owes: one for each lease, or one for all units.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from . import batch, cluster, place, refund
+from . import batch, cluster, outage, place, refund
 from .explore import Explored
 
 MODELS: dict[str, Callable[[], Explored]] = {
@@ -13,6 +13,7 @@ MODELS: dict[str, Callable[[], Explored]] = {
     "place": place.model,
     "refund": refund.model,
     "cluster": cluster.model,
+    "outage": outage.model,
 }
 
 

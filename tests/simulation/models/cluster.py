@@ -35,6 +35,9 @@ class ChosenLink:
         #: Units charged less units given back, of each key.
         self.net = {"a": 0, "b": 0}
 
+    def slot(self, hit: Hit, _: int) -> int:
+        return "ab".index(hit.key)
+
     def address(self, slot: int) -> tuple[str, int]:
         return ("node", slot)
 
@@ -91,6 +94,10 @@ class ClusterMachine:
         return (pending, told, tuple(self.link.net.values()), self.lost)
 
     def wrong(self) -> str | None:
+        for request in self.requests:
+            error = request.exception() if request.done() else None
+            if error is not None and not isinstance(error, StoreError):
+                return f"a request raises {error!r}"
         for key, units in self.link.net.items():
             admitted = sum(
                 _told(request) == "admitted" and any(hit.key == key for hit in hits)

@@ -66,13 +66,14 @@ def explore(make: Callable[[], Machine], *, depth: int) -> Explored:
             seen.add(state)
             found.states += 1
             found.worst = max(found.worst, getattr(machine, "worst", 0))
+            choices = list(machine.choices())  # `wrong` may look ahead
             what = machine.wrong()
             if what is not None:
                 found.violations.append(f"{what}: {' → '.join(way)}")
                 machine.close()
                 return found
             if len(way) < depth:
-                queue.extend((*way, choice) for choice in machine.choices())
+                queue.extend((*way, choice) for choice in choices)
         machine.close()
     return found
 

@@ -32,6 +32,7 @@ MUTANTS = [
         "case c_second_outage",
         "a second outage counts on from what the first one left",
         ("stores/standin.py", "if base is not None and word is None:", "if base is not None:"),
+        model="outage",
     ),
     mutant(
         "case d_reset_recall",
@@ -41,6 +42,7 @@ MUTANTS = [
             "            self._words.pop(name)\n            self.stand_in.forget(hit)\n",
             "",
         ),
+        model="outage",
     ),
     mutant(
         "case e2_reset_race",
@@ -63,11 +65,11 @@ MUTANTS = [
     ),
     mutant(
         "unseen error",
-        "a cancelled take leaves an error that nobody retrieves",
+        "what goes on without its caller leaves an error that nobody retrieves",
         (
-            "direct/ledger.py",
-            "failed = charging.cancelled() or charging.exception() is not None",
-            "failed = charging.cancelled()",
+            "stores/tasks.py",
+            "    task.add_done_callback(_retrieve)\n",
+            "",
         ),
         model="place",
     ),
@@ -135,6 +137,11 @@ MUTANTS = [
             "if one.allowed and one.by == by]",
             "if one.by == by]",
         ),
+        (
+            "extension/direct_limits.py",
+            "if not told.allowed or not hits[0].cost:",
+            "if not hits[0].cost:",
+        ),
     ),
     mutant(
         "local charges are refunded in Redis",
@@ -186,6 +193,33 @@ MUTANTS = [
             "self._memory.adopt(part.own, part.resumed(word), word.at_ms)",
             "pass",
         ),
+        model="outage",
+    ),
+    mutant(
+        "no shares",
+        "each worker admits the whole amount in an outage",
+        (
+            "stores/standin.py",
+            "return quota if workers == 1 else quota.share(workers, place)",
+            "return quota",
+        ),
+        model="outage",
+    ),
+    mutant(
+        "charged twice",
+        "a late charge whose reply was lost is sent again",
+        (
+            "stores/payer.py",
+            "if isinstance(error, StoreError) and not error.was_sent:",
+            "if isinstance(error, StoreError):",
+        ),
+        model="outage",
+    ),
+    mutant(
+        "back to before the outage",
+        "a charge that is not sent forgets what the store said before it",
+        ("stores/standin.py", "if owed.newest is None:", "if True:"),
+        model="outage",
     ),
     mutant(
         "places never renewed weakly",

@@ -19,8 +19,8 @@ MUTANTS = [
         "clients that two functions name share one space",
         (
             "settings/table.py",
-            'space = "" if limit.key_func == self.key_func else space_of(limit.key_func)',
-            'space = ""',
+            'return "" if space == self.unnamed_space else space',
+            'return ""',
         ),
     ),
     mutant(
@@ -33,8 +33,8 @@ MUTANTS = [
         "the shield compares no request fields",
         (
             "enforcement/shield.py",
-            '        tuple(map(tuple, scope["headers"])),\n    )\n\n\ndef _length',
-            "        (),\n    )\n\n\ndef _length",
+            '        tuple(map(tuple, scope["headers"])),\n    )\n\n\ndef _is_compared',
+            "        (),\n    )\n\n\ndef _is_compared",
         ),
     ),
     mutant(

@@ -176,7 +176,7 @@ MUTANTS = [
         (
             "stores/guard.py",
             "        try:\n            return await self._store.reset(hits)\n        finally:\n",
-            "        await self._known.forget(hits)\n        if True:\n            return await self._store.reset(hits)\n        else:\n",
+            "        self._known.forget(hits)\n        if True:\n            return await self._store.reset(hits)\n        else:\n",
         ),
         model="refund",
     ),

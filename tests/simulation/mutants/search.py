@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from . import ALL
 from .mutant import Mutant
@@ -18,24 +18,31 @@ ROOT = Path(__file__).parents[3]
 
 
 def search(names: Sequence[str], *, seconds: float) -> int:
-    """Print who found each mutant, and after how much; 1 if one was not found."""
+    """Print the table of `proof.md`: what found each mutant, after how much; 1 if one was not."""
     chosen = [mutant for mutant in ALL if not names or mutant.name in names]
-    print("| fault | found by | runs or states | seconds |\n|---|---|---|---|", flush=True)
+    print(
+        "| seeded fault | what is wrong | found by | after |\n| --- | --- | --- | --- |", flush=True
+    )
     found = 0
     for mutant in chosen:
-        began = time.monotonic()
         told = _hunted(mutant, seconds)
-        found += bool(told["by"])
-        print(
-            f"| {mutant.name}: {mutant.what} | {told['by'] or 'NOT FOUND'} | {told['count']:,} "
-            f"| {time.monotonic() - began:.0f} |",
-            flush=True,
-        )
+        finder, _, violation = told.by.partition(": ")
+        found += bool(finder)
+        after = told.after if finder else f"not after {told.after}"
+        print(f"| {mutant.name} | {mutant.what} | {finder or 'NOT FOUND'} | {after} |", flush=True)
+        print(violation, file=sys.stderr, flush=True)
     print(f"\n{found} of {len(chosen)} found")
     return 0 if found == len(chosen) else 1
 
 
-def _hunted(mutant: Mutant, seconds: float) -> dict[str, object]:
+class Told(NamedTuple):
+    """What found a fault, and after how many runs or states."""
+
+    by: str
+    after: str
+
+
+def _hunted(mutant: Mutant, seconds: float) -> Told:
     with tempfile.TemporaryDirectory() as folder:
         mutant.plant(Path(folder))
         paths = os.pathsep.join([folder, str(ROOT)])
@@ -49,7 +56,7 @@ def _hunted(mutant: Mutant, seconds: float) -> dict[str, object]:
         )
     last = done.stdout.strip().splitlines()[-1:] or [""]
     try:
-        told: dict[str, object] = json.loads(last[0])
+        told = json.loads(last[0])
     except json.JSONDecodeError:
-        return {"by": f"failed at start: {done.stderr.strip()[-60:]}", "count": 0}
-    return told
+        raise RuntimeError(f"{mutant.name} stopped the search: {done.stderr[-2000:]}") from None
+    return Told(told["by"], told["after"])
