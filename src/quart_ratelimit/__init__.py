@@ -29,6 +29,7 @@ from .quotas import (
     StrictWindow,
 )
 from .responses.request_limit import RequestLimit
+from .rules.costs import content_bytes
 from .rules.limits import ApplicationLimit, Limit, MetaLimit, RouteLimit
 from .rules.limits_file import LimitsFile
 
@@ -61,6 +62,7 @@ __all__ = [
     "StrictWindow",
     "client_address",
     "client_in",
+    "content_bytes",
     "message_bytes",
     "pseudonyms",
     "rate_limit",

@@ -42,6 +42,13 @@ def amount():
     print("the amount is looked up")
     return "3/day"
 """
+UNMATCHED = """
+from quart import Quart
+from quart_ratelimit import Limiter
+
+app = Quart(__name__)
+Limiter(app=app, storage_uri="memory://", default_limits=["9/day; 3/hour"], limit_unmatched=True)
+"""
 AWAY = "redis://127.0.0.1:1/0"
 
 
@@ -233,3 +240,14 @@ async def test_a_path_names_the_counter_of_a_scope_that_depends_on_it() -> None:
     done = runner.invoke(cli, ["clear", "--key=ann", "--path=/of/bob", "-y"])
     assert "2 per 1 day: Cleared" in done.output
     assert (await app.test_client().get("/of/bob")).status_code == 200
+
+
+def test_requests_that_match_no_route_are_listed_with_their_limits(
+    shell: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    (tmp_path / "gate.py").write_text(UNMATCHED, "utf-8")
+    done = shell("limits", "--json", QUART_APP="gate:app")
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)
+    (group,) = found["groups"]["<unmatched>"]
+    assert [limit["limit"] for limit in group["limits"]] == ["9 per 1 day", "3 per 1 hour"]

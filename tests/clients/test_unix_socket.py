@@ -1,6 +1,5 @@
 """Clients on a unix socket have no address: they share one key, and no list knows them."""
 
-import asyncio
 import logging
 from typing import Any
 
@@ -11,6 +10,8 @@ from quart_ratelimit import Limiter, client_address, client_in
 from quart_ratelimit.clients.key_functions import peer_of
 from quart_ratelimit.stores import MemoryStore
 from quart_ratelimit.util import get_remote_address
+
+from ..support.asgi import ask
 
 #: What servers say of such a peer: Hypercorn and Uvicorn, Granian, others (the client's choice).
 PEERS: list[Any] = [None, ("", 0), ("/tmp/one.sock", 0), ("@two", 0), ("unix:", 0), ["<local>", 0]]
@@ -119,22 +120,8 @@ async def test_the_warning_about_them_is_logged_once_and_never_for_quarts_test_c
     assert await site.get(None) == 200
     assert caplog.records == []
 
-    messages: list[Any] = []
-
-    async def receive() -> Any:
-        return messages.pop() if messages else await asyncio.Future()
-
-    async def send(_: Any) -> None:
-        pass
-
-    scope = {
-        "type": "http", "http_version": "1.1", "asgi": {}, "method": "GET", "scheme": "http",
-        "path": "/", "raw_path": b"/", "query_string": b"", "root_path": "", "headers": [],
-        "extensions": {}, "client": None,
-    }  # fmt: skip
     for _ in range(2):
-        messages = [{"type": "http.request", "body": b"", "more_body": False}]
-        await site.app(dict(scope), receive, send)  # type: ignore[arg-type]
+        await ask(site.app, scope={"client": None})
     assert [record.getMessage()[:31] for record in caplog.records] == [
         "requests have no client address"
     ]

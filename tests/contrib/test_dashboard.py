@@ -225,6 +225,19 @@ async def test_what_another_site_sends_resets_nothing() -> None:
     assert await statuses(app, 1) == [429]
 
 
+async def test_a_call_of_the_page_that_lacks_its_client_shows_how_it_is_written() -> None:
+    app, _ = shop()
+    operator = Operator(app)
+    await operator.load()
+    nameless = await operator.client.get("/ratelimit/client", headers=operator.headers)
+    textual = await operator.client.post(
+        "/ratelimit/reset", headers=operator.headers, data="who=ann"
+    )
+    for answer, form in ((nameless, "who=203.0.113.9"), (textual, '{"who": "203.0.113.9"}')):
+        assert answer.status_code == 400
+        assert form in (await answer.get_json())["message"]
+
+
 @pytest.mark.parametrize("body", [{}, {"who": " "}, {"limit": "9/day", "scope": "", "key": "k"}])
 async def test_a_reset_of_nothing_is_a_mistake(body: dict[str, str]) -> None:
     app, _ = shop()

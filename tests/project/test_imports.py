@@ -95,6 +95,7 @@ MAY_IMPORT_QUART = {
     "extension/snippet.py",
     "extension/startup.py",
     "quart_rate_limiter.py",
+    "rules/costs.py",
     "rules/views.py",
 }
 

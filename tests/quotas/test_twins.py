@@ -84,6 +84,6 @@ def test_a_fault_in_the_lua_is_seen(redis_url: str, part: str, right: str, wrong
     at = script.index(right, start)
     broken = script[:at] + wrong + script[at + len(right) :]
     quota = QUOTAS.get(part, QUOTAS["fixed_window"])
-    trails = (trail(quota, seed=seed) for seed in (1, 2, 3, 4))
+    trails = (trail(quota, seed=seed) for seed in (5, 1, 2, 3))  # 5 meets the rarest first
     with pytest.raises((AssertionError, redis.RedisError, ValueError)):
         walk(redis_url, broken, itertools.chain.from_iterable(trails))

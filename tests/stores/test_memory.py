@@ -7,6 +7,7 @@ import pytest
 from quart_ratelimit import ConfigurationError, FixedWindow, Hit
 from quart_ratelimit.quotas import GCRA, MovingWindow, SlidingWindow, StrictWindow
 from quart_ratelimit.stores import MemoryStore
+from quart_ratelimit.stores.memory import fitted
 
 QUOTA = FixedWindow(2, 60)
 NOW = 1_800_000_000_000
@@ -79,3 +80,69 @@ def test_a_full_store_shrinks_to_its_bound_again() -> None:
 def test_a_bound_that_holds_nothing_is_named() -> None:
     with pytest.raises(ConfigurationError, match="max_keys=0"):
         MemoryStore(max_keys=0)
+
+
+def test_a_look_finds_a_refusal_and_charges_nothing() -> None:
+    now = [NOW]
+    store, other = MemoryStore(now_ms=lambda: now[0]), Hit(QUOTA, "bob")
+    hit = Hit(QUOTA, "ann", 2)
+    assert store.known_refusal([hit]) is None
+    store.decide([hit], NOW)
+    for _ in range(2):
+        refused = store.known_refusal([hit, other])
+        assert refused is not None
+        assert [each.allowed for each in refused] == [False, True]
+        assert refused[0].retry_ms == 60_000
+    assert store.known_refusal([hit._replace(cost=0)]) == [refused[0]]
+    assert store.known_refusal([hit._replace(forced=True)]) is None
+    assert store.known_refusal([hit._replace(cost=-1)]) is None
+    now[0] += 60_000
+    assert store.known_refusal([hit]) is None
+
+
+def test_late_charges_of_one_call_take_what_is_left_and_refuse_nothing() -> None:
+    store, other = MemoryStore(), FixedWindow(9, 60)
+    store.decide([Hit(QUOTA, "ann")], NOW)
+    (alone,) = store.decide([Hit(other, "bob", 5, late=True)], NOW)
+    (again,) = store.decide([Hit(other, "bob", 5, late=True)], NOW)
+    assert [(each.allowed, each.remaining) for each in (alone, again)] == [(True, 4), (True, 0)]
+    late = [Hit(QUOTA, "ann", 5, late=True), Hit(other, "ann", 5, late=True)]
+    decisions = store.decide([*late, late[1]], NOW)
+    assert [(each.allowed, each.remaining) for each in decisions] == [
+        (True, 0),
+        (True, 4),
+        (True, 0),
+    ]
+
+
+async def test_what_is_forgotten_is_counted() -> None:
+    store, minute = MemoryStore(), FixedWindow(9, 60, aligned=True)
+    for name in ("ann", "bob", "cat"):
+        store.decide([Hit(QUOTA, name), Hit(minute, name)], NOW)
+    assert (
+        await store.reset([Hit(QUOTA, "ann"), Hit(QUOTA, "dan"), Hit(FixedWindow(1, 1), "ann")])
+        == 1
+    )
+    assert len(store) == 5
+    assert await store.clear(lambda key: key == "ann") == 1
+    assert await store.clear(lambda key: key != "bob") == 2
+    assert (len(store), await store.clear(), len(store)) == (2, 2, 0)
+
+
+def test_a_state_is_the_one_that_was_adopted() -> None:
+    store, hit = MemoryStore(), Hit(QUOTA, "ann")
+    assert store.state(hit) is None
+    state, _ = QUOTA.advance(None, NOW, hit)
+    store.adopt(hit, state, NOW)
+    assert store.state(hit) == state
+    assert store.state(Hit(QUOTA, "bob")) is None
+    store.adopt(hit, None, NOW)
+    assert (store.state(hit), len(store)) == (None, 0)
+
+
+def test_a_late_charge_is_no_more_than_there_is_room_for() -> None:
+    nine, late = FixedWindow(9, 60), Hit(FixedWindow(9, 60), "ann", 5, late=True)
+    state, _ = nine.advance(None, NOW, Hit(nine, "ann", 6))
+    assert fitted(late, state, NOW) == late._replace(cost=3, forced=True)
+    assert fitted(late, state, NOW).forced is True
+    assert fitted(late, None, NOW) == late._replace(forced=True)

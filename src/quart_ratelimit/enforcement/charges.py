@@ -13,6 +13,7 @@ from ..clients.keys import has_text
 from ..errors import InvalidLimit
 from ..quotas import Decision, Hit
 from ..responses.request_limit import RequestLimit
+from ..rules.costs import content_bytes
 from ..rules.kinds import cost_by
 from ..rules.limits import MetaLimit
 from ..rules.resolved import RuntimeLimit
@@ -98,9 +99,6 @@ class Charger:
             cost: Any = 0 if peek else limit.cost
             if callable(cost):
                 cost = await self._cost(cost, memo)
-            if not scope:
-                _log.error("Skipping limit: %s. Empty value found in parameters.", limit.limit)
-                continue
             args, key = key_form(counted, client, scope)
             hit = Hit(
                 limit.limit,
@@ -145,6 +143,7 @@ class Charger:
                 not decision.allowed,
                 limit.shared,
                 decision=decision,
+                quota_unit="content-bytes" if limit.cost is content_bytes else "",
             )
             if decision.by == "local":
                 charge.store = self._local_store

@@ -60,7 +60,7 @@ def draft_10(
     """``RateLimit-Policy`` and ``RateLimit`` of all limits, by name."""
     policies, states = [], []
     for name, told in zip(names(limits), limits, strict=True):
-        quoted, policy = _policy_of(name, told.limit)
+        quoted, policy = _policy_of(name, told.limit, told.quota_unit)
         wait = seconds_until_more(told)
         state = f"{quoted};r={_integer(told.remaining)}"
         if wait is not None:
@@ -117,16 +117,18 @@ def _seconds(ms: int) -> int:
 
 
 @kept_for_short_texts(REMEMBERED, LONGEST_NAME)
-def _policy_of(name: str, quota: Quota) -> tuple[str, str]:
+def _policy_of(name: str, quota: Quota, unit: str = "") -> tuple[str, str]:
     """The name as a string, and the quota by that name: in every response the same."""
     quoted = quote(name)
-    return quoted, quoted + _policy(quota)
+    return quoted, quoted + _policy(quota, unit)
 
 
-def _policy(quota: Quota) -> str:
+def _policy(quota: Quota, unit: str) -> str:
+    amount = f";q={_integer(quota.amount)}"
     if isinstance(quota, Concurrency):  # its period is a lease's, and no window
-        return f';q={_integer(quota.amount)};qu="concurrent-requests"'
-    return f";q={_integer(quota.amount)};w={quota.period}"
+        return f'{amount};qu="concurrent-requests"'
+    told = f';qu="{unit}"' if unit else ""
+    return f"{amount}{told};w={quota.period}"
 
 
 def _unnamed(limits: Iterable[RequestLimit]) -> str:

@@ -30,6 +30,7 @@ class RequestLimit:
         "decision",
         "extension",
         "limit",
+        "quota_unit",
         "request_args",
         "shared",
     )
@@ -43,6 +44,7 @@ class RequestLimit:
         shared: bool,
         *,
         decision: Decision | None = None,
+        quota_unit: str = "",
     ) -> None:
         self.extension: Any = extension
         #: The quota, with ``.amount`` and ``.get_expiry()``.
@@ -51,6 +53,8 @@ class RequestLimit:
         self.request_args: list[str] = request_args
         self.breached: bool = breached
         self.shared: bool = shared
+        #: What a unit is, by the IETF's registry of quota units; "": requests, or places in flight.
+        self.quota_unit: str = quota_unit
         if decision is None:  # not `or`: a refusal is false
             decision = Decision(not breached, 0 if breached else limit.amount, 0, 0)
         # As `decide` does, without a call for each limit of each request.

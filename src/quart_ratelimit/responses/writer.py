@@ -65,13 +65,16 @@ class FieldWriter:
             headers.setdefault("Cache-Control", "no-store")
         current = outcome.current_limit if self.enabled and outcome is not None else None
         if outcome is not None and current is not None:
-            self._report(headers, _Written(current, outcome.reported), refused=refused)
+            # A cost above the limit is refused at any time, so no wait would help.
+            never = refused and refusal is not None and refusal.retry_after is None
+            own = _Written(current, outcome.reported)
+            self._report(headers, own, refused=refused, waits=not never)
         if refusal is not None:
             refusal.forget_frames()
             if refused:
                 self._write_wait(headers, refusal.retry_after)
 
-    def _report(self, headers: Headers, own: _Written, *, refused: bool) -> None:
+    def _report(self, headers: Headers, own: _Written, *, refused: bool, waits: bool) -> None:
         """Write the limits of this limiter, together with the limits of the limiters before it."""
         request = current_request_or_none()
         before: _Written | None = getattr(request, _WRITTEN, None)
@@ -83,12 +86,12 @@ class FieldWriter:
             setattr(request, _WRITTEN, _Written(current, limits))
         again = before is not None
         if self.x_ratelimit:
-            write(headers, current, self.names, self.retry_after, again=again)
+            write(headers, current, self.names, self.retry_after, again=again, waits=waits)
         if self.draft is not None:
             add(headers, self.draft(limits, current, self.pseudonym), again=again)
-            if refused and current.breached:
-                waits = [seconds_until_more(status) for status in limits if status.breached]
-                wait = max((wait for wait in waits if wait is not None), default=0)
+            if refused and current.breached and waits:
+                told = [seconds_until_more(status) for status in limits if status.breached]
+                wait = max((wait for wait in told if wait is not None), default=0)
                 at_least(headers, wait, self.retry_after)
 
     def _write_wait(self, headers: Headers, wait: int | None) -> None:

@@ -44,10 +44,12 @@ def write(
     style: str | None,
     *,
     again: bool = False,
+    waits: bool = True,
 ) -> None:
     """Add the fields of one limit. A ``Retry-After`` that is there already stands if it is later.
 
-    ``again``: they replace those that another limiter added.
+    ``again``: they replace those that another limiter added. ``waits``: ``Retry-After`` is one of
+    them.
     """
     there = _retry_after(getattr(headers, "_list", headers))
     reset_ms, remaining = limit.window_ms()
@@ -69,9 +71,9 @@ def write(
         (remaining_name, str(remaining)),
         (reset_name, str(reset_s + 1)),
     ]
-    if there is None and wait_name == "Retry-After":
+    if waits and there is None and wait_name == "Retry-After":
         fields.append((wait_name, value))
-    else:
+    elif waits:
         headers.set(wait_name, value)
     add(headers, fields, again=again)
 

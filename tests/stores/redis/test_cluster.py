@@ -72,7 +72,7 @@ async def test_a_store_that_was_never_asked_resets_the_present_window(
 async def test_a_node_that_hangs_holds_up_no_reset_past_its_deadline(
     redis_cluster: Cluster,
 ) -> None:
-    store = ClusterStore(redis_cluster.url)
+    store = ClusterStore(redis_cluster.url, deadline=0.05)
     await store.start()
     hit = Hit(QUOTA, "{ann}")
     node = redis_cluster.owner(hit.key)
