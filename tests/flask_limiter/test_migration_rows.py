@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import warnings
@@ -488,6 +489,23 @@ async def _(sort: Sort) -> Any:
             view = side.limiter.exempt(view)
         side.app.add_url_rule(path, path.strip("/"), view)
     return await side.ask("/b", 2)
+
+
+@row("Two limits on one view with a decorator between", [401, 401, 401], [401, 401, 429])
+async def _(sort: Sort) -> Any:
+    side = Side(sort)
+
+    def login(view: Any) -> Any:
+        def rejected() -> Any:
+            return "who are you?", 401
+
+        async def later() -> Any:
+            return rejected()
+
+        return functools.wraps(view)(later if sort.is_ours else rejected)
+
+    side.view("/", side.limiter.limit("2/day"), login, side.limiter.limit("9/day"))
+    return await side.ask("/", 3)
 
 
 @row("One limiter in two apps", [200, 429], [200, 200])

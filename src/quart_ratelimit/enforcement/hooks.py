@@ -148,8 +148,10 @@ class RequestHooks:
             return self._check_apart(context, limited)
         if limited is context.route.limited:
             return self._check(context, limited, context.memo)
-        # It may be called several times, for different things, so its functions are called again.
-        self._forget_if_open_ended(context)
+        # It may be called several times, for different things, and a decorator above it may change
+        # what the app's functions see, so they are called again.
+        if limited not in context.route.own:
+            self._forget_if_open_ended(context)
         return self._check(context, limited, Memo())
 
     def charge(self, stage: Stage) -> Awaitable[None] | None:
@@ -256,7 +258,7 @@ class RequestHooks:
         stage = self._resolver.known(context, limited)
         if stage is None:
             return self._find_and_check(context, limited, memo)
-        by = limited.name if limited else ""
+        by = limited.by if limited else ""
         return None if stage.empty else self._evaluator.check(context, stage, memo, by)
 
     async def _find_and_check(
@@ -269,7 +271,7 @@ class RequestHooks:
                 raise
             return
         if not stage.empty:
-            by = limited.name if limited else ""
+            by = limited.by if limited else ""
             await self._evaluator.check(context, stage, memo, by)
 
     def _charge(self, context: RequestContext, stage: Stage) -> Awaitable[None]:
@@ -283,7 +285,7 @@ class RequestHooks:
         It is as a route of its own: it has one counter for all requests that come to it, and what
         the view was charged stands.
         """
-        route = Route(f"<{limited.name}>", context.route.method, limited=limited)
+        route = Route(f"<{limited.name}>", context.route.method, own=[limited])
         own = RequestContext(route.endpoint, route)
         own.limits, own.any_breach_peeks = context.limits, context.any_breach_peeks
         own.paid = context.paid

@@ -64,10 +64,8 @@ class Resolver:
             limits, any_breach = await finish(steps, memo, function)
         of_view = limited in (None, context.route.limited)
         stage = self._stage(context, limits, any_breach, fixed=fixed, of_view=of_view)
-        if stage.overrides:
-            context.applied |= OVERRIDDEN
         route = context.route
-        if fixed and of_view:
+        if fixed and (of_view or limited in route.own):
             stage.kept = True
             route.fixed_stages[limited, before] = (stage, context.applied)
             if limited is None and not before:
@@ -152,12 +150,12 @@ class Resolver:
         self, context: RequestContext, explicit: list[RuntimeLimit]
     ) -> Steps[list[RuntimeLimit]]:
         """The explicit limits, and the defaults unless a limit that replaces them applies."""
-        method = context.route.method
+        if _replaces(explicit, context.route.method):
+            context.applied |= OVERRIDDEN
         if (
             context.applied & (DEFAULTS | OVERRIDDEN)
             or not self._settings.default_limits
             or context.route.exemption & ExemptionScope.DEFAULT
-            or _replaces(explicit, method)
         ):
             return explicit
         context.applied |= DEFAULTS

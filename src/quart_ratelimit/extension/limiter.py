@@ -353,7 +353,7 @@ class Limiter(DirectLimits):
         else:
             check_function(obj, "limiter.exempt")
             limited = self._bindings.registry.limited(obj)
-            self._bindings.registry.exempt(limited.function if limited else obj, flags)
+            self._bindings.registry.exempt(limited[-1].function if limited else obj, flags)
         return obj
 
     def request_filter(self, fn: F) -> F:
@@ -385,11 +385,12 @@ class Limiter(DirectLimits):
         check_rule(limit, f"function {name}", strategy)
         registry = self._bindings.registry
         registry.version += 1
-        known = registry.limited(target)
+        known = registry.limited_itself(target)
         if known is not None:
             known.add(limit)
             return target
-        limited = LimitedFunction(name, [limit], view)
+        limited = LimitedFunction(name, [], view, registry.limited(target))
+        limited.add(limit)
         twin = wrap_view(
             view, "limiter.limit(...)", functools.partial(self._call, limited), limiter=self
         )

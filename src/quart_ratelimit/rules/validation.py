@@ -122,7 +122,7 @@ def check_kinds(views: Iterable[Callable[..., object]], registry: Registry) -> N
 def check_awaited(functions: Iterable[Callable[..., object]], registry: Registry) -> None:
     """Raise `ConfigurationError` if one of these, which Quart calls without await, is limited."""
     for function in functions:
-        if registry.limited(function) is not None or own_limits(function, registry):
+        if registry.limited(function) or own_limits(function, registry):
             raise ConfigurationError(
                 f"{name_of(function)}: Quart calls it without await, so no limit can apply; write "
                 "the limit on a view, or below @app.before_request"
@@ -154,8 +154,7 @@ def check_views(
     known = STANDARD_METHODS.union(methods)
     check_order(views, limiter, registry)
     for view in views:
-        limited = registry.limited(view)
-        if limited is not None:
+        for limited in registry.limited(view):
             for limit in limited.limits:
                 check_limit(limit, f"function {limited.name}", strategy_name)
                 check_methods(limit, f"function {limited.name}", known)
