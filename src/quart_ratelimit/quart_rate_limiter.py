@@ -25,6 +25,7 @@ from .quotas import GCRA, Decision, Hit
 from .responses.drain import Drain
 from .responses.refusal import retry_after
 from .rules.registry import WeakTable
+from .rules.truth import truth
 from .stores import GuardedStore, MemoryStore, RedisStore, Store
 
 #: The app's variable; it wins over ``enabled``.
@@ -204,7 +205,9 @@ class RateLimiter:
 
     async def _skips(self, limit: RateLimit, memo: Memo) -> bool:
         function = limit.skip_function or self.skip_function
-        return function is not None and bool(await memo.call(function))
+        if function is None:
+            return False
+        return truth("skip_function", function, await memo.call(function))
 
 
 def _given(

@@ -491,6 +491,13 @@ async def _(sort: Sort) -> Any:
     return await side.ask("/b", 2)
 
 
+@row("`exempt_when`, a request filter or `shadow=` returns", [200, 200], [200, 429])
+async def _(sort: Sort) -> Any:
+    side = Side(sort)
+    side.view("/", side.limiter.limit("1/day", exempt_when=lambda: "false"))
+    return (await side.ask("/", 1)) + (await side.ask("/", 1))
+
+
 @row("Two limits on one view with a decorator between", [401, 401, 401], [401, 401, 429])
 async def _(sort: Sort) -> Any:
     side = Side(sort)

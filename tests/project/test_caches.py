@@ -114,7 +114,7 @@ COLLECTIONS = {
     """,
     "of the app's code: functions, routes, blueprints, limits, networks": """
         clients/key_functions.py:_FIELDS clients/key_functions.py:_logged
-        clients/key_spaces.py:_known clients/networks.py:_sizes enforcement/settlement.py:_logged
+        clients/key_spaces.py:_known clients/networks.py:_sizes
         contrib/opentelemetry.py:_feeds
         contrib/prometheus.py:_feeds enforcement/routes.py:_known
         enforcement/routes.py:fixed_stages extension/snippet.py:_known
@@ -146,6 +146,7 @@ COLLECTIONS = {
     "MOST_KEPT leases": "direct/ledger.py:_kept",
     "KEPT stages of limits": "enforcement/routes.py:stages",
     "REMEMBERED texts of LONGEST characters": "rules/answers.py:_logged",
+    "REMEMBERED names of functions": "rules/truth.py:_logged",
     "MOST_REPORTS mistakes": "stores/guard.py:_reported",
     "INVALIDATED names up to LONGEST_NAME": "stores/knowledge.py:_invalidated",
     "counters of the app's limits, with keys up to ``max_keys``": """

@@ -16,6 +16,7 @@ from ..responses.request_limit import RequestLimit
 from ..rules.kinds import cost_by
 from ..rules.limits import MetaLimit
 from ..rules.resolved import RuntimeLimit
+from ..rules.truth import truth
 from ..signals import limit_decided, send_decided
 from ..stores import Store
 from .stage import MakeKey
@@ -77,7 +78,8 @@ class Charger:
         """What these limits charge this request, as the app's functions say."""
         charges = []
         for limit in limits:
-            if limit.exempt_when is not None and await memo.call(limit.exempt_when):
+            exempts = limit.exempt_when
+            if exempts is not None and truth("exempt_when", exempts, await memo.call(exempts)):
                 continue
             own = limit.scope
             if callable(own):

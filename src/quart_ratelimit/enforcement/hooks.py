@@ -23,6 +23,7 @@ from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
 from ..rules.registry import LimitedFunction, Registry, called_in_sync, functions_of
+from ..rules.truth import truth
 from ..rules.validation import check_awaited, check_kinds, check_views
 from ..settings.reading import VARIABLES_READ, check_unchanged
 from ..settings.table import Settings
@@ -333,7 +334,8 @@ class RequestHooks:
         context = RequestContext(identity, route)
         self._know(request, context)
         for function in self._filters:
-            context.filtered = context.filtered or bool(await call(function))
+            answer = context.filtered or await call(function)
+            context.filtered = truth("request_filter", function, answer)
         context.free = context.free or context.filtered
         self._spare_preflight(context, request)
         return context
