@@ -152,5 +152,6 @@ class Charger:
 
 def once(charges: Sequence[Charge]) -> list[Charge]:
     """The charges, the same hit only once: the last one's options count."""
-    last = {(one.hit.quota.tag, one.hit.key, one.hit.cost): one for one in charges}
-    return [one for one in charges if any(one is kept for kept in last.values())]
+    places = enumerate(charges)
+    last = {(one.hit.quota.tag, one.hit.key, one.hit.cost): place for place, one in places}
+    return [charges[place] for place in sorted(last.values())]

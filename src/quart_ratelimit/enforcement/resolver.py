@@ -177,11 +177,10 @@ class Resolver:
         kept = stages.get(name)
         if kept is not None:
             return kept[1]
-        metas: list[RuntimeLimit] = []
+        metas: dict[RuntimeLimit, None] = {}
         if not context.route.exemption & ExemptionScope.META:
-            for limit in limits:
-                if limit.shadow is not True:
-                    metas += [meta for meta in limit.meta_limits if meta not in metas]
+            trying = [limit for limit in limits if limit.shadow is not True]
+            metas = dict.fromkeys(meta for limit in trying for meta in limit.meta_limits)
         by_endpoint = (
             self._settings.request_identifier is None and context.identity == context.route.endpoint
         )
