@@ -498,6 +498,14 @@ async def _(sort: Sort) -> Any:
     return (await side.ask("/", 1)) + (await side.ask("/", 1))
 
 
+@row("`limiter.exempt(flags=…)` on a view with a limit", [200, 200], [200, 429])
+async def _(sort: Sort) -> Any:
+    side = Side(sort, default_limits=["9/day"])
+    exempt = side.limiter.exempt(flags=sort.limiter.ExemptionScope.DEFAULT)
+    side.view("/", exempt, side.limiter.limit("1/day"))
+    return await side.ask("/", 2)
+
+
 @row("Two limits on one view with a decorator between", [401, 401, 401], [401, 401, 429])
 async def _(sort: Sort) -> Any:
     side = Side(sort)

@@ -22,9 +22,9 @@ from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
-from ..rules.registry import LimitedFunction, Registry, called_in_sync, functions_of
+from ..rules.registry import LimitedFunction, Registry, functions_of
 from ..rules.truth import truth
-from ..rules.validation import check_awaited, check_kinds, check_views
+from ..rules.validation import check_hooks, check_kinds, check_views
 from ..settings.reading import VARIABLES_READ, check_unchanged
 from ..settings.table import Settings
 from ..stores import Store
@@ -218,7 +218,7 @@ class RequestHooks:
                     "are under limit_unmatched; write endpoint='unmatched'"
                 )
             views = functions_of(current_app)
-            check_awaited(called_in_sync(current_app), self._registry)
+            check_hooks(current_app, self._registry)
             rules = list(current_app.url_map.iter_rules())
             endpoints = {rule.endpoint for rule in rules if not rule.websocket}
             named = current_app.view_functions.items()

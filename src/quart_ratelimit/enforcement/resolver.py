@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..callables import Memo
 from ..constants import ExemptionScope
-from ..rules.exemptions import limiting
+from ..rules.exemptions import USUAL, limiting
 from ..rules.limits import Limit
 from ..rules.registry import LimitedFunction, Registry
 from ..rules.resolved import RuntimeLimit
@@ -119,7 +119,7 @@ class Resolver:
         self, context: RequestContext, limited: LimitedFunction
     ) -> Steps[list[RuntimeLimit]]:
         explicit: list[RuntimeLimit] = []
-        if not self._registry.exemption(limited.function):
+        if self._registry.exemption(limited.function) & USUAL != USUAL:
             where = f"function {limited.name}"
             explicit = yield from self._loader.load_all(limited.limits, where)
         if not _replaces(explicit, context.route.method):

@@ -19,6 +19,7 @@ from ..enforcement.hooks import UNMATCHED
 from ..enforcement.routes import Route, handler_of, own_limited, serves_static_files
 from ..errors import StoreError
 from ..quotas import Quota
+from ..rules.exemptions import USUAL
 from ..rules.limits import Limit
 from ..rules.registry import (
     LimitedFunction,
@@ -241,7 +242,8 @@ class Enumeration:
         """What limits functions that are not views: each request may call them."""
         seen = self._of_other_apps() | self._of_views()
         for limited in self._registry.all_limited():
-            if id(limited) in seen or self._registry.exemption(limited.function):
+            flags = self._registry.exemption(limited.function)
+            if id(limited) in seen or flags & USUAL == USUAL:
                 continue
             limits = await self._resolver.load_all(limited.limits, self._memo, limited.name)
             for limit in limits:

@@ -340,7 +340,10 @@ class Limiter(DirectLimits):
     def exempt(self, obj: T, *, flags: ExemptionScope = USUAL) -> T: ...
 
     def exempt(self, obj: object = None, *, flags: ExemptionScope = USUAL) -> object:
-        """Exempt a view or a blueprint from limits; without one, the decorator for it."""
+        """Exempt a view or a blueprint from limits; without one, the decorator for it.
+
+        A view that is exempt from all kinds, as without ``flags``, is free of its own limits too.
+        """
         if not isinstance(flags, ExemptionScope):
             form = "ExemptionScope.DEFAULT | ExemptionScope.APPLICATION"
             raise ConfigurationError(

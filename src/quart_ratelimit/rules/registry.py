@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -306,13 +306,30 @@ def limits_messages(view: object, registry: Registry) -> bool:
     return any(own.kind == "messages" for own in found)
 
 
-def called_in_sync(app: Quart) -> list[Callable[..., object]]:
-    """Return the functions of an app whose results Quart uses without await."""
-    found: list[Callable[..., object]] = [*app.shell_context_processors]
-    for around in (app.url_value_preprocessors, app.url_default_functions):
-        for functions in around.values():
-            found += functions
-    return found
+def called_without_limits(app: Quart) -> Iterator[tuple[Callable[..., object], str]]:
+    """Yield the functions of an app that no limit can apply to, each with how Quart calls it."""
+    how: dict[str, list[Iterable[Callable[..., object]]]] = {
+        "without await": [
+            app.shell_context_processors,
+            *app.url_value_preprocessors.values(),
+            *app.url_default_functions.values(),
+        ],
+        "without a request": [
+            app.before_serving_funcs,
+            app.after_serving_funcs,
+            app.teardown_appcontext_funcs,
+        ],
+        "after the view has answered": [
+            *app.after_request_funcs.values(),
+            *app.after_websocket_funcs.values(),
+            *app.teardown_request_funcs.values(),
+            *app.teardown_websocket_funcs.values(),
+        ],
+    }
+    for text, groups in how.items():
+        for functions in groups:
+            for function in functions:
+                yield function, text
 
 
 def note_used() -> None:
