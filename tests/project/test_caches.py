@@ -106,7 +106,7 @@ COLLECTIONS = {
     "of what is under way: callers that wait, blocks, tasks, batches": """
         direct/blocks.py:_held direct/ledger.py:_tasks direct/turns.py:_queues
         direct/turns.py:called direct/turns.py:turns stores/payer.py:_pieces
-        stores/guard.py:_tasks
+        stores/guard.py:_tasks stores/redis/cluster.py:_tasks stores/redis/store.py:_tasks
         stores/redis/batcher.py:_sent
         stores/redis/cluster_link.py:_tasks stores/redis/connections.py:_closing
         stores/redis/connections.py:_open stores/redis/connections.py:_openers
