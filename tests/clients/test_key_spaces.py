@@ -1,6 +1,7 @@
 """A name that one key function gives is never the client that another key function gives."""
 
 import dataclasses
+import enum
 import functools
 import gc
 import os
@@ -8,7 +9,12 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable
+from decimal import Decimal
+from operator import attrgetter, itemgetter, methodcaller
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import pytest
 from quart import Quart, request
@@ -112,6 +118,36 @@ class Fields:
         return self.name
 
 
+class Field(enum.Enum):
+    USER = "X-User"
+    ORGANISATION = "X-Org"
+
+
+def by_any(value: object) -> Callable[[], str]:
+    return lambda: str(value)
+
+
+class Holding:
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __call__(self) -> str:
+        return str(self.value)
+
+
+#: Pairs of values that a developer may make two key functions of.
+PAIRS: list[tuple[object, object]] = [
+    (["X-User"], ["X-Org"]), ({"a": "X-User"}, {"a": "X-Org"}), ({"X-User"}, {"X-Org"}),
+    (MappingProxyType({"a": 1}), MappingProxyType({"a": 2})), ((["a"],), (["b"],)),
+    (Field.USER, Field.ORGANISATION), (Path("/a"), Path("/b")), (Decimal(1), Decimal(2)),
+    (UUID(int=1), UUID(int=2)), (range(3), range(4)), (bytearray(b"a"), bytearray(b"b")),
+    (itemgetter("a"), itemgetter("b")), (attrgetter("a"), attrgetter("b")),
+    (methodcaller("a", b=1), methodcaller("a", b=2)), (str.lower, str.upper), (len, ord),
+    ("a".join, "b".join), (enum, functools), (int, str), (Named, Fields),
+    (functools.partial(int, base=2), functools.partial(int, base=3)),
+]  # fmt: skip
+
+
 def apart() -> list[Callable[[], str]]:
     """Key functions that differ, many of one name."""
     return [
@@ -128,7 +164,7 @@ def apart() -> list[Callable[[], str]]:
         functools.partial(by_argument, ("a", "b")), functools.partial(by_argument, frozenset("ab")),
         functools.partial(by_argument, frozenset("ac")), functools.partial(Named("a")),
         functools.partial(Named("b")), lambda: "x" in {"a", "b", "c"},
-        lambda: "x" in {"a", "b", "d"},
+        lambda: "x" in {"a", "b", "d"}, *(by_any(value) for pair in PAIRS for value in pair),
     ]  # fmt: skip
 
 
@@ -137,6 +173,14 @@ def test_key_functions_that_differ_have_spaces_of_their_own() -> None:
     spaces = [space_of(function) for function in functions]
     assert len(set(spaces)) == len(functions)
     assert [space_of(function) for function in apart()] == spaces
+
+
+@pytest.mark.parametrize("make", [by_any, Holding, functools.partial(functools.partial, by_any)])
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_what_a_key_function_was_made_with_decides_on_its_space(
+    make: Callable[[object], Callable[[], str]], one: object, other: object
+) -> None:
+    assert space_of(make(one)) != space_of(make(other))
 
 
 def test_spaces_are_the_same_in_all_processes() -> None:

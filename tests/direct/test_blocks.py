@@ -9,6 +9,7 @@ from quart import Quart
 
 from quart_ratelimit import Limiter, Penalty
 from quart_ratelimit.direct.blocks import place_in_code
+from quart_ratelimit.rules.views import name_in_code
 
 from ..support.apps import ask
 
@@ -214,3 +215,5 @@ def test_the_module_that_was_started_has_its_own_name(
     monkeypatch.setitem(__import__("sys").modules, started, module)
     source = "def run(): return place_in_code(1)\nplace = run()"
     assert place_by(source, __name__=started) == place_by(source, __name__="shop")
+    view: Any = eval("lambda: None", {"__name__": started})
+    assert name_in_code(view) == "shop.<lambda>"

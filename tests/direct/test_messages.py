@@ -192,6 +192,16 @@ async def test_bytes_are_counted_beside_messages() -> None:
         assert await said(client, b"e") == []  # the fourth message
 
 
+async def test_bytes_in_a_scope_are_no_messages_in_a_scope_called_alike() -> None:
+    room = Room()
+    room.echo(
+        room.limiter.messages("2/minute", scope="s:message_bytes", on_breach="drop"),
+        room.limiter.messages("2/minute", scope="s", cost=message_bytes, on_breach="drop"),
+    )
+    async with room.client() as client:
+        assert await said(client, b"a", b"b") == [b"a", b"b"]
+
+
 @pytest.mark.parametrize(
     ("message", "size"),
     [("abc", 3), ("déjà", 6), (b"\xff\x00", 2), ("", 0), (None, 0), ("\ud800", 3)],

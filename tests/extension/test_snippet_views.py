@@ -27,6 +27,10 @@ class Heard(MemoryStore):
         return await super().hit(hits)
 
 
+def named() -> str:
+    return "ann"
+
+
 def site(**options: Any) -> tuple[Quart, Limiter, Heard]:
     app, store = Quart(__name__), Heard()
     return app, Limiter(app=app, store=store, **options), store
@@ -231,6 +235,47 @@ async def test_views_that_share_a_scope_count_together_and_bear_the_prefix() -> 
         app.add_url_rule(f"/{name}", name, rate_limit("1/minute", scope="own")(plain()))
     assert [*await statuses(app, "/a", 1), *await statuses(app, "/b", 1)] == [200, 429]
     assert set(store.keys) == {"shop||shared||{127.0.0.1}|own"}
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower"),
+    [
+        ({"key": named}, {}),
+        ({"limit": "2/hour"}, {"limit": "9/minute"}),
+        ({"key": named}, {"key": lambda: "other"}),
+    ],
+)
+async def test_a_shared_scope_is_one_count_with_or_without_another_limit_below(
+    upper: dict[str, Any], lower: dict[str, Any]
+) -> None:
+    app, _, _ = site()
+    upper, lower = {"limit": "2/hour", **upper}, {"limit": "9/hour", **lower}
+
+    @app.get("/one")
+    @rate_limit(scope="s", **upper)
+    async def one() -> str:
+        return "x"
+
+    @app.get("/two")
+    @rate_limit(scope="s", **upper)
+    @rate_limit(scope="s", **lower)
+    async def two() -> str:
+        return "x"
+
+    assert await statuses(app, "/one", 2) == [200, 200]
+    assert await statuses(app, "/two", 1) == [429]
+
+
+async def test_a_key_function_that_is_the_limiters_own_shares_no_count_twice() -> None:
+    app, _, _ = site(key_func=named)
+
+    @app.get("/")
+    @rate_limit("4/hour", scope="s", key=named)
+    @rate_limit("4/hour", scope="s")
+    async def index() -> str:
+        return "x"
+
+    assert await statuses(app, "/", 5) == [200] * 4 + [429]
 
 
 async def test_a_limit_tells_the_parts_of_its_key() -> None:

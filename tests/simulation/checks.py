@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -219,12 +220,14 @@ def _not_calm(oracle: Oracle, poisoned: set[str]) -> Iterator[str]:
         takes_along = any(
             action.kind == "reset" and action.leaves is not None for action in oracle.plan.actions
         )
-        may_connect = is_far = worker.latency > NEAR
+        counted = [call.ended or 0.0 for call in calls if call.by == "store"]
+        counted_at = min(counted, default=math.inf)
+        is_far = worker.latency > NEAR
         for call in calls:
-            may_connect = may_connect and call.by != "store"
             if is_far and takes_along:
                 continue
-            if call.by == "store" or (may_connect and call.began < calls[0].began + COUNTED_BY):
+            may_connect = is_far and call.began < calls[0].began + COUNTED_BY
+            if call.by == "store" or (may_connect and call.began < counted_at):
                 continue
             yield (
                 f"{call.worker} decided by {call.by!r} on {call.hits[0].key[:40]!r} at "
@@ -245,8 +248,6 @@ def _eternal_keys(server: SimulatedRedis, poisoned: set[str]) -> Iterator[str]:
 
 def _held_places(oracle: Oracle, server: SimulatedRedis) -> Iterator[str]:
     """Nothing is held after its owner's end, but by workers that were killed."""
-    if any(fault.kind == "block the way" for fault in oracle.plan.faults):
-        return  # a take that was given up may be delivered after its release: see the proof page
     killed = {fault.worker for fault in oracle.plan.faults if fault.kind == "kill worker"}
     now = server.now_ms()
     released = {

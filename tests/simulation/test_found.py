@@ -95,6 +95,29 @@ def test_what_redis_said_of_a_key_is_known_after_a_charge_that_had_nothing_to_ch
     assert run_plan(plan).violations == []
 
 
+def test_a_busy_redis_that_says_a_hit_did_not_count_is_believed() -> None:
+    """Hits were sent to a busy Redis, which then said that it had not counted them: the next hit
+    that the worker decided alone was refused for them all the same."""
+    assert run_seed(650494830).violations == []
+
+
+def test_a_connection_that_was_reset_in_the_pool_decides_no_hit_by_the_policy() -> None:
+    assert run_seed(791148250).violations == []
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        40000870,  # a take of a place, after its release
+        40010698,
+        40011184,
+        920001512,  # a hit, in a window that was over when its client called
+    ],
+)
+def test_what_was_given_up_is_not_delivered_when_the_way_is_free_again(seed: int) -> None:
+    assert run_seed(seed).violations == []
+
+
 @pytest.mark.parametrize(
     "seed",
     [
@@ -105,6 +128,7 @@ def test_what_redis_said_of_a_key_is_known_after_a_charge_that_had_nothing_to_ch
         629193086,  # the oracle did not see what was given back in a worker's memory
         786321638,  # the oracle took a reset that goes on without its caller for done
         159423120,  # the oracle did not know that a worker goes by Redis' clock, which was set
+        930000426,  # the oracle did not know that one call alone tries a Redis that hung
         964374437,  # a worker kept its fleet from another run
     ],
 )

@@ -256,6 +256,21 @@ async def test_an_outage_of_one_key_forgets_nothing_when_another_key_is_decided(
     assert await crew.admitted(quota, 12) == 6
 
 
+@EACH
+async def test_a_look_that_finds_lost_hits_uncounted_is_believed(quota: Quota) -> None:
+    """They were counted on top of what the store said, so the next outage refused for them."""
+    crew = Crew(1)
+    (path,), (guard,) = crew.paths, crew.guards
+    path.loses = True
+    assert await crew.admitted(quota, 3) == 3
+    path.loses = False
+    await crew.store.clear()
+    guard._payer._probe()
+    await charged(guard)
+    crew.cut()
+    assert await crew.admitted(quota, 12) == 10
+
+
 @pytest.mark.parametrize("sent", [0, 1])
 @EACH
 async def test_a_charge_that_was_not_sent_leaves_all_that_is_known_of_its_key(

@@ -20,9 +20,13 @@ async def ask(
     method: str = "GET",
     *,
     scope: Mapping[str, Any] | None = None,
+    body: bytes = b"",
     **fields: str,
 ) -> Answer:
-    """What an app answers; header fields by keyword, and other parts of the scope by name."""
+    """What an app answers; header fields by keyword, and other parts of the scope by name.
+
+    Only HTTP/2 has a ``body`` that no field announces.
+    """
     headers = [(b"host", b"test"), *((k.encode(), v.encode()) for k, v in fields.items())]
     connection = {
         "type": "http",
@@ -41,7 +45,7 @@ async def ask(
         "state": {},
         **(scope or {}),
     }
-    told = [{"type": "http.request", "body": b"", "more_body": False}]
+    told = [{"type": "http.request", "body": body, "more_body": False}]
     sent: list[Any] = []
     answered = asyncio.Event()
 

@@ -140,7 +140,9 @@ class Proxy:
                     armed.append(self.fault)
                 writer.write(data)
                 await writer.drain()
-        finally:  # also when the client's end was reset
+        except ConnectionError:
+            pass  # the client's end was reset
+        finally:
             writer.close()
 
     async def _down(

@@ -219,6 +219,7 @@ def proxy_finding(
 
 #: The client of a request for which a key function returned nothing.
 _peer = ClientAddress(TrustedProxies(None), 64)
+space_of(_peer)  # kept: within a request its values would not count
 
 #: Key functions that named nobody, as logged.
 _logged: set[str] = set()

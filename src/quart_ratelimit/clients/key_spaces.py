@@ -12,11 +12,23 @@ import re
 import sys
 import weakref
 from collections.abc import Callable, Iterable
+from decimal import Decimal
+from enum import Enum
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from pathlib import Path
-from types import CodeType, FunctionType, MethodType
+from operator import attrgetter, itemgetter, methodcaller
+from pathlib import Path, PurePath
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from ..current import current_request_or_none
 
@@ -31,13 +43,24 @@ DEPTH = 8
 
 #: Values that are written as they are, and how. Floats are not among them: many are times.
 _PLAIN: dict[type, Callable[[Any], str]] = {
+    Enum: lambda member: str(member.name),
     str: str.__repr__,
     bytes: bytes.__repr__,
     int: int.__repr__,
     type(None): repr,
     type(...): repr,
     **dict.fromkeys((IPv4Address, IPv4Network, IPv6Address, IPv6Network, re.Pattern), repr),
+    **dict.fromkeys((bytearray, range, slice, Decimal, PurePath, UUID), repr),
+    ModuleType: lambda module: module_name(module.__name__),
+    MethodDescriptorType: lambda method: str(method.__qualname__),
 }
+#: Values that hold others in no order that is the same in all workers.
+_UNORDERED = (set, frozenset, dict, MappingProxyType)
+#: Functions without code of their own, and what they were made with.
+_GETTERS = (attrgetter, itemgetter, methodcaller)
+_CALLABLE = (FunctionType, MethodType, BuiltinFunctionType, functools.partial, *_GETTERS)
+#: All that counts by its value, apart from dataclasses.
+_BY_VALUE = (*_PLAIN, *_UNORDERED, *_CALLABLE, tuple, list, type)
 
 #: By the id of a function: what keeps the entry, and the space.
 _known: dict[int, tuple[object, str]] = {}
@@ -108,29 +131,40 @@ class _Description(NamedTuple):
                 return f"{type(thing).__name__} {write(thing)}"
         if depth == 0:
             return _name(type(thing))
-        if isinstance(thing, frozenset):
-            texts = sorted(self.text(one, depth - 1) for one in thing)
-        else:
-            texts = [self.text(one, depth - 1) for one in self._parts(thing)]
+        texts = [self.text(one, depth - 1) for one in self._parts(thing)]
+        if isinstance(thing, _UNORDERED):
+            texts.sort()
         # With its length no text is taken for two.
         name = _name(thing if isinstance(thing, (type, FunctionType)) else type(thing))
         return f"{name}[{''.join(f'{len(text)}:{text}' for text in texts)}]"
 
     def _parts(self, thing: object) -> Iterable[object]:
-        if isinstance(thing, tuple):
-            return thing
-        if isinstance(thing, CodeType):
-            numbers = [repr(one) for one in thing.co_consts if isinstance(one, (float, complex))]
-            return (thing.co_code, thing.co_names, thing.co_freevars, thing.co_consts, *numbers)
+        for kinds, parts in _PARTS:
+            if isinstance(thing, kinds):
+                return parts(thing)
         if isinstance(thing, functools.partial):
             given = (thing.args, *sorted(thing.keywords.items())) if self.with_values else ()
             return (thing.func, *given)
-        if isinstance(thing, MethodType):
-            return (thing.__func__, thing.__self__)
         if isinstance(thing, FunctionType):
             return (thing.__code__, *(_values_of(thing) if self.with_values else ()))
         is_described = thing is self.whole or dataclasses.is_dataclass(thing)
         return _state(thing) if self.with_values and is_described else ()
+
+
+def _code(code: CodeType) -> Iterable[object]:
+    numbers = [repr(one) for one in code.co_consts if isinstance(one, (float, complex))]
+    return (code.co_code, code.co_names, code.co_freevars, code.co_consts, *numbers)
+
+
+#: What values consist of that are described by their parts, whoever holds them.
+_PARTS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Iterable[object]]], ...] = (
+    ((tuple, list, set, frozenset), iter),
+    ((dict, MappingProxyType), lambda mapping: mapping.items()),
+    (CodeType, _code),
+    (MethodType, lambda method: (method.__func__, method.__self__)),
+    (BuiltinFunctionType, lambda function: (function.__qualname__, function.__self__)),
+    (_GETTERS, lambda getter: getter.__reduce__()),
+)
 
 
 def _values_of(function: FunctionType) -> tuple[object, ...]:
@@ -146,8 +180,7 @@ def _state(thing: object) -> list[object]:
     slots = [name for kind in type(thing).__mro__ for name in vars(kind).get("__slots__", ())]
     found = {name: getattr(thing, name) for name in slots if hasattr(thing, name)}
     found |= getattr(thing, "__dict__", {})
-    plain = (*_PLAIN, tuple, frozenset, FunctionType)
-    return [(name, found[name]) for name in sorted(found) if isinstance(found[name], plain)]
+    return [(name, found[name]) for name in sorted(found) if isinstance(found[name], _BY_VALUE)]
 
 
 def _content(cell: object) -> object:

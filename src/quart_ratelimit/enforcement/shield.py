@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-from ..clients.key_functions import fields_read
+from ..clients.key_functions import NO_PEER, fields_read
 from ..clock import Clock, monotonic_ms
-from ..current import App, Message, Receive, Scope, Send, current_request_or_none
+from ..current import CALL, App, Message, Receive, Scope, Send, current_request_or_none
 from ..quotas import Decision, Hit
 from ..recent import Recent
-from ..responses.drain import BODY_FIELDS, MOST, Upload, may_have_body
+from ..responses.drain import BODY_FIELDS, DRAINED, MOST, Upload, may_have_body
 from ..responses.refusal import retry_after
 from .stage import Stage
 
@@ -28,6 +28,13 @@ REFUSED = "quart_ratelimit.refused"
 #: The request fields that decide with the path on the route, as routes may be bound to a host, and
 #: on whether an OPTIONS request is a preflight.
 ROUTING = (b"host", b"access-control-request-method")
+#: The parts of a scope that are compared, or are the same for all clients. A layer outside adds
+#: any other part, which may name the client, so a request that has one gets no copy.
+COMMON = frozenset((
+    "type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "query_string",
+    "root_path", "headers", "client", "server", "state", "extensions",
+    "_quart._preserve_context", REFUSED, CALL, DRAINED,
+))  # fmt: skip
 #: Methods of requests that have no body as a rule; a body is not compared.
 WITHOUT_BODY = ("GET", "HEAD")
 #: Requests of one client for one path that reach the app after a refusal within `LONGEST_MS`. A
@@ -65,8 +72,9 @@ class Refused(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """The app's answer to one request."""
+    """The app's answer to one request, or the shield's own."""
 
+    #: 0: it is the shield's own.
     until_ms: int
     hits: Sequence[Hit]
     start: Message
@@ -111,6 +119,8 @@ class Shield:
         self._refusals: Recent[_Request, _Refusal] = Recent(
             REMEMBERED, most=MOST_BYTES, longest=LONGEST_KEY, length=_length
         )
+        #: Whether a layer inside changes the client or the route; see `look`.
+        self._is_moved = False
         #: When all of these are outdated, in ms; 0: there are none.
         self._outdated_ms = 0
         #: When the answers from before the last turn are outdated, in ms.
@@ -124,32 +134,51 @@ class Shield:
             await self._app(scope, receive, send)
             return
         # Layers inside may change the scope, so the request is read before the app is called.
-        request = _request(scope)
-        answer = self._answer(request) if self._outdated_ms else None
+        request, is_compared = _request(scope), _is_compared(scope)
+        answer = self._answer(request, is_compared) if self._outdated_ms else None
         if answer is None:
-            await self._app(scope, receive, _Listener(self, scope, request, send))
+            await self._app(scope, receive, _Listener(self, scope, request, is_compared, send))
             return
         self.answered += 1
         if may_have_body(scope):
-            send = Upload(scope, receive, send, self._drain).send
-        start, body = answer
+            upload = Upload(scope, receive, send, self._drain)
+            send = upload.send
+            if answer.until_ms and not await upload.is_empty():  # the app may have read that body
+                answer = _plain(request, answer.hits, self._known_refusal(answer.hits) or ())
+        start, body = answer.start, answer.body
         # Layers outside may change what they are sent, so each answer is a copy.
         await send({**start, "headers": list(start["headers"])})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def note(self, request: _Request, refused: Refused) -> None:
-        """Note that the app answers this request with 429.
+    def look(self, request: _Request, scope: Scope) -> None:
+        """Compare what reached the app with the request.
+
+        A layer inside may put another client or route into the scope, by whatever it reads. Then
+        equal requests alone are known to be refused.
+        """
+        client = scope.get("client")
+        peer = (client[0] or None) if client else None
+        route = (scope["method"], scope.get("scheme"), scope.get("root_path"), scope["path"])
+        if not self._is_moved and (peer, *route) != request[:5]:
+            self._is_moved = True
+            self._refusals.clear()
+
+    def note(self, request: _Request, served: _Request, refused: Refused) -> None:
+        """Note that the app answers this request with 429; ``served`` is what reached the app.
 
         A function or a block that the view calls may be skipped in another request, so its refusal
         says nothing of that request.
         """
-        if not refused.of_view:
+        if self._is_moved or not refused.of_view:
             return
         new = set(refused.fields) - set(self._fields)
         if new:
             self._fields = (*self._fields, *sorted(new))
             self._refusals.clear()
         key, now = self._client_and_route(request), self._now_ms()
+        if key != self._client_and_route(served):
+            self._is_moved = True
+            return
         known = self._refusals.get(key)
         if known is None or now >= known.until_ms:
             self._outdated_ms = now + LONGEST_MS
@@ -160,7 +189,7 @@ class Shield:
         self._outdated_ms = self._now_ms() + LONGEST_MS
         self._answers.put(request, _Answer(self._outdated_ms, refused.hits, start, body))
 
-    def _answer(self, request: _Request) -> tuple[Message, bytes] | None:
+    def _answer(self, request: _Request, is_compared: bool) -> _Answer | None:
         now = self._now_ms()
         if now >= self._outdated_ms:
             self._answers.clear()
@@ -171,14 +200,14 @@ class Shield:
             self._turn_ms = now + LONGEST_MS
             self._answers.turn()
             self._refusals.turn()
-        answer = self._answers.get(request)
+        answer = self._answers.get(request) if is_compared else None
         if answer is not None:
             if now < answer.until_ms and self._known_refusal(answer.hits):
-                return answer.start, answer.body
+                return answer
             self._answers.pop(request)
         return self._plain_answer(request, now)
 
-    def _plain_answer(self, request: _Request, now: int) -> tuple[Message, bytes] | None:
+    def _plain_answer(self, request: _Request, now: int) -> _Answer | None:
         """The shield's own answer, once enough requests reached the app."""
         key = self._client_and_route(request)
         refusal = self._refusals.get(key)
@@ -191,7 +220,7 @@ class Shield:
         if decisions is None:
             self._refusals.pop(key)
             return None
-        return _plain(decisions), b"" if request[1] == "HEAD" else PLAIN
+        return _plain(request, refusal.hits, decisions)
 
     def _client_and_route(self, request: _Request) -> _Request:
         """A request without what decides on neither the client nor the route."""
@@ -204,23 +233,30 @@ class Shield:
 class _Listener:
     """Hears what the app sends; hands a refusal's answer to the shield once it is whole."""
 
-    __slots__ = ("_body", "_request", "_scope", "_send", "_shield", "_start")
+    __slots__ = ("_body", "_is_compared", "_request", "_scope", "_send", "_shield", "_start")
 
-    def __init__(self, shield: Shield, scope: Scope, request: _Request, send: Send) -> None:
+    def __init__(
+        self, shield: Shield, scope: Scope, request: _Request, is_compared: bool, send: Send
+    ) -> None:
         self._shield = shield
         self._scope = scope
         self._request = request
+        self._is_compared = is_compared
         self._send = send
         self._start: Message | None = None
         self._body = b""
 
     async def __call__(self, message: Message) -> None:
         kind = message["type"]
+        if kind == "http.response.start":
+            self._shield.look(self._request, self._scope)
         if kind == "http.response.start" and REFUSED in self._scope and message["status"] == 429:
-            self._shield.note(self._request, self._scope[REFUSED])
+            self._shield.note(self._request, _request(self._scope), self._scope[REFUSED])
             # Layers outside may change the message, so it is copied before it is sent.
             start = {**message, "headers": tuple(map(tuple, message.get("headers", ())))}
-            if _is_repeatable(self._request, start):
+            upload: Upload | None = self._scope.get(DRAINED)  # on HTTP/2 no field announces a body
+            has_body = upload is not None and upload.has_begun
+            if self._is_compared and not has_body and _is_repeatable(self._request, start):
                 self._start = start
         await self._send(message)
         if self._start is not None and kind == "http.response.body":
@@ -246,6 +282,12 @@ def _request(scope: Scope) -> _Request:
         *(scope.get("server") or (None, None)),
         tuple(map(tuple, scope["headers"])),
     )
+
+
+def _is_compared(scope: Scope) -> bool:
+    """Whether `_request` has all that the scope says of its client; a layer or TLS may add more."""
+    more = scope.get("extensions")
+    return not scope.get("state") and scope.keys() <= COMMON and not (more and any(more.values()))
 
 
 def _length(request: _Request) -> int:
@@ -275,8 +317,8 @@ def _is_repeatable(request: _Request, start: Message) -> bool:
     return True
 
 
-def _plain(decisions: Sequence[Decision]) -> Message:
-    """The start of the shield's own answer."""
+def _plain(request: _Request, hits: Sequence[Hit], decisions: Sequence[Decision]) -> _Answer:
+    """The shield's own answer."""
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(PLAIN)).encode()),
@@ -285,7 +327,8 @@ def _plain(decisions: Sequence[Decision]) -> Message:
     wait = retry_after(*[decision for decision in decisions if not decision.allowed])
     if wait is not None:
         headers.append((b"retry-after", str(wait).encode()))
-    return {"type": "http.response.start", "status": 429, "headers": headers}
+    start = {"type": "http.response.start", "status": 429, "headers": headers}
+    return _Answer(0, hits, start, b"" if request[1] == "HEAD" else PLAIN)
 
 
 class RefusalNotes:
@@ -296,6 +339,8 @@ class RefusalNotes:
         self._functions = functions
         #: Whether a shield listens.
         self.active = False
+        #: Whether the address of the client was the peer's so far.
+        self._known_by_peer = True
 
     def note(self, stage: Stage, hits: Sequence[Hit]) -> None:
         """Leave the refusal of a stage's hits, if it needs no more than the connection."""
@@ -306,8 +351,13 @@ class RefusalNotes:
         if fields is None or request is None:
             return
         scope = cast(MutableMapping[str, Any] | None, request.scope)
-        if scope is not None:
-            scope[REFUSED] = Refused(hits, fields, stage.of_view)
+        if scope is None:
+            return
+        peer = scope.get("client")
+        # The app may find the address by itself, from whatever it reads.
+        found = vars(request).get("remote_addr")
+        self._known_by_peer &= found == (peer[0] if peer else NO_PEER)
+        scope[REFUSED] = Refused(hits, fields, stage.of_view and self._known_by_peer)
 
 
 def _functions_of(stage: Stage) -> list[object]:

@@ -188,8 +188,10 @@ class Bindings:
         binding, prefix = self.current_or_latest(), self.key_prefix
         if scope is None:
             return KeyForm((prefix,) if prefix else (), None)
-        own = binding.settings.key_func if binding else self.key_func
-        space = "" if key_func is None or key_func == own else space_of(key_func)
+        if binding:  # a client that the caller names is one of the limiter's own
+            space = binding.settings.space(key_func or binding.settings.key_func)
+        else:
+            space = "" if key_func in (None, self.key_func) else space_of(key_func)
         return KeyForm.of_parts(key_parts(prefix, space, "", scope, kind=kind, place=place))
 
     @property
@@ -290,6 +292,15 @@ def limiters_of(app: Quart) -> list[Any]:
     first = app.extensions.get(EXTENSION)
     others = [one for one in app.extensions.get("limiter", ()) if one is not first]
     return others if first is None else [first, *others]
+
+
+def first_key_func(app: Quart, limiter: object) -> UserFunction[object] | None:
+    """The key function of an app's first limiter; None if that is this one."""
+    first = app.extensions.get(EXTENSION, limiter)
+    if first is limiter:
+        return None
+    binding = binding_of(first, app)
+    return binding.settings.key_func if binding else bindings_of(first).key_func
 
 
 def binding_of(limiter: Any, app: Quart) -> Binding | None:

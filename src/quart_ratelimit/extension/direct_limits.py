@@ -287,12 +287,12 @@ class DirectLimits:
         read(self._bindings.strategy)
 
         block = place_in_code()
-        # Bytes and messages of one view are counted apart.
+        # Bytes and messages of one view are counted apart, whatever their scopes are called.
         unit = f":{getattr(cost, '__qualname__', 'cost')}" if callable(cost) else ""
 
         def form(view: str | None, endpoint: str, by: UserFunction[object] | None) -> KeyForm:
             place, what = ("", scope) if scope else _place_and_scope(view, endpoint, block)
-            return self._bindings.key_form("messages", f"{what}{unit}", place=place, key_func=by)
+            return self._bindings.key_form(f"messages{unit}", what, place=place, key_func=by)
 
         async def open_account(view: str | None) -> Account:
             binding = self._bindings.current()

@@ -32,7 +32,7 @@ from ..settings.reading import VARIABLES_READ, read_settings, variables_of
 from ..signals import limit_decided, send_decided
 from ..stores import Store
 from .app_hooks import app_by_keyword, check_app, hook_denials_into, hook_into, most_drained
-from .binding import EXTENSION, Binding, Bindings
+from .binding import EXTENSION, Binding, Bindings, first_key_func
 from .direct_limits import DirectLimits
 from .flask_limiter import Storage, Strategy
 
@@ -177,7 +177,7 @@ class Limiter(DirectLimits):
                 hook_denials_into(app, bindings.denials)
             return
         self.enabled = True
-        settings = read_settings(bindings.given, app.config)
+        settings = read_settings(bindings.given, app.config, first_key_func(app, self))
         app.extensions[VARIABLES_READ] = variables_of(app.config)
         # Private in Flask-Limiter, and read by its users' tests.
         self._in_memory_fallback = settings.in_memory_fallback

@@ -76,8 +76,12 @@ def rate_limit(
 
     def decorate(view: Callable[..., object]) -> Any:
         check_function(view, "rate_limit(...)")
-        place = _Place(view, scope, _number(view, declared))
-        known: tuple[Settings, dict[_Where, Stage]] | None = None
+        _check_below(view, declared)
+        space_of(view)  # as of a key function
+        known: tuple[Settings, _Place, dict[_Where, Stage]] | None = None
+
+        def place_in(settings: Settings) -> _Place:
+            return _Place(view, scope, _number(view, declared, settings.key_func))
 
         def charge() -> Awaitable[None] | None:
             nonlocal known
@@ -86,18 +90,19 @@ def rate_limit(
                 return None
             settings = binding.settings
             if known is None or known[0] is not settings:
-                known = settings, {}
+                known = settings, place_in(settings), {}
+            _, place, stages = known
             where = place.of_request()
-            stage = known[1].get(where)
+            stage = stages.get(where)
             if stage is None:
-                stage = known[1][where] = _stage(declared, where, settings, name_in_code(view))
+                stage = stages[where] = _stage(declared, where, settings, name_in_code(view))
             return binding.hooks.charge(stage)
 
         def counters(endpoint: str, method: str) -> Sequence[KeyForm]:
             binding = _current_binding(view)
             if binding is None:
                 return []
-            where = place.at(current_app, endpoint, method)
+            where = place_in(binding.settings).at(current_app, endpoint, method)
             return [_form(declared, where, binding.settings, by) for by in _names(key, binding)]
 
         note = OwnLimit(
@@ -134,20 +139,38 @@ class _Declared:
 _declared: WeakTable[_Declared] = WeakTable()
 
 
-def _number(view: object, own: _Declared) -> str:
-    """What distinguishes a ``@rate_limit`` from others below it; "" for the lowest.
-
-    Raises `ConfigurationError` if one in the snippet's keys would charge a counter again.
-    """
+def _below(view: object, own: _Declared) -> list[_Declared]:
+    """Each ``@rate_limit`` below this one that has its scope."""
     below = (_declared.get(each) for each in chain(view))
-    found = [one for one in below if one is not None and one.scope == own.scope]
-    for one in found if own.scope is None else ():
-        counters = {quota.counter for quota in one.quotas}
-        if one.key == own.key and any(quota.counter in counters for quota in own.quotas):
+    return [one for one in below if one is not None and one.scope == own.scope]
+
+
+def _charge_one(one: _Declared, other: _Declared) -> bool:
+    """Whether two of one scope would charge a counter twice if they name the same clients."""
+    counters = {quota.counter for quota in one.quotas}
+    return any(quota.counter in counters for quota in other.quotas)
+
+
+def _check_below(view: object, own: _Declared) -> None:
+    """Raise `ConfigurationError` if one in the snippet's keys would charge a counter again."""
+    for one in _below(view, own) if own.scope is None else ():
+        if one.key == own.key and _charge_one(one, own):
             raise ConfigurationError(
                 "two @rate_limit(..., scope=None) of one period charge one counter twice per "
                 "request; write only the smaller limit, or leave out scope=None"
             )
+
+
+def _number(view: object, own: _Declared, usual: UserFunction[object]) -> str:
+    """What distinguishes a ``@rate_limit`` from others below it; "" for the lowest.
+
+    Those with one scope share their counters with other views, so only one that would charge a
+    counter again has a number. ``usual`` names the clients where no function is given.
+    """
+    found = _below(view, own)
+    if own.scope:
+        key = own.key or usual
+        found = [one for one in found if (one.key or usual) == key and _charge_one(one, own)]
     return str(len(found) or "")
 
 
@@ -171,7 +194,7 @@ class _Place:
         self._scope = scope
         #: See `_number`.
         self._number = number
-        #: The helper's own; found now, as in a request the values of its closure do not count.
+        #: The helper's own.
         self._space = space_of(function)
         self._known: dict[tuple[str, str], _Where] = {}
 
@@ -249,8 +272,7 @@ def _form(
     prefix = settings.key_prefix
     if own.scope is None:
         return KeyForm((prefix,) if prefix else (), None)
-    space = "" if key_func == settings.key_func else space_of(key_func)
-    scope = own.scope or NAME
+    space, scope = settings.space(key_func), own.scope or NAME
     return KeyForm.of_parts(key_parts(prefix, space, "", scope, kind=where.kind, place=where.place))
 
 

@@ -26,7 +26,7 @@ MOST = 1024 * 1024
 #: The longest time that the start of a response, and then its end, waits for the body, in seconds.
 SECONDS = 1.0
 
-#: Marks a connection's scope that a layer drains already.
+#: Where a layer that drains already leaves the `Upload`, in the connection's scope.
 DRAINED = "quart_ratelimit.drained"
 #: Request fields that announce a body in HTTP/1.
 BODY_FIELDS = (b"content-length", b"transfer-encoding")
@@ -47,8 +47,7 @@ class Drain:
         if scope["type"] != "http" or DRAINED in scope or not may_have_body(scope):
             await self._app(scope, receive, send)
             return
-        scope[DRAINED] = True
-        upload = Upload(scope, receive, send, self._most)
+        upload = scope[DRAINED] = Upload(scope, receive, send, self._most)
         await self._app(scope, upload.receive, upload.send)
 
 
@@ -76,6 +75,21 @@ class Upload:
         self._waiting: asyncio.Event | None = None
         #: Set when the drain has stopped reading; None: it does not read.
         self._reading: asyncio.Event | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a part of the body has arrived."""
+        return self._arrived > 0
+
+    async def is_empty(self) -> bool:
+        """Read until that is known, for `SECONDS` at most; an expected body is not requested."""
+        if any(name.lower() == b"expect" for name, _ in self._scope["headers"]):
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SECONDS):
+                while not (self._arrived or self._complete or self._client_left):
+                    await self._next()
+        return self._complete and not self._arrived
 
     async def receive(self) -> Message:
         """Return the client's next message; one that is drained has no body."""

@@ -10,6 +10,7 @@ from typing import ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from quart import current_app
 
+from ..clients.key_spaces import module_name
 from ..current import current_call
 from .limits import AsyncView
 from .registry import HasRegistry, OwnLimit, check_function, note_own_limit, note_wrapped
@@ -130,5 +131,5 @@ class SyncTwin(functools.partial[object]):
 
 
 def name_in_code(view: Callable[..., object]) -> str:
-    """The module and the name of a view, as in its tracebacks."""
-    return f"{view.__module__}.{getattr(view, '__qualname__', repr(view))}"
+    """The module and the name of a view; keys may have it, so it is the same in all workers."""
+    return f"{module_name(view.__module__)}.{getattr(view, '__qualname__', repr(view))}"

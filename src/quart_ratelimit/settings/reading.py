@@ -12,6 +12,8 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+from ..callables import UserFunction
+from ..clients.key_spaces import space_of
 from ..constants import HeaderNames
 from ..errors import ConfigurationError
 from ..rules.limits import Limit
@@ -29,16 +31,23 @@ _GROUPS = ("default_limits", "application_limits")
 _LIMITS = (*_GROUPS, "meta_limits", "in_memory_fallback")
 
 
-def read_settings(given: Mapping[str, object], config: Mapping[str, object]) -> Settings:
+def read_settings(
+    given: Mapping[str, object],
+    config: Mapping[str, object],
+    first: UserFunction[object] | None = None,
+) -> Settings:
     """Return the settings, by the constructor's keywords and the app's variables.
 
-    Raises `ConfigurationError`; for a limit it names where it was given and its text.
+    ``first`` is the key function of the app's first limiter, if that is another limiter. Raises
+    `ConfigurationError`; for a limit it names where it was given and its text.
     """
     _check_variables(config)
     sources = Sources(given, config)
     sources.read(ENABLED)
     values: Values = {name: sources.read(row) for name, row in ROWS.items()}
     values["key_func"] = values["key_func"] or given["default_key_func"]
+    own = space_of(values["key_func"])  # kept: within a request its values would not count
+    values["unnamed_space"] = own if first is None else space_of(first)
     values["storage_options"] = _storage_options(sources)
     values["storage_given"] = ", ".join(
         sources.origin(ROWS[name]) for name in ("storage_uri", "storage_options")

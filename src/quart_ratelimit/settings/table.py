@@ -55,6 +55,9 @@ class Settings:
     """Everything that the developer configured for one app."""
 
     key_func: Annotated[UserFunction[object], Setting(ConfigVars.KEY_FUNC, kinds.key_function)]
+    #: The space that keys do not name: of the ``key_func`` of the app's first limiter. A second
+    #: limiter's clients are others if its function is another.
+    unnamed_space: str
     key_prefix: Annotated[str, Setting(ConfigVars.KEY_PREFIX, text, "")]
     #: How keys are made, by the ``key_secret``.
     keys: Annotated[Keys, Setting(ConfigVars.KEY_SECRET, kinds.keys, Keys(), keyword="key_secret")]
@@ -166,14 +169,21 @@ class Settings:
         """The name of the IETF's draft whose fields are among the response fields."""
         return next((name for name in self.header_fields if name != "x-ratelimit"), None)
 
+    def space(self, key_func: UserFunction[object]) -> str:
+        """Return the space of clients that this function names, as keys have it.
+
+        Clients that another function names are in a space of their own: who chooses an account's
+        name must not choose another client's address.
+        """
+        space = space_of(key_func)
+        return "" if space == self.unnamed_space else space
+
     def key_parts(self, limit: RuntimeLimit, who: str, scope: str) -> list[str]:
         """Return the parts of the key that a rule counts a client under.
 
-        Clients that another function names than the limiter's own are in a space of their own:
-        who chooses an account's name must not choose another client's address. The kind of the
-        scope, if it is not a view's, stands before the space.
+        The kind of the scope, if it is not a view's, stands before the space.
         """
-        space = "" if limit.key_func == self.key_func else space_of(limit.key_func)
+        space = self.space(limit.key_func)
         kind = limit.scope_kind
         if limit.place:
             return key_parts(self.key_prefix, space, who, scope, kind=kind, place=limit.place)

@@ -147,7 +147,11 @@ class StandIn:
         name = name_of(hit)
         part, base = self._largest(name), self.bases.pop(name)
         own = part.own
-        owing, units = self._owing(name, base, now_ms), self._admitted(part, base, now_ms)
+        owing = self._owing(name, base, now_ms)
+        if newest is None:
+            units = self._admitted(part, base, now_ms)
+        else:  # this word knows of what the store was sent before it
+            units = sum(owed.cost for owed in owing)
         (look,) = self._memory.decide([own._replace(cost=0, late=False)], now_ms)
         state = self._memory.state(own)
         self._memory.adopt(own, None, now_ms)

@@ -312,6 +312,7 @@ class Connections:
             raise
         self._open.add(connection)
         try:
+            await wire.refresh(connection)  # it may have been idle in the pool
             if not self.is_prepared:
                 await self._prepare(connection)
                 self.is_prepared = connection in self._open

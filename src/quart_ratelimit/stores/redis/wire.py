@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,6 +24,9 @@ _READ_RESPONSE = redis.asyncio.Connection.read_response
 _CONNECT = "connect"
 if hasattr(redis.asyncio.Connection, "connect_check_health"):
     _CONNECT = "connect_check_health"
+
+#: As the system wants it, a closed socket waits 0 s for what it has not sent.
+_DISCARD = struct.pack("ii", 1, 0)
 
 
 async def replies(connection: Connection, count: int, *, unsent: bytes = b"") -> list[object]:
@@ -45,9 +50,17 @@ async def replies(connection: Connection, count: int, *, unsent: bytes = b"") ->
 
 
 def abort(connection: Connection) -> None:
-    """Close the socket now: a peer that is silent could hold up a close that says goodbye."""
+    """Close the socket now: a peer that is silent could hold up a close that says goodbye.
+
+    What the system has not sent yet is discarded: it would reach Redis after what is sent later by
+    another connection, a take of a place after its release.
+    """
     writer = getattr(connection, "_writer", None)
     if isinstance(writer, asyncio.StreamWriter):
+        system_socket = writer.get_extra_info("socket")
+        if system_socket is not None:
+            with contextlib.suppress(OSError, ValueError):  # it is closed already
+                system_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         writer.transport.abort()
 
 
@@ -159,3 +172,10 @@ async def is_fresh(connection: Connection) -> bool:
         return not await getattr(connection, _CAN_READ)()
     except (RedisError, OSError):
         return False
+
+
+async def refresh(connection: Any) -> None:
+    """Connect it again if it was closed or reset, or if there is a stray reply."""
+    if not await is_fresh(connection):
+        await connection.disconnect(nowait=True)
+        await connection.connect()
