@@ -10,6 +10,9 @@ from quart.testing.connections import WebsocketResponseError
 from quart.views import MethodView
 
 from quart_ratelimit import ConfigurationError, Limiter, rate_limit
+from quart_ratelimit.callables import Memo
+from quart_ratelimit.extension.binding import binding_of
+from quart_ratelimit.extension.enumeration import Enumeration
 from quart_ratelimit.stores import MemoryStore
 
 from ..support.apps import ask
@@ -361,3 +364,22 @@ async def test_head_and_methods_hold_at_each_place() -> None:
     assert await ask(app, "/", 1) == [401]
     assert await ask(app, "/", 2, method="HEAD") == [401, 401]
     assert await ask(app, "/", 1, User="ann") == [429]
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower", "defaults"), [(True, False, 0), (False, True, 1), (False, False, 1)]
+)
+async def test_a_listing_has_the_limits_of_all_places(
+    upper: bool, lower: bool, defaults: int
+) -> None:
+    """The defaults as well, where a request may come under them."""
+    app, limiter = new(default_limits=["7/hour"])
+    above = limiter.limit("5/minute", override_defaults=upper)
+    add(app, above, login, limiter.limit("1/hour", override_defaults=lower))
+    binding = binding_of(limiter, app)
+    assert binding is not None
+    async with app.app_context():
+        listing = await Enumeration(app, binding, Memo()).all()
+    listed = sorted(f"{one.source} {one.quota}" for one in listing.limits)
+    expected = ["route 1 per 1 hour", "route 5 per 1 minute"]
+    assert listed == ["default 7 per 1 hour"] * defaults + expected
