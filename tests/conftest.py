@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from .support import browser
 from .support.cluster import Cluster
 from .support.proxy import Proxy
 from .support.servers import VARIABLE, RedisServer, binary
@@ -85,3 +86,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     else:
         version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
         terminalreporter.write_line(f"redis: {version.stdout.strip()}")
+    if browser.binary() is None:
+        terminalreporter.write_line(
+            "NO CHROMIUM: the dashboard was not tried in a browser (apt-get install chromium)",
+            red=True,
+        )

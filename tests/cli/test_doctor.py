@@ -106,29 +106,28 @@ async def test_a_client_that_is_well_has_no_finding(
 
 async def test_a_plain_client_is_told_all_that_is_wrong_with_it(redis_url: str) -> None:
     client = redis.asyncio.Redis(host="127.0.0.1")
-    found = codes(RedisStore(client).findings())
+    found = codes(RedisStore(lambda: client).findings())
     await client.aclose()
     assert found == {"QRL003", "QRL004", "QRL006", "QRL008"}
 
 
-async def test_its_owner_closes_a_client_that_is_handed_in(redis_url: str) -> None:
+async def test_its_owner_closes_a_pool_that_is_shared(redis_url: str) -> None:
     client = opener(redis_url)()
-    for source in ({"source": client}, {"source": "", "connection_pool": client.connection_pool}):
-        store = RedisStore(**source, prefix=str(len(source)))
+    for prefix in ("first", "second"):
+        store = RedisStore(
+            lambda: redis.asyncio.Redis(connection_pool=client.connection_pool), prefix=prefix
+        )
         assert (await store.hit(HITS))[0].remaining == 8
         await store.aclose()
     assert await client.ping()
     await client.aclose()
 
 
-async def test_a_limiter_counts_by_a_pool_that_is_handed_in(redis_url: str) -> None:
-    client = opener(redis_url)()
-    app = Quart(__name__)
-    options = {"connection_pool": client.connection_pool}
-    limiter = Limiter(app=app, storage_uri="redis://127.0.0.1:1", storage_options=options)
-    async with app.test_app():
-        assert (await limiter.hit("9/day", "ann")).by == "store"
-    await client.aclose()
+def test_a_pool_among_the_options_is_an_error_that_says_what_to_write() -> None:
+    options = {"connection_pool": redis.asyncio.ConnectionPool()}
+    words = "write store=RedisStore(lambda: redis.asyncio.Redis(connection_pool=pool))"
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        Limiter(app=Quart(__name__), storage_uri="redis://127.0.0.1:1", storage_options=options)
 
 
 @pytest.mark.parametrize(
@@ -136,16 +135,12 @@ async def test_a_limiter_counts_by_a_pool_that_is_handed_in(redis_url: str) -> N
     [
         (redis.Redis(), "redis.client.Redis blocks the event loop; write redis.asyncio.Redis"),
         (object(), "builtins.object is not a redis.asyncio.Redis"),
+        (redis.asyncio.Redis(), "belongs to one event loop; write RedisStore(open_client)"),
     ],
 )
 def test_a_client_of_another_kind_is_an_error(client: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(words)):
         RedisStore(client)
-
-
-def test_a_pool_of_another_kind_is_an_error() -> None:
-    with pytest.raises(ConfigurationError, match=r"is not a pool of redis\.asyncio"):
-        RedisStore("redis://", connection_pool=redis.ConnectionPool())
 
 
 async def test_a_function_that_opens_a_sync_client_stops_the_app_at_start() -> None:
@@ -159,7 +154,7 @@ async def test_a_pool_of_another_event_loop_is_an_error_that_says_what_to_write(
     redis_url: str,
 ) -> None:
     client = opener(redis_url)()
-    store = RedisStore(client)
+    store = RedisStore(lambda: client)
     import asyncio
 
     async def hit() -> None:
@@ -195,6 +190,22 @@ def test_what_is_worth_knowing_of_a_server_is_found(info: dict[str, Any], code: 
     }  # fmt: skip
     assert list(server_findings(healthy)) == []
     assert codes(list(server_findings({**healthy, **info}))) == {code}
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"redis_version": "7.0.0"},
+        {"redis_version": "8.2.1"},
+        {"redis_version": "unstable"},
+        {"maxmemory": 100, "maxmemory_policy": "noeviction"},
+        {"aof_enabled": 0, "rdb_saves": 3},
+        {"connected_slaves": 0},
+    ],
+)
+def test_a_server_that_is_well_has_no_finding(info: dict[str, Any]) -> None:
+    healthy = {"redis_version": "7.0.15", "aof_enabled": 1, "role": "master"}
+    assert list(server_findings({**healthy, **info})) == []
 
 
 @pytest.mark.parametrize(
@@ -386,6 +397,9 @@ async def test_a_limit_above_its_route_is_found() -> None:
     [
         ({}, {}, set()),
         ({"deadline": 2.0}, {}, {"QRL016"}),
+        ({"deadline": 1.0}, {}, set()),
+        ({}, {"on_store_error": "closed"}, set()),
+        ({"health_check_interval": 0}, {}, set()),
         ({}, {"on_store_error": "open"}, {"QRL030"}),
         ({}, {"swallow_errors": True}, {"QRL030"}),
         ({"health_check_interval": 5}, {}, {"QRL007"}),
@@ -398,6 +412,26 @@ async def test_what_is_wrong_at_first_sight_is_found(
     binding = binding_of(limiter, app)
     assert binding is not None
     assert codes(startup_findings(app, binding)) == found
+
+
+async def test_an_open_policy_is_no_finding_where_nothing_is_guessed_at(redis_url: str) -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app, storage_uri=redis_url, on_store_error="open")
+    app.add_url_rule("/prices", "prices", lambda: "")
+    binding = binding_of(limiter, app)
+    assert binding is not None
+    assert startup_findings(app, binding) == []
+
+
+async def test_a_limit_that_runs_and_refuses_is_neither_above_its_route_nor_in_shadow() -> None:
+    limiter, app = limited("9/minute", shadow=False)
+
+    @app.get("/late")
+    @limiter.limit("1/minute", shadow=False)
+    async def view() -> str:
+        return ""
+
+    assert await examined(limiter, app) == {"QRL001"}
 
 
 @pytest.mark.parametrize(

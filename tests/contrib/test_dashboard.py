@@ -1,12 +1,9 @@
 """The dashboard: who gets in, what it shows, and how an operator unblocks a client."""
 
-import asyncio
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,20 +12,14 @@ from hypothesis import strategies as st
 from quart import Quart, Response, request
 
 from quart_ratelimit import ConfigurationError, Decision, Hit, Limiter, StoreError, rate_limit
-from quart_ratelimit.clients.keys import KeyForm, Keys
+from quart_ratelimit.clients.keys import KeyForm, Keys, client_of
 from quart_ratelimit.contrib.dashboard import COOKIE, FIELD, dashboard
-from quart_ratelimit.contrib.dashboard.unblocking import client_of
 from quart_ratelimit.extension.space_saving import SpaceSaving
 from quart_ratelimit.extension.tally import ROWS, Tally
 from quart_ratelimit.signals import Decided, limit_decided
 from quart_ratelimit.stores import MemoryStore
 
 from ..support.every_limit import every_limit, use
-from ..support.serving import hypercorn, load
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-#: Where a screenshot is left, if anybody wants one.
-SHOTS = os.environ.get("SCREENSHOTS")
 
 
 def who() -> str:
@@ -134,13 +125,56 @@ async def test_the_state_tells_sums_rates_and_the_busiest() -> None:
     index = next(row for row in state["limits"] if row["limit"] == "2 per 1 hour")
     assert len(rows) == 2
     assert (index["allowed"], index["refused"], index["excess"]) == (3, 1, 0)
-    assert [sum(one[n] for one in index["series"]) for n in (0, 1)] == [3, 1]
+    assert [sum(one[n] for one in index["minute"]) for n in (0, 1)] == [3, 1]
     shown = [(one["key"], one["hits"], one["refused"]) for one in index["busiest"]]
     assert shown == [("{ann}|index", 3, 1), ("{bob}|index", 1, 0)]
     assert [(one["remaining"], one["blocked"]) for one in index["busiest"]] == [
         (0, True),
         (1, False),
     ]
+
+
+async def test_a_page_that_was_opened_just_now_shows_the_last_hour() -> None:
+    app, _ = shop()
+    await statuses(app, 3)
+    state = await Operator(app).ask("state")
+    (index,) = [row for row in state["limits"] if row["limit"] == "2 per 1 hour"]
+    assert len(index["hour"]) == 60
+    assert [sum(one[n] for one in index["hour"][-2:]) for n in (0, 1)] == [2, 1]
+    assert [sum(one[n] for one in index["minute"]) for n in (0, 1)] == [2, 1]
+
+
+async def test_limits_are_found_by_a_part_of_their_name_or_scope() -> None:
+    app, _ = shop()
+    await statuses(app, 1)
+    operator = Operator(app)
+    for word, limits in [("INDEX", {"2 per 1 hour"}), ("9 per", {"9 per 1 hour"}), ("%", set())]:
+        state = await operator.ask(f"state?find={word}")
+        assert {one["limit"] for one in state["limits"]} == limits
+        assert (state["found"], state["of"]) == (len(limits), 2)
+        assert sum(allowed for allowed, _ in state["minute"]) == 2  # of all limits
+
+
+async def test_each_workers_part_is_shown_if_it_is_asked_for(redis_url: str) -> None:
+    app = Quart("shop")
+    options = {"deadline": 1}
+    limiter = Limiter(
+        who, app=app, storage_uri=redis_url, storage_options=options, default_limits=["2/hour"]
+    )
+    app.register_blueprint(dashboard(limiter, guard=is_operator))
+    app.add_url_rule("/", "index", lambda: "hello")
+    async with app.test_app():
+        await statuses(app, 3)
+        operator = Operator(app)
+        assert (await operator.ask("state"))["parts"] is None
+        state = await operator.ask("state?parts=1")
+    (part,) = state["parts"]
+    assert part["worker"].endswith(f":{os.getpid()}")
+    assert {**part, "worker": ""} == {
+        "worker": "", "runs": True, "allowed": 2, "refused": 1, "fallback": 0,
+    }  # fmt: skip
+    assert state["limits"][0]["parts"] == [part]
+    assert state["workers"] == 1
 
 
 async def test_looking_charges_nothing() -> None:
@@ -270,44 +304,6 @@ def test_counts_are_never_too_low_and_whoever_is_frequent_is_there(
     assert sketch.excess <= len(seen) / size
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: the dashboard was not tried in one")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_an_operator_unblocks_a_client_in_a_browser(
-    redis_url: str, tmp_path: Path, scheme: Any
-) -> None:
-    browsers = pytest.importorskip("playwright.async_api", reason="NO playwright")
-    with hypercorn(app="tests.support.watched:app", env={"REDIS_URL": redis_url}) as port:
-        for number, requests in [(2, 60), (3, 12), (4, 5)]:
-            await load(port, "/data", requests, 2, f"127.0.0.{number}")
-        loading = asyncio.ensure_future(load(port, "/search", 400, 1, "127.0.0.5"))
-        async with browsers.async_playwright() as engine:
-            browser = await engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            page = await browser.new_page(
-                color_scheme=scheme, viewport={"width": 390, "height": 844}
-            )
-            errors: list[str] = []
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.on("console", lambda line: line.type == "error" and errors.append(line.text))
-            await page.goto(f"http://127.0.0.1:{port}/ratelimit/")
-            await loading
-            blocked = page.locator('li[data-key="{127.0.0.2}|data"]')
-            await blocked.get_by_text("blocked for").wait_for()
-            wide = await page.evaluate("document.documentElement.scrollWidth")
-            if SHOTS:
-                await page.screenshot(path=Path(SHOTS) / f"{scheme}.png", full_page=True)
-            await blocked.get_by_role("button", name="Unblock").click()
-            await page.get_by_text("1 counter was reset.").wait_for()
-            await blocked.get_by_text("10 of 10 left").wait_for()
-            await page.fill("#who", "127.0.0.3")
-            await page.click("#unblock")
-            await page.get_by_text("2 counters were reset.").wait_for()
-            await browser.close()
-        assert errors == []
-        assert wide <= 390  # a phone scrolls in one direction only
-        assert await load(port, "/data", 1, 1, "127.0.0.2") == {200: 1}
-        assert await load(port, "/data", 1, 1, "127.0.0.3") == {200: 1}
-
-
 async def test_a_client_behind_a_pseudonym_is_looked_up_by_its_own_name() -> None:
     app = Quart(__name__)
     limiter = Limiter(app=app, key_secret="a secret of the test", key_func=lambda: "ann")
@@ -412,7 +408,14 @@ async def test_the_cookie_has_the_path_that_the_browser_knows() -> None:
 
 @pytest.mark.parametrize(
     ("key", "client"),
-    [("{ann}|index", "ann"), ("shop|{a%7Cb}|export", "a|b"), ("ann", "ann"), ("shop|ann", "ann")],
+    [
+        ("{ann}|index", "ann"),
+        ("shop|{a%7Cb}|export", "a|b"),
+        ("ann", "ann"),
+        ("shop|ann", "ann"),
+        ("{%C3%A9va}|index", "éva"),
+        (Keys().slot("x" * 99, "index"), Keys().join("x" * 99)),  # a digest, as nobody reads one
+    ],
 )
 def test_a_key_shows_its_client(key: str, client: str) -> None:
     assert client_of(key) == client

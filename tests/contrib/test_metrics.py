@@ -34,6 +34,7 @@ otel = pytest.importorskip("quart_ratelimit.contrib.opentelemetry")
 parser = pytest.importorskip("prometheus_client.parser")
 sdk = pytest.importorskip("opentelemetry.sdk.metrics")
 
+DECISIONS = "ratelimit_decisions_total"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -81,7 +82,12 @@ async def decide(*quotas: FixedWindow) -> None:
         send_decided(None, hits, await store.hit(hits))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+def sums(samples: Samples) -> Samples:
+    """The counts of decisions."""
+    return {name: count for name, count in samples.items() if name[0] == DECISIONS}
+
+
+@pytest.mark.parametrize("workers", [1, 4])
 def test_a_scrape_under_load_is_what_the_load_counted(
     redis_url: str, tmp_path: Path, workers: int
 ) -> None:
@@ -96,6 +102,10 @@ def test_a_scrape_under_load_is_what_the_load_counted(
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
                 return read(response.read().decode())
 
+        def worker() -> bytes:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/worker") as response:
+                return bytes(response.read())
+
         async def run() -> None:
             loads = [load(port, "/data", 100, 8, f"127.0.0.{n}") for n in (2, 3, 4)]
             under = asyncio.ensure_future(asyncio.gather(*loads))
@@ -106,19 +116,21 @@ def test_a_scrape_under_load_is_what_the_load_counted(
                 counted.update(statuses)
 
         asyncio.run(run())
-        samples = ask()
+        samples, *others = [ask() for _ in range(8)]  # each by a connection of its own
+        pids = {worker() for _ in range(20)}
     assert counted == {200: 120, 429: 180}
+    assert workers == 1 or len(pids) > 1
+    assert [sums(one) for one in others] == [sums(samples)] * 7  # whichever worker answers
     limit = "40 per 1 hour"
-    decisions = "ratelimit_decisions_total"
-    assert value(samples, decisions, limit=limit, outcome="allowed") == counted[200]
-    assert value(samples, decisions, limit=limit, outcome="refused") == counted[429]
+    assert value(samples, DECISIONS, limit=limit, outcome="allowed") == counted[200]
+    assert value(samples, DECISIONS, limit=limit, outcome="refused") == counted[429]
     assert value(samples, "ratelimit_near_limit_total", limit=limit) == 3 * 8
     batches = value(samples, "ratelimit_batch_size_sum")
     assert batches == value(samples, "ratelimit_store_seconds_count", answered="true")
     assert 120 <= batches <= 300  # a refusal that is remembered asks nobody
     assert value(samples, "ratelimit_breaker_open") == 0
     assert 1 <= value(samples, "ratelimit_workers") <= 4
-    seen = [value(each, decisions, limit=limit, outcome="refused") for each in scraped]
+    seen = [value(each, DECISIONS, limit=limit, outcome="refused") for each in scraped]
     assert seen == sorted(seen)
     assert "127.0.0" not in "".join(map(repr, samples))
 

@@ -139,8 +139,10 @@ COLLECTIONS = {
     """,
     "rows and keys of a dashboard: ROWS, LONGEST_SCOPE, KEYS, and keys of our size": """
         extension/space_saving.py:_counts extension/tally.py:_rows
-        extension/fleet_sums.py:busiest
-        extension/tally.py:hits extension/tally.py:recent extension/tally.py:refusals
+        extension/fleet_rows.py:busiest extension/fleet_rows.py:minutes
+        extension/fleet_rows.py:parts extension/fleet_rows.py:rows
+        extension/fleet_rows.py:seconds
+        extension/tally.py:hits extension/tally.py:history extension/tally.py:refusals
     """,
     "`Recent`, in number and in length": "recent.py:_old recent.py:_young",
     "MOST_KEPT leases": "direct/ledger.py:_kept",

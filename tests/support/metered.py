@@ -22,3 +22,9 @@ async def data() -> str:
 @limiter.exempt
 async def scrape() -> tuple[bytes, dict[str, str]]:
     return exposition()
+
+
+@app.get("/worker")
+@limiter.exempt
+async def worker() -> str:
+    return str(os.getpid())

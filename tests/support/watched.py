@@ -1,4 +1,7 @@
-"""An app with a dashboard for whoever asks: the tests' browser."""
+"""An app with a dashboard that admits every request: the tests' browser.
+
+``MANY`` is the number of further limits, each on a view of its own.
+"""
 
 import os
 
@@ -22,3 +25,13 @@ async def data() -> str:
 @limiter.limit("200/minute")
 async def search() -> str:
     return "found"
+
+
+async def one_of_many() -> str:
+    return "one"
+
+
+for number in range(int(os.environ.get("MANY", "0"))):
+    limit = limiter.limit(f"{number % 7 + 2}/hour", name=f"tariff {number}")
+    name = f"many_{number}"
+    app.add_url_rule(f"/many/{number}", name, limit(one_of_many))

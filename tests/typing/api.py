@@ -254,7 +254,7 @@ async def stored() -> None:
 
 
 def opened(blocking: "redis.Redis", other: redis.asyncio.RedisCluster) -> None:
-    RedisStore(redis.asyncio.Redis())
+    RedisStore(redis.asyncio.Redis())  # type: ignore[arg-type]
     RedisStore(redis.asyncio.Redis)
     RedisStore(blocking)  # type: ignore[arg-type]
     RedisStore(other)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from quart.cli import ScriptInfo
 
 from ..errors import StoreError
 from ..extension.binding import Binding, binding_of, bindings_of
-from ..extension.fleet_sums import FleetView
+from ..extension.fleet_rows import FleetView
 from ..extension.limiter import Limiter
 from ..stores import redacted
 from .doctor import examine
@@ -241,9 +241,12 @@ async def doctor(app: Quart, limiters: list[Limiter], *, as_json: bool) -> Answe
     "top",
     "Show what the limits do in all workers",
     click.option("--once", is_flag=True, help="Look once, after 3 seconds, and print"),
-    examples="top\ntop --once\ntop --json",
+    click.option("--workers", "with_workers", is_flag=True, help="Show each worker's part"),
+    examples="top\ntop --once --workers\ntop --json",
 )
-async def top(app: Quart, limiters: list[Limiter], *, once: bool, as_json: bool) -> Answer:
+async def top(
+    app: Quart, limiters: list[Limiter], *, once: bool, with_workers: bool, as_json: bool
+) -> Answer:
     """Print what all workers counted: live, or once."""
     looks = [
         (bindings_of(limiter).sums, binding.backend)
@@ -262,14 +265,14 @@ async def top(app: Quart, limiters: list[Limiter], *, once: bool, as_json: bool)
     if not once and not as_json:
 
         async def drawn() -> list[RenderableType]:
-            return [_render.fleet(view) for view in await look()]
+            return [_render.fleet(view, with_workers=with_workers) for view in await look()]
 
         await _render.watch(drawn, TOP)
     await asyncio.sleep(TOP_ONCE)  # workers write once they have seen the mark
     views = await look()
     for view in () if as_json else views:
-        _render.console().print(_render.fleet(view))
-    return Answer([view.as_dict() for view in views])
+        _render.console().print(_render.fleet(view, with_workers=with_workers))
+    return Answer([view.as_dict(with_workers=with_workers) for view in views])
 
 
 def _storage(binding: Binding) -> StorageShown:

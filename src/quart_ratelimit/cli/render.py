@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from ..clients.keys import client_of
 from ..constants import ConfigVars, HeaderNames
-from ..extension.fleet_sums import FleetView
+from ..extension.fleet_rows import FleetView, Part, in_order
 from ..rules.limits import Limit
 from ..settings.table import Settings
 from .survey import Line, Place, StorageShown, Survey, function_name, provider_text, shadow_text
@@ -66,21 +67,28 @@ async def watch(look: Callable[[], Awaitable[Sequence[RenderableType]]], seconds
             live.update(Group(*await look()), refresh=True)
 
 
-def fleet(found: FleetView) -> Table:
-    """What all workers counted, a row for each limit."""
-    count = "1 worker" if found.workers == 1 else f"{found.workers} workers"
+def fleet(found: FleetView, *, with_workers: bool = False) -> Table:
+    """What all workers counted, a row for each limit; below it, each worker's part."""
+    count = "1 worker" if len(found.parts) == 1 else f"{len(found.parts)} workers"
     table = Table(title=f"Rate limits of {count}")
     for title in ("Limit", "Scope"):
         table.add_column(title)
     for title in ("Allowed", "Refused", "By the policy"):
         table.add_column(title, justify="right")
-    table.add_column("Busiest keys")
+    table.add_column("Busiest clients")
     for row in found.rows:
-        refused = f"{row.refused} (shadow)" if row.shadow else str(row.refused)
-        busiest = "\n".join(f"{key}: {hits}, {no} refused" for key, hits, no in row.top)
-        numbers = (str(row.allowed), refused, str(row.fallback))
+        sums = Part(row.allowed, row.refused, row.fallback)
+        busiest = "\n".join(f"{client_of(key)}: {hits}, {no} refused" for key, hits, no in row.top)
+        numbers = _numbers(sums, shadow=row.shadow)
         table.add_row(Text(row.limit), Text(row.scope), *numbers, Text(busiest))
+        for worker, part in in_order(row.parts) if with_workers else ():
+            table.add_row("", Text(worker.text, "dim"), *_numbers(part, shadow=row.shadow), "")
     return table
+
+
+def _numbers(part: Part, *, shadow: bool) -> tuple[str, str, str]:
+    refused = f"{part.refused} (shadow)" if shadow else str(part.refused)
+    return str(part.allowed), refused, str(part.fallback)
 
 
 def settings(found: Settings, *, enabled: bool, storage: StorageShown, healthy: bool) -> Table:

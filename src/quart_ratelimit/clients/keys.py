@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from types import FunctionType, ModuleType
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from ..errors import ConfigurationError
 
@@ -21,6 +22,9 @@ LONGEST_KEPT = 256
 
 #: Bytes of a digest, which is written in hex: two clients in 2**64 may share one.
 DIGEST = 16
+
+#: How a digest begins in a key. No encoded part does: there, two hex digits follow a "%".
+DIGESTED = "%%"
 
 #: Printable ASCII but what we use ourselves: "%" to encode, "|" between parts, braces for slots.
 _PLAIN = re.compile(rf"[ -$&-z~]{{0,{LONGEST_PART}}}")
@@ -185,6 +189,13 @@ class KeyForm(NamedTuple):
         return self.of(Keys(), "client" if self.who is None else self.who)
 
 
+def client_of(key: str) -> str:
+    """The client of a key, as far as the key shows it."""
+    head, brace, rest = key.partition("{")
+    part = rest.partition("}")[0] if brace else head.rpartition("|")[2]
+    return part if part.startswith(DIGESTED) else unquote(part)
+
+
 def keys_with(secret: str | bytes | None) -> Keys:
     """Keys with pseudonyms by this secret; without one, as they are. See `pseudonyms`."""
     if not secret:
@@ -224,8 +235,7 @@ def _short_part(part: str) -> str:
 
 
 def _digest(raw: bytes) -> str:
-    # No encoded part begins like this: in those, two hex digits follow a "%".
-    return "%%" + blake2b(raw, digest_size=DIGEST).hexdigest()
+    return DIGESTED + blake2b(raw, digest_size=DIGEST).hexdigest()
 
 
 def _raw(text: str) -> bytes:

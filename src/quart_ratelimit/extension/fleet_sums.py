@@ -2,121 +2,36 @@
 
 A viewer sets a mark that ends by itself. Each worker reads it along with a batch that goes out
 anyway, and while it stands writes the rows of its tally that changed. A row has the sums since the
-worker began to count, so a write that is lost or repeated harms nothing.
+worker began to count, and the history of its last minute and hour. A write that is lost or repeated
+therefore harms nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import os
 import secrets
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from ..clock import Clock, monotonic_ms
-from ..errors import InvalidLimit, StoreError
-from ..quotas import Quota
+from ..errors import StoreError
+from ..stores.fleet import Fleet
 from ..stores.piggyback import CarryingStore, Command, pairs_of
-from .seen import quota_fields, quota_of
+from .fleet_rows import KEPT_MS, MARK, FleetView, Sums, Worker, merged
 from .tally import Row, Tally
 
-#: The field of the mark: until when a viewer looks, in ms by the server's clock.
-MARK = "?"
 #: How long a look lasts, in ms.
 LOOK_MS = 10_000
 #: Between two readings of the mark, and two writings while a viewer looks, in ms.
 UNSEEN_MS, SEEN_MS = 2_000, 1_000
-#: How long the store keeps a row, in ms.
-KEPT_MS = 3_600_000
-#: Rows that a worker writes, and the busiest keys in each.
-ROWS, BUSIEST = 50, 5
-
-
-@dataclass(slots=True)
-class Sums:
-    """One limit in one scope, in one worker or in all."""
-
-    limit: str
-    scope: str
-    quota: Quota
-    allowed: int = 0
-    refused: int = 0
-    fallback: int = 0
-    shadow: bool = False
-    #: By how much a key's hits may be too high.
-    excess: int = 0
-    #: Each of the busiest keys -> how often it hit, and how often it was refused.
-    busiest: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    @classmethod
-    def of_row(cls, row: Row) -> Sums:
-        """What one worker counted."""
-        return cls(
-            row.limit,
-            row.scope,
-            row.hit.quota,
-            row.allowed,
-            row.refused,
-            row.fallback,
-            row.shadow,
-            row.hits.excess,
-            {key: (count, row.refusals.count(key)) for key, count in row.hits.top(BUSIEST)},
-        )
-
-    def add(self, other: Sums) -> None:
-        """Add another worker's."""
-        self.allowed += other.allowed
-        self.refused += other.refused
-        self.fallback += other.fallback
-        self.shadow = self.shadow or other.shadow
-        self.excess += other.excess
-        for key, (hits, refused) in other.busiest.items():
-            known = self.busiest.get(key, (0, 0))
-            self.busiest[key] = (known[0] + hits, known[1] + refused)
-
-    @property
-    def top(self) -> list[tuple[str, int, int]]:
-        """The busiest keys, with their hits and refusals, the busiest first."""
-        found = [(key, *counts) for key, counts in self.busiest.items()]
-        return sorted(found, key=lambda one: -one[1])[:BUSIEST]
-
-    def as_json(self, at_ms: int, prefix: str) -> str:
-        """The row as a worker writes it."""
-        return json.dumps(
-            [
-                at_ms, prefix, self.limit, self.scope, quota_fields(self.quota), self.allowed,
-                self.refused, self.fallback, self.shadow, self.excess, self.busiest,
-            ]
-        )  # fmt: skip
-
-
-@dataclass(slots=True)
-class FleetView:
-    """What all workers wrote."""
-
-    rows: list[Sums]
-    #: The workers that wrote; those without traffic write nothing.
-    workers: int
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        limits = [
-            {
-                "limit": row.limit,
-                "scope": row.scope,
-                "quota": str(row.quota),
-                "allowed": row.allowed,
-                "refused": row.refused,
-                "fallback": row.fallback,
-                "shadow": row.shadow,
-                "busiest": [
-                    {"key": key, "hits": hits, "refused": refused} for key, hits, refused in row.top
-                ],
-            }
-            for row in self.rows
-        ]
-        return {"workers": self.workers, "limits": limits}
+#: How long a worker waits for a batch that takes along what is due, in ms.
+SLACK_MS = 50
+#: Rows that a worker writes at once.
+ROWS = 100
+#: How often a worker writes all of its rows again, in ms: a row that is not written ends.
+AGAIN_MS = KEPT_MS // 2
 
 
 class FleetSums:
@@ -128,7 +43,7 @@ class FleetSums:
     key_name = "sums"
 
     def __init__(self, limiter: object, *, now_ms: Clock = monotonic_ms) -> None:
-        self.name: str = secrets.token_hex(4)
+        self._token = secrets.token_hex(4)
         self.prefix: str = ""
         self._limiter = limiter
         self._now_ms = now_ms
@@ -140,7 +55,12 @@ class FleetSums:
         self._seen_until_ms = 0
         #: How many look now.
         self._looking = 0
-        self._found: dict[str, object] | None = None
+        self._found: FleetView | None = None
+        #: Fields that were too old at the last look, and which of them the next look removes.
+        self._stale: frozenset[str] = frozenset()
+        self._removed: list[str] = []
+        #: When all rows are to be written again.
+        self._again_ms = now_ms() + AGAIN_MS
         #: Why the store refused a command, such as a user without the right to it.
         self._error: Exception | None = None
         #: Rows whose writing is not confirmed.
@@ -175,7 +95,7 @@ class FleetSums:
                     raise StoreError(f"Redis refuses the sums of the workers: {self._error}")
         finally:
             self._looking -= 1
-        return merged(self._found, self.prefix)
+        return self._found
 
     def is_due(self) -> bool:
         """Whether the mark is to be read, or rows are to be written."""
@@ -190,19 +110,31 @@ class FleetSums:
         is_seen = self._now_ms() < self._seen_until_ms
         if is_seen and self._tally is not None:
             found += self._written(self._tally, key, now_ms)
+        if self._removed:
+            found.append(("HDEL", key, *self._removed))
+            self._removed = []
         self._due_ms = self._now_ms() + (SEEN_MS if is_seen else UNSEEN_MS)
         return [*found, ("HGETALL", key) if self._looking else ("HGET", key, MARK)]
 
     def _written(self, tally: Tally, key: str, now_ms: int) -> list[Command]:
         for row in self._writing:  # what was not confirmed is written again
             row.changed = True
-        self._writing = tally.changed(ROWS)
-        values: list[str | int] = []
+        if self._now_ms() >= self._again_ms:
+            self._again_ms = self._now_ms() + AGAIN_MS
+            tally.renew()
+        self._writing = tally.take(ROWS)
+        worker, values = self._worker(), list[str | int]()
         for row in self._writing:
-            row.changed = False
-            value = Sums.of_row(row).as_json(now_ms, self.prefix)
-            values += [f"{self.name}|{row.number}", value]
+            value = Sums.of_row(row, tally.second).as_json(now_ms, self.prefix, worker)
+            # A process that was forked from this one has the same token.
+            values += [f"{self._token}.{worker.pid}|{row.number}", value]
         return [("HSET", key, *values), ("PEXPIRE", key, KEPT_MS)] if values else []
+
+    def _worker(self) -> Worker:
+        """This process, by its name in the fleet."""
+        carried = [] if self._store is None else self._store.piggybacks
+        names = [one.name for one in carried if isinstance(one, Fleet)]
+        return Worker(names[0] if names else self._token, socket.gethostname(), os.getpid())
 
     def read(self, replies: Sequence[object], now_ms: int) -> None:
         """Note whether a viewer looks, and what there is to see."""
@@ -211,7 +143,10 @@ class FleetSums:
             return
         self._writing, last = [], replies[-1]
         if isinstance(last, (dict, list)):
-            self._found = pairs_of(last)
+            self._found = merged(pairs_of(last), self.prefix, now_ms)
+            # A worker that sees the mark writes such a row again: only a second look removes it.
+            self._removed = sorted(self._stale & self._found.stale)[:ROWS]
+            self._stale = self._found.stale
             return
         was_seen = self._now_ms() < self._seen_until_ms
         until = int(last) if isinstance(last, (bytes, str)) and last.isdigit() else 0
@@ -243,49 +178,20 @@ class FleetSums:
         """Have what is counted written, or the mark read, although no batch may come."""
         if self._timer is not None and self._loop is not None and not self._loop.is_closed():
             return
-        if self._store is None or self._tally is None or not self._tally.changed(1):
+        if self._store is None or self._tally is None or not self._tally.has_changed:
             return
         with suppress(RuntimeError):  # no event loop
             self._loop = asyncio.get_running_loop()
-            seen = self._now_ms() < self._seen_until_ms
-            pause = (SEEN_MS if seen else UNSEEN_MS) / 1000
-            self._timer = self._loop.call_later(pause, self._start_carrying)
+            pause_ms = max(0, self._due_ms - self._now_ms()) + SLACK_MS
+            self._timer = self._loop.call_later(pause_ms / 1000, self._start_carrying)
 
     def _start_carrying(self) -> None:
         self._timer = None
-        if self._store is not None and self._loop is not None:
-            self._due_ms = min(self._due_ms, self._now_ms())
+        if not self.is_due():  # a batch took the commands along meanwhile
+            self._wake()
+        elif self._store is not None and self._loop is not None:
             self._carrying = self._loop.create_task(self._carry(self._store))
 
     async def _carry(self, store: CarryingStore) -> None:
         with suppress(StoreError):  # while it is away, the next decision wakes this
             await store.carry()
-
-
-def merged(found: dict[str, object], prefix: str) -> FleetView:
-    """The sums of all workers of limiters with this prefix, those that refuse most first."""
-    rows: dict[tuple[str, str], Sums] = {}
-    workers: set[str] = set()
-    for name, value in found.items():
-        one = _read(value, prefix) if name != MARK else None
-        if one is not None:
-            workers.add(name.partition("|")[0])
-            known = rows.get((one.limit, one.scope))
-            if known is None:
-                rows[one.limit, one.scope] = one
-            else:
-                known.add(one)
-    ordered = sorted(rows.values(), key=lambda row: (-row.refused, -row.allowed))
-    return FleetView(ordered, len(workers))
-
-
-def _read(value: object, prefix: str) -> Sums | None:
-    """A row; None if it is another limiter's, or one of another version of the package."""
-    try:
-        _, own, limit, scope, quota, *numbers, busiest = json.loads(value)  # type: ignore[arg-type]
-        allowed, refused, fallback, shadow, excess = numbers
-        keys = {str(key): (int(one[0]), int(one[1])) for key, one in busiest.items()}
-        one = Sums(limit, scope, quota_of(quota), allowed, refused, fallback, shadow, excess, keys)
-    except (AttributeError, InvalidLimit, KeyError, TypeError, ValueError):
-        return None
-    return one if own == prefix else None

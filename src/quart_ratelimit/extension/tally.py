@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from ..clock import Clock, monotonic_ms
+from ..clock import Clock, wall_ms
 from ..quotas import Hit
 from ..signals import Decided, limit_decided
+from .history import SPANS, History
 from .space_saving import SpaceSaving
 
 #: `Decision.by` of the policies that decide while the store is away.
 POLICIES = ("open", "closed", "local")
-#: Seconds for which rates are kept.
-SECONDS = 60
 #: Keys watched in each row.
 KEYS = 64
 #: Rows kept; decisions of further ones are counted together.
@@ -44,45 +42,34 @@ class Row:
     number: int = 0
     hits: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
     refusals: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
-    #: [second, allowed, refused] of the last seconds in which there was anything.
-    recent: deque[list[int]] = field(default_factory=lambda: deque(maxlen=SECONDS))
+    history: History = field(default_factory=History)
 
     def add(self, event: Decided, hit: Hit, second: int) -> None:
         """Count a decision."""
         self.hit, self.shadow, self.changed = hit, event.shadow, True
         self.fallback += event.by in POLICIES
         self.hits.add(hit.key)
-        if not self.recent or self.recent[-1][0] != second:
-            self.recent.append([second, 0, 0])
-        if event.outcome != "allowed":
+        is_allowed = event.outcome == "allowed"
+        self.history.add(second, is_allowed=is_allowed)
+        if is_allowed:
+            self.allowed += 1
+        else:
             self.refused += 1
             self.refusals.add(hit.key)
-            self.recent[-1][2] += 1
-            return
-        self.allowed += 1
-        self.recent[-1][1] += 1
-
-    def series(self, second: int) -> list[tuple[int, int]]:
-        """How many were allowed and refused in each of the last seconds, the present one last."""
-        known = {at: (allowed, refused) for at, allowed, refused in self.recent}
-        return [known.get(at, (0, 0)) for at in range(second - SECONDS + 1, second + 1)]
-
-    def look(self, key: str) -> Hit:
-        """What looks at a key of this limit."""
-        return self.hit._replace(key=key, cost=0, lease="")
 
 
 class Tally:
     """Listens to one limiter's decisions from when it is made until `close`.
 
-    ``counted``: called after each decision (default: nothing is called).
+    ``now_ms``: the clock for its history, in ms; all workers of a machine have the same (default:
+    the machine's). ``counted``: called after each decision (default: nothing is called).
     """
 
     def __init__(
         self,
         limiter: object,
         *,
-        now_ms: Clock = monotonic_ms,
+        now_ms: Clock = wall_ms,
         counted: Callable[[], None] | None = None,
     ) -> None:
         self._limiter = limiter
@@ -103,25 +90,36 @@ class Tally:
 
     @property
     def second(self) -> int:
-        """The present second, of a clock of its own."""
+        """The present second."""
         return self._now_ms() // 1000
 
     @property
     def rows(self) -> Sequence[Row]:
         """All rows, those that refuse most now first."""
-        first = self.second - SECONDS
+        first = self.second - SPANS + 1
         return sorted(
             self._rows.values(),
-            key=lambda row: [-sum(one[n] for one in row.recent if one[0] > first) for n in (2, 1)],
+            key=lambda row: [-sum(one[n] for one in row.history.seconds(first)) for n in (2, 1)],
         )
 
-    def changed(self, most: int) -> list[Row]:
-        """Rows that have changed since they were written, so many at most."""
-        return list(islice((row for row in self._rows.values() if row.changed), most))
+    @property
+    def has_changed(self) -> bool:
+        """Whether there is a row that `take` would return."""
+        return any(row.changed for row in self._rows.values())
 
-    def row(self, limit: str, scope: str) -> Row | None:
-        """The row of a limit in a scope."""
-        return self._rows.get((limit, scope))
+    def take(self, most: int) -> list[Row]:
+        """Rows that have changed since they were taken, so many at most, each in its turn."""
+        taken = list(islice((row for row in self._rows.values() if row.changed), most))
+        for row in taken:
+            row.changed = False
+            name = (row.limit, row.scope)
+            self._rows[name] = self._rows.pop(name)  # behind the others, so that all have a turn
+        return taken
+
+    def renew(self) -> None:
+        """Have all rows taken again."""
+        for row in self._rows.values():
+            row.changed = True
 
     def _on_decided(self, _: object, *, event: Decided, hit: Hit) -> None:
         name = (event.limit, event.scope)

@@ -7,29 +7,33 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from itertools import chain
 
 from quart import Blueprint, Response, abort, current_app, jsonify, request
 from quart.typing import ResponseReturnValue
 
 from ...callables import UserFunction, call
+from ...clients.keys import client_of
 from ...errors import ConfigurationError, StoreError
 from ...extension.binding import binding_of, bindings_of
-from ...extension.fleet_sums import FleetView, Sums
+from ...extension.fleet_rows import FleetView, Part, Sums, Worker, in_order
+from ...extension.history import series
 from ...extension.limiter import Limiter
-from ...extension.tally import Row, Tally
+from ...extension.tally import Tally
 from ...quotas import Hit
 from ...rules.exemptions import USUAL
 from ...stores.fleet import fleet_of
-from .unblocking import Stand, Unblocking, client_of
+from .unblocking import Stand, Unblocking
 
 #: The cookie and the field that must agree before anything is changed (double submit).
 COOKIE, FIELD = "ratelimit_dashboard", "X-RateLimit-Dashboard"
 #: What the page makes as a token: another's is not written into it.
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
-#: Rows shown, and the busiest keys in each.
-ROWS, BUSIEST = 50, 5
+#: Rows shown.
+ROWS = 50
 
 
 def dashboard(
@@ -100,33 +104,41 @@ class _Panel:
         return response
 
     async def state(self) -> ResponseReturnValue:
-        """What the limits did in all workers, as JSON; in memory, in this one."""
-        rows = self._tally.rows
-        view, away = await self._fleet()
-        if view is None:
-            limits = [self._row(Sums.of_row(row), row) for row in rows[:ROWS]]
-        else:
-            limits = [self._row(row, None) for row in view.rows[:ROWS]]
+        """What the limits did in all workers, as JSON; in memory, in this one.
+
+        ``find``: a part of the limits and scopes that are meant. ``parts``: with each worker's.
+        """
+        view, away, names = await self._fleet()
+        word, with_parts = request.args.get("find", "").strip().lower(), "parts" in request.args
+        second, own = self._tally.second, self._tally.rows
+        rows = view.rows if view else [Sums.of_row(one, second) for one in own]
+        meant = [one for one in rows if word in f"{one.limit} {one.scope}".lower()]
+        limits = [self._row(one, second, names, with_parts=with_parts) for one in meant[:ROWS]]
         return jsonify(
             worker=os.getpid(),
-            workers=None if view is None else view.workers,
+            workers=None if view is None else len(names),
             away=away,
             left_off=self._tally.left_off,
+            found=len(meant),
+            of=len(rows),
+            minute=series(chain.from_iterable(one.seconds for one in rows), second),
+            parts=_parts(view.parts, names) if view and with_parts else None,
             limits=await asyncio.gather(*limits),
         )
 
-    async def _fleet(self) -> tuple[FleetView | None, bool]:
-        """What all workers counted, if they share a store; and whether that is away."""
+    async def _fleet(self) -> tuple[FleetView | None, bool, frozenset[str]]:
+        """What all workers counted, if they share a store; whether that is away; who is known."""
         binding = binding_of(self._limiter, current_app)
         if binding is None:
-            return None, False
+            return None, False, frozenset()
         try:
             view = await bindings_of(self._limiter).sums.look(binding.backend)
         except StoreError:
-            return None, True
-        if view is not None:  # also those that have counted nothing
-            view.workers = max(view.workers, len(fleet_of(binding.backend).names))
-        return view, False
+            return None, True, frozenset()
+        if view is None:
+            return None, False, frozenset()
+        # A worker that started a moment ago writes before all others have heard of it.
+        return view, False, view.recent | frozenset(fleet_of(binding.backend).names)
 
     async def client(self) -> ResponseReturnValue:
         """How one client stands at each limit."""
@@ -166,8 +178,10 @@ class _Panel:
             abort(503)
         return Unblocking(app, binding)
 
-    async def _row(self, sums: Sums, row: Row | None) -> dict[str, object]:
-        """A limit's sums; with ``row``, this worker's, in each of the last seconds."""
+    async def _row(
+        self, sums: Sums, second: int, names: frozenset[str], *, with_parts: bool
+    ) -> dict[str, object]:
+        """A limit's sums, with its history until this second."""
         busiest = [
             self._stand(sums.limit, sums.scope, Hit(sums.quota, key, 0), hits, refused)
             for key, hits, refused in sums.top
@@ -180,8 +194,10 @@ class _Panel:
             "refused": sums.refused,
             "fallback": sums.fallback,
             "shadow": sums.shadow,
-            "series": row.series(self._tally.second) if row else None,
+            "minute": series(sums.seconds, second),
+            "hour": series(sums.minutes, second // 60),
             "excess": sums.excess,
+            "parts": _parts(sums.parts, names) if with_parts else None,
             "busiest": await asyncio.gather(*busiest),
         }
 
@@ -213,6 +229,14 @@ class _Panel:
             "retry_ms": decision.retry_ms,
             "by": decision.by,
         }
+
+
+def _parts(parts: Mapping[Worker, Part], names: frozenset[str]) -> list[dict[str, object]]:
+    """Each worker's part, and whether the worker is known to run."""
+    return [
+        {"worker": worker.text, "runs": worker.name in names, **part.as_dict()}
+        for worker, part in in_order(parts)
+    ]
 
 
 def _mistake(message: str) -> ResponseReturnValue:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from ...extension.binding import Binding
 from ...extension.counters import Counters, Uncounted, Unknown
@@ -107,12 +106,6 @@ class Unblocking:
 
     async def _limits(self) -> list[Listed]:
         return (await self._enumeration.all_of_fleet()).limits
-
-
-def client_of(key: str) -> str:
-    """The client of a key, as far as the key shows it."""
-    head, brace, rest = key.partition("{")
-    return unquote(rest.partition("}")[0] if brace else head.rpartition("|")[2])
 
 
 def _scope(listed: Listed) -> str:

@@ -14,7 +14,7 @@ from ...quotas import Decision, Hit
 from ...quotas.fixed_window import is_counted
 from ..piggyback import Piggyback
 from ..tasks import spawn
-from .arguments import Client, Opener, check_own, checked_connections
+from .arguments import Opener, check_own, checked_connections
 from .per_loop import PerLoop
 
 if TYPE_CHECKING:
@@ -25,16 +25,15 @@ class RedisStore:
     """Counts in Redis, shared by all workers, exact whatever their clocks say.
 
     ``source`` is a URI (``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, or
-    ``valkey`` for ``redis``), a callable that opens a ``redis.asyncio`` client, or a client, which
-    its owner closes; nothing is opened before the first hit or `start`. With a URI the option
-    ``connection_pool`` is used instead of it.
+    ``valkey`` for ``redis``), or a function that opens a ``redis.asyncio`` client in the event loop
+    that will use it; nothing is opened before the first hit or `start`.
     ``deadline`` (seconds) covers all that one hit may wait for. None: 0.05, or four round trips to
     a Redis that is farther away, at most 1. Raises `ConfigurationError`.
     """
 
     def __init__(
         self,
-        source: str | Opener | Client,
+        source: str | Opener,
         *,
         prefix: str = "rate_limit",
         deadline: float | None = None,
@@ -43,25 +42,18 @@ class RedisStore:
     ) -> None:
         # redis-py takes as long to import as the rest of the package, and is not always needed.
         from .link import Link  # noqa: PLC0415
-        from .uri import checked_client, opener, opener_of  # noqa: PLC0415
+        from .uri import checked_opener, opener  # noqa: PLC0415
 
         check_own(prefix, deadline)
         most = checked_connections(max_connections)
-        open_client: Opener
-        if isinstance(source, str) and "connection_pool" not in options:
+        if isinstance(source, str):
             open_client = opener(source, most, options)
-        elif callable(source):
-            open_client = source
         else:
-            handed = options.get("connection_pool")
-            open_client = opener_of(
-                checked_client(source).connection_pool if handed is None else handed
-            )
+            open_client = checked_opener(source)
 
         def open_link() -> Link:
-            client = checked_client(open_client())
             told, beside = self._note_connected, self.piggybacks
-            return Link(client, prefix, deadline, most, told, piggybacks=beside)
+            return Link(open_client(), prefix, deadline, most, told, piggybacks=beside)
 
         self._links = PerLoop(open_link)
         self._tasks: set[asyncio.Task[Any]] = set()

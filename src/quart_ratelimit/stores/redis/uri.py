@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
@@ -60,6 +61,11 @@ def opener(
     uri: str, max_connections: int, options: Mapping[str, object]
 ) -> Callable[[], redis.asyncio.Redis]:
     """Check a URI now; open its client later."""
+    if "connection_pool" in options:
+        raise ConfigurationError(
+            "connection_pool is not an option of a store; write "
+            "store=RedisStore(lambda: redis.asyncio.Redis(connection_pool=pool))"
+        )
     scheme, separator, rest = uri.partition("://")
     settings: dict[str, Any] = {
         "max_connections": max(2, max_connections),  # one is kept for the batches
@@ -220,26 +226,27 @@ def check_options(open_client: Callable[[], object], uri: str) -> None:
         ) from error
 
 
-def opener_of(pool: object) -> Callable[[], redis.asyncio.Redis]:
-    """Opens clients of a pool that its owner closes. Raises `ConfigurationError`.
+def checked_opener(open_client: object) -> Callable[[], redis.asyncio.Redis]:
+    """Opens clients by a function of the app. Raises `ConfigurationError` for anything else.
 
-    They raise `StoreMisconfigured` in any event loop but the first that uses them.
+    Raises `StoreMisconfigured` later if the function shares a pool between event loops.
     """
-    if not isinstance(pool, redis.asyncio.ConnectionPool):
-        name = f"{type(pool).__module__}.{type(pool).__name__}"
+    if not callable(open_client):
+        checked_client(open_client)  # a sync client is a mistake of another kind
         raise ConfigurationError(
-            f"{name} is not a pool of redis.asyncio; write redis.asyncio.{FORM}"
+            "a client belongs to one event loop; write RedisStore(open_client), where open_client "
+            "is a function that returns a client: def open_client(): return redis.asyncio.Redis()"
         )
-    home: list[asyncio.AbstractEventLoop] = []
+    homes: WeakKeyDictionary[object, asyncio.AbstractEventLoop] = WeakKeyDictionary()
 
-    def open_client() -> redis.asyncio.Redis:
-        loop = asyncio.get_running_loop()
-        home[:] = home or [loop]
-        if home[0] is not loop:
+    def opened() -> redis.asyncio.Redis:
+        client, loop = checked_client(open_client()), asyncio.get_running_loop()
+        if homes.setdefault(client.connection_pool, loop) is not loop:
             raise StoreMisconfigured(
-                "this connection pool belongs to another event loop: write "
-                "RedisStore(lambda: redis.asyncio.Redis.from_pool(...)), which opens one in each"
+                "the function of RedisStore returned a connection pool that belongs to another "
+                "event loop: write RedisStore(lambda: redis.asyncio.Redis.from_pool(...)), which "
+                "opens one in each"
             )
-        return redis.asyncio.Redis(connection_pool=pool)
+        return client
 
-    return open_client
+    return opened
