@@ -16,7 +16,7 @@ from quart import Blueprint, Quart, current_app, request
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.sansio.response import Response
 
-from .callables import Memo, UserFunction, chain
+from .callables import Memo, UserFunction, chain, check_used
 from .clients.key_functions import client_address
 from .clients.keys import slot_key
 from .current import request_context
@@ -25,6 +25,7 @@ from .quotas import GCRA, Decision, Hit
 from .responses.drain import Drain
 from .responses.refusal import retry_after
 from .rules.registry import WeakTable
+from .rules.truth import truth
 from .stores import GuardedStore, MemoryStore, RedisStore, Store
 
 #: The app's variable; it wins over ``enabled``.
@@ -98,6 +99,7 @@ def rate_limit(
         _limits.set(function, [*(_limits.get(function) or ()), *added])
         return function
 
+    check_used("rate_limit", "@rate_limit(...)")
     return decorate
 
 
@@ -204,7 +206,9 @@ class RateLimiter:
 
     async def _skips(self, limit: RateLimit, memo: Memo) -> bool:
         function = limit.skip_function or self.skip_function
-        return function is not None and bool(await memo.call(function))
+        if function is None:
+            return False
+        return truth("skip_function", function, await memo.call(function))
 
 
 def _given(

@@ -1,5 +1,6 @@
 """What would switch a declared limit or ban off, and nobody be told: an error, or it holds."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -77,6 +78,88 @@ async def test_a_limit_on_what_quart_calls_without_await_is_an_error(name: str, 
     REGISTER[name](app, blueprint)(limit(around))
     with pytest.raises(ConfigurationError, match="around: Quart calls it without await"):
         await app.startup()
+
+
+#: What runs where no limit can apply, and why.
+NO_REQUEST = {
+    **dict.fromkeys(
+        ["app.before_serving", "app.after_serving", "app.teardown_appcontext",
+         "blueprint.before_app_serving", "blueprint.after_app_serving"],
+        "without a request",
+    ),
+    **dict.fromkeys(
+        ["app.after_request", "app.after_websocket", "app.teardown_request",
+         "app.teardown_websocket", "blueprint.teardown_request"],
+        "after the view has answered",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_REQUEST)
+@pytest.mark.parametrize("kind", ["limit", "rate_limit", "in_flight"])
+@pytest.mark.parametrize("is_sync", [False, True])
+async def test_a_limit_below_a_hook_that_runs_where_no_limit_can_apply_is_an_error(
+    name: str, kind: str, is_sync: bool
+) -> None:
+    app, blueprint = Quart(__name__), Blueprint("shop", __name__)
+    limiter = Limiter(app=app)
+    limit: Any = {
+        "limit": limiter.limit("1/minute"),
+        "rate_limit": rate_limit("1/minute"),
+        "in_flight": limiter.in_flight(1),
+    }[kind]
+
+    def around(*given: Any) -> Any:
+        return given[0] if given else None
+
+    async def around_async(*given: Any) -> Any:
+        return around(*given)
+
+    REGISTER[name](app, blueprint)(limit(around if is_sync else around_async))
+    app.register_blueprint(blueprint)
+    with pytest.raises((ConfigurationError, RuntimeError)) as raised:
+        await app.startup()
+    # The end of the app's start calls what is below teardown_appcontext, and that fails as well.
+    error = raised.value.__context__ if name == "app.teardown_appcontext" else raised.value
+    assert isinstance(error, ConfigurationError)
+    assert f"Quart calls it {NO_REQUEST[name]}" in str(error)
+
+
+@pytest.mark.parametrize("cache", [functools.lru_cache, functools.cache])
+@pytest.mark.parametrize("kind", ["limit", "rate_limit", "in_flight"])
+@pytest.mark.parametrize("is_sync", [False, True])
+async def test_a_limit_below_lru_cache_is_an_error(cache: Any, kind: str, is_sync: bool) -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app)
+    limit: Any = {
+        "limit": limiter.limit("1/minute"),
+        "rate_limit": rate_limit("1/minute"),
+        "in_flight": limiter.in_flight(1),
+    }[kind]
+
+    def page() -> str:
+        return "page"
+
+    async def page_async() -> str:
+        return "page"
+
+    app.add_url_rule("/", "page", cache(limit(page if is_sync else page_async)))
+    with pytest.raises(ConfigurationError, match="write the limit above the cache"):
+        await app.startup()
+
+
+async def test_a_limit_above_lru_cache_counts_each_request() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app)
+
+    @app.get("/")
+    @limiter.limit("2/minute")
+    @functools.lru_cache
+    def page() -> str:
+        return "page"
+
+    await app.startup()
+    assert await ask(app, "/", 3) == [200, 200, 429]
 
 
 @pytest.mark.parametrize("kind", [staticmethod, classmethod])

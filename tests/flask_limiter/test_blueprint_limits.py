@@ -210,3 +210,14 @@ async def test_an_exempt_view_is_free_of_its_own_limits_too(make: Make) -> None:
     view(app, "/below", limiter.limit("1/minute"), limiter.exempt)
     assert await ask(app, "/above", 3) == [200, 200, 200]
     assert await ask(app, "/below", 3) == [200, 200, 200]
+
+
+@pytest.mark.parametrize("flags", [DEFAULT, APPLICATION, DEFAULT | APPLICATION, ANCESTORS])
+@pytest.mark.parametrize("above", [False, True])
+async def test_a_view_that_is_exempt_from_some_kinds_keeps_its_own_limits(
+    make: Make, flags: ExemptionScope, above: bool
+) -> None:
+    app, limiter = make(default_limits=["9/minute"], application_limits=["9/hour"])
+    decorators = [limiter.exempt(flags=flags), limiter.limit("1/minute")]
+    view(app, "/", *(decorators if above else reversed(decorators)))
+    assert await ask(app, "/", 2) == [200, 429]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import warnings
@@ -488,6 +489,38 @@ async def _(sort: Sort) -> Any:
             view = side.limiter.exempt(view)
         side.app.add_url_rule(path, path.strip("/"), view)
     return await side.ask("/b", 2)
+
+
+@row("`exempt_when`, a request filter or `shadow=` returns", [200, 200], [200, 429])
+async def _(sort: Sort) -> Any:
+    side = Side(sort)
+    side.view("/", side.limiter.limit("1/day", exempt_when=lambda: "false"))
+    return (await side.ask("/", 1)) + (await side.ask("/", 1))
+
+
+@row("`limiter.exempt(flags=…)` on a view with a limit", [200, 200], [200, 429])
+async def _(sort: Sort) -> Any:
+    side = Side(sort, default_limits=["9/day"])
+    exempt = side.limiter.exempt(flags=sort.limiter.ExemptionScope.DEFAULT)
+    side.view("/", exempt, side.limiter.limit("1/day"))
+    return await side.ask("/", 2)
+
+
+@row("Two limits on one view with a decorator between", [401, 401, 401], [401, 401, 429])
+async def _(sort: Sort) -> Any:
+    side = Side(sort)
+
+    def login(view: Any) -> Any:
+        def rejected() -> Any:
+            return "who are you?", 401
+
+        async def later() -> Any:
+            return rejected()
+
+        return functools.wraps(view)(later if sort.is_ours else rejected)
+
+    side.view("/", side.limiter.limit("2/day"), login, side.limiter.limit("9/day"))
+    return await side.ask("/", 3)
 
 
 @row("One limiter in two apps", [200, 429], [200, 200])

@@ -3,8 +3,9 @@
 Both count in memory by one clock. What differs by design (docs/howto/migrating.md) is left out: an
 app is compared until its first refusal, as a refused request charges other limits there, unless
 each of its requests has one limit of cost 1; helpers, which charge a blueprint's limits again
-there; HEAD requests in apps that tell methods apart; and limits that replace others for some
-methods only. `test_migration_rows` shows these rows one by one.
+there; HEAD requests in apps that tell methods apart; limits that replace others for some methods
+only; and exemptions from some kinds of limits for views with limits of their own.
+`test_migration_rows` shows these rows one by one.
 """
 
 import random
@@ -71,7 +72,10 @@ class Draw:
         limits = [self.limit() for _ in range(1 if self.simple else self.random.choice([0, 1, 2]))]
         if place is not None or len(limits) > 1:
             limits = adding(limits)
-        return place, limits, None if self.simple else self.exemption(0.3)
+        exemption = None if self.simple else self.exemption(0.3)
+        if limits and exemption:  # theirs then has no limits of its own, whatever the flags
+            exemption = "DEFAULT|APPLICATION|META"
+        return place, limits, exemption
 
     def limit(self, unit: str = "") -> dict[str, Any]:
         self.limits += 1  # no two of a view have one counter: they would charge it twice

@@ -106,7 +106,7 @@ COLLECTIONS = {
     "of what is under way: callers that wait, blocks, tasks, batches": """
         direct/blocks.py:_held direct/ledger.py:_tasks direct/turns.py:_queues
         direct/turns.py:called direct/turns.py:turns stores/payer.py:_pieces
-        stores/guard.py:_tasks
+        stores/guard.py:_tasks stores/redis/cluster.py:_tasks stores/redis/store.py:_tasks
         stores/redis/batcher.py:_sent
         stores/redis/cluster_link.py:_tasks stores/redis/connections.py:_closing
         stores/redis/connections.py:_open stores/redis/connections.py:_openers
@@ -114,7 +114,7 @@ COLLECTIONS = {
     """,
     "of the app's code: functions, routes, blueprints, limits, networks": """
         clients/key_functions.py:_FIELDS clients/key_functions.py:_logged
-        clients/key_spaces.py:_known clients/networks.py:_sizes enforcement/settlement.py:_logged
+        clients/key_spaces.py:_known clients/networks.py:_sizes
         contrib/opentelemetry.py:_feeds
         contrib/prometheus.py:_feeds enforcement/routes.py:_known
         enforcement/routes.py:fixed_stages extension/snippet.py:_known
@@ -148,6 +148,7 @@ COLLECTIONS = {
     "MOST_KEPT leases": "direct/ledger.py:_kept",
     "KEPT stages of limits": "enforcement/routes.py:stages",
     "REMEMBERED texts of LONGEST characters": "rules/answers.py:_logged",
+    "REMEMBERED names of functions": "rules/truth.py:_logged",
     "MOST_REPORTS mistakes": "stores/guard.py:_reported",
     "INVALIDATED names up to LONGEST_NAME": "stores/knowledge.py:_invalidated",
     "counters of the app's limits, with keys up to ``max_keys``": """

@@ -225,6 +225,7 @@ async def test_a_deduct_functions_wrong_answer_is_charged_and_logged_once(
     def failed(_: Any) -> Any:
         return answer
 
+    failed.__qualname__ = f"{answer!r}-failed"  # each is logged once in the process
     app, limiter = make()
     view(app, "/", limiter.limit("2/minute", deduct_when=failed))
     with caplog.at_level(logging.ERROR, "quart_ratelimit"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from quart_ratelimit import ExemptionScope
 
@@ -243,15 +244,15 @@ class Reading:
     @staticmethod
     def _calls(request: Request, view: View) -> Iterator[tuple[list[Rule], bool]]:
         """What is charged while the view runs, in order; whether it is a limit of the limiter's."""
-        steps = view.decorators
-        limits = [step for step in steps if step.kind == "limit"]
-        is_exempt = any(step.kind == "exempt" for step in steps)
-        own = [] if is_exempt else [step.rule for step in limits if step.rule is not None]
-        for step in steps:
-            if step.kind == "rate_limit" and step.rule is not None:
-                yield [step.rule], False
-            if step in limits[-1:]:  # all limits of a function are charged together
-                yield own, True
+        is_exempt = any(step.kind == "exempt" for step in view.decorators)
+        # ``exempt`` leaves the function as it is, so limits around it stand one upon the other.
+        steps = [step for step in view.decorators if step.kind != "exempt"]
+        for kind, together in groupby(steps, key=lambda step: step.kind):
+            rules = [step.rule for step in together if step.rule is not None]
+            if kind == "limit":  # such limits are charged together, where they stand
+                yield [] if is_exempt else rules, True
+            elif kind == "rate_limit":
+                yield rules, False
         if view.is_class and (rules := view.of_methods.get(request.counted_method)):
             yield list(rules), True
         for number, step in enumerate(view.calls):

@@ -103,7 +103,7 @@ class Breach:
 
     async def _charge_metas(self, context: RequestContext, refused: Sequence[Charge]) -> None:
         """Count the breach in the meta limits on any breach and on these limits."""
-        own = [meta for charge in refused for meta in charge.limit.meta_limits]
+        own = {meta for charge in refused for meta in charge.limit.meta_limits}
         peeks = [peek for peek in context.meta_peeks if peek.limit in own]
         hits = []
         try:

@@ -17,6 +17,7 @@ from ..rules.costs import content_bytes
 from ..rules.kinds import cost_by
 from ..rules.limits import MetaLimit
 from ..rules.resolved import RuntimeLimit
+from ..rules.truth import truth
 from ..signals import limit_decided, send_decided
 from ..stores import Store
 from .stage import MakeKey
@@ -78,7 +79,8 @@ class Charger:
         """What these limits charge this request, as the app's functions say."""
         charges = []
         for limit in limits:
-            if limit.exempt_when is not None and await memo.call(limit.exempt_when):
+            exempts = limit.exempt_when
+            if exempts is not None and truth("exempt_when", exempts, await memo.call(exempts)):
                 continue
             own = limit.scope
             if callable(own):
@@ -151,5 +153,6 @@ class Charger:
 
 def once(charges: Sequence[Charge]) -> list[Charge]:
     """The charges, the same hit only once: the last one's options count."""
-    last = {(one.hit.quota.tag, one.hit.key, one.hit.cost): one for one in charges}
-    return [one for one in charges if any(one is kept for kept in last.values())]
+    places = enumerate(charges)
+    last = {(one.hit.quota.tag, one.hit.key, one.hit.cost): place for place, one in places}
+    return [charges[place] for place in sorted(last.values())]

@@ -22,8 +22,9 @@ from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
-from ..rules.registry import LimitedFunction, Registry, called_in_sync, functions_of
-from ..rules.validation import check_awaited, check_kinds, check_views
+from ..rules.registry import LimitedFunction, Registry, functions_of
+from ..rules.truth import truth
+from ..rules.validation import check_hooks, check_kinds, check_views
 from ..settings.reading import VARIABLES_READ, check_unchanged
 from ..settings.table import Settings
 from ..stores import Store
@@ -148,8 +149,10 @@ class RequestHooks:
             return self._check_apart(context, limited)
         if limited is context.route.limited:
             return self._check(context, limited, context.memo)
-        # It may be called several times, for different things, so its functions are called again.
-        self._forget_if_open_ended(context)
+        # It may be called several times, for different things, and a decorator above it may change
+        # what the app's functions see, so they are called again.
+        if limited not in context.route.own:
+            self._forget_if_open_ended(context)
         return self._check(context, limited, Memo())
 
     def charge(self, stage: Stage) -> Awaitable[None] | None:
@@ -215,7 +218,7 @@ class RequestHooks:
                     "requests without a route by that name; write endpoint='unmatched'"
                 )
             views = functions_of(current_app)
-            check_awaited(called_in_sync(current_app), self._registry)
+            check_hooks(current_app, self._registry)
             rules = list(current_app.url_map.iter_rules())
             endpoints = {rule.endpoint for rule in rules if not rule.websocket}
             named = current_app.view_functions.items()
@@ -256,7 +259,7 @@ class RequestHooks:
         stage = self._resolver.known(context, limited)
         if stage is None:
             return self._find_and_check(context, limited, memo)
-        by = limited.name if limited else ""
+        by = limited.by if limited else ""
         return None if stage.empty else self._evaluator.check(context, stage, memo, by)
 
     async def _find_and_check(
@@ -269,7 +272,7 @@ class RequestHooks:
                 raise
             return
         if not stage.empty:
-            by = limited.name if limited else ""
+            by = limited.by if limited else ""
             await self._evaluator.check(context, stage, memo, by)
 
     def _charge(self, context: RequestContext, stage: Stage) -> Awaitable[None]:
@@ -283,7 +286,7 @@ class RequestHooks:
         It is as a route of its own: it has one counter for all requests that come to it, and what
         the view was charged stands.
         """
-        route = Route(f"<{limited.name}>", context.route.method, limited=limited)
+        route = Route(f"<{limited.name}>", context.route.method, own=[limited])
         own = RequestContext(route.endpoint, route)
         own.limits, own.any_breach_peeks = context.limits, context.any_breach_peeks
         own.paid = context.paid
@@ -331,7 +334,8 @@ class RequestHooks:
         context = RequestContext(identity, route)
         self._know(request, context)
         for function in self._filters:
-            context.filtered = context.filtered or bool(await call(function))
+            answer = context.filtered or await call(function)
+            context.filtered = truth("request_filter", function, answer)
         context.free = context.free or context.filtered
         self._spare_preflight(context, request)
         return context

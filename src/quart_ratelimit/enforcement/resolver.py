@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..callables import Memo
 from ..constants import ExemptionScope
-from ..rules.exemptions import limiting
+from ..rules.exemptions import USUAL, limiting
 from ..rules.limits import Limit
 from ..rules.registry import LimitedFunction, Registry
 from ..rules.resolved import RuntimeLimit
@@ -64,10 +64,8 @@ class Resolver:
             limits, any_breach = await finish(steps, memo, function)
         of_view = limited in (None, context.route.limited)
         stage = self._stage(context, limits, any_breach, fixed=fixed, of_view=of_view)
-        if stage.overrides:
-            context.applied |= OVERRIDDEN
         route = context.route
-        if fixed and of_view:
+        if fixed and (of_view or limited in route.own):
             stage.kept = True
             route.fixed_stages[limited, before] = (stage, context.applied)
             if limited is None and not before:
@@ -121,7 +119,7 @@ class Resolver:
         self, context: RequestContext, limited: LimitedFunction
     ) -> Steps[list[RuntimeLimit]]:
         explicit: list[RuntimeLimit] = []
-        if not self._registry.exemption(limited.function):
+        if self._registry.exemption(limited.function) & USUAL != USUAL:
             where = f"function {limited.name}"
             explicit = yield from self._loader.load_all(limited.limits, where)
         if not _replaces(explicit, context.route.method):
@@ -152,12 +150,12 @@ class Resolver:
         self, context: RequestContext, explicit: list[RuntimeLimit]
     ) -> Steps[list[RuntimeLimit]]:
         """The explicit limits, and the defaults unless a limit that replaces them applies."""
-        method = context.route.method
+        if _replaces(explicit, context.route.method):
+            context.applied |= OVERRIDDEN
         if (
             context.applied & (DEFAULTS | OVERRIDDEN)
             or not self._settings.default_limits
             or context.route.exemption & ExemptionScope.DEFAULT
-            or _replaces(explicit, method)
         ):
             return explicit
         context.applied |= DEFAULTS
@@ -179,11 +177,10 @@ class Resolver:
         kept = stages.get(name)
         if kept is not None:
             return kept[1]
-        metas: list[RuntimeLimit] = []
+        metas: dict[RuntimeLimit, None] = {}
         if not context.route.exemption & ExemptionScope.META:
-            for limit in limits:
-                if limit.shadow is not True:
-                    metas += [meta for meta in limit.meta_limits if meta not in metas]
+            trying = [limit for limit in limits if limit.shadow is not True]
+            metas = dict.fromkeys(meta for limit in trying for meta in limit.meta_limits)
         by_endpoint = (
             self._settings.request_identifier is None and context.identity == context.route.endpoint
         )

@@ -52,11 +52,13 @@ class Route:
     path: Sequence[Any] = ()
     #: What the view is exempt from, by itself and by its blueprints.
     exemption: ExemptionScope = ExemptionScope.NONE
-    #: The view, if it has limits of its own.
-    limited: LimitedFunction | None = None
+    #: The view's own limits, by where they stand among its decorators; the outermost first.
+    own: Sequence[LimitedFunction] = ()
     #: A websocket: its functions and blocks may be called without end, so only the last is
     #: reported.
     open_ended: bool = False
+    #: The first of `own`, which every request to the view passes.
+    limited: LimitedFunction | None = field(init=False)
     #: It serves static files.
     static: bool = field(init=False)
     #: quart-cors answers its preflights.
@@ -71,6 +73,7 @@ class Route:
     )
 
     def __post_init__(self) -> None:
+        self.limited = self.own[0] if self.own else None
         self.static = serves_static_files(self.view)
         self.has_cors = answers_preflights(self.view)
 
@@ -101,7 +104,7 @@ class Routes:
             view,
             path,
             exemption(self._registry, view, path),
-            limited_view(self._extension, view, method),
+            own_limited(self._extension, view, method),
             isinstance(request, Websocket),
         )
         if view is not None:  # only a route bounds what methods there are
@@ -146,14 +149,15 @@ def answers_preflights(view: object) -> bool:
     return False
 
 
-def limited_view(
+def own_limited(
     extension: HasRegistry, view: Callable[..., Any] | None, method: str
-) -> LimitedFunction | None:
-    """The function with limits that a route surely calls for this HTTP method, if there is one.
+) -> tuple[LimitedFunction, ...]:
+    """The functions with limits that a route calls for this HTTP method, the outermost first.
 
-    It is the view, or a class-based view's own method.
+    They are the view with its decorators, and a class-based view's own method.
     """
-    return limited_by(extension, view) or limited_by(extension, handler_of(view, method))
+    own, handler = limited_by(extension, view), handler_of(view, method)
+    return own if handler is None else (*own, *limited_by(extension, handler))
 
 
 def handler_of(view: object, method: str) -> object | None:

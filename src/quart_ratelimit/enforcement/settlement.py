@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 from werkzeug.sansio.response import Response
 
-from ..callables import UserFunction, call, name_of
+from ..callables import call
 from ..current import known_response
 from ..responses.refusal import noted
+from ..rules.truth import truth
 from ..settings.table import Settings
 from ..stores import Store
 from .charges import Charge
@@ -32,8 +33,6 @@ class Settlement:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        #: Functions that answered with neither True nor False, as logged.
-        self._logged: set[str] = set()
 
     async def settle(self, context: RequestContext, response: Response) -> None:
         """Give back what the response says is not to be charged, or all of it on a refusal.
@@ -91,16 +90,4 @@ class Settlement:
                 raise
             _log.exception("Failed to deduct rate limit. Swallowing error")
             return True
-        if isinstance(answer, int) and answer in (0, 1):
-            return bool(answer)
-        self._log_once(deduct_when, answer)
-        return True
-
-    def _log_once(self, function: UserFunction[bool], answer: object) -> None:
-        name = name_of(function)
-        if name not in self._logged:
-            self._logged.add(name)
-            _log.error(
-                "deduct_when: %s returned %s, neither True nor False: such requests are charged",
-                name, type(answer).__name__,
-            )  # fmt: skip
+        return truth("deduct_when", deduct_when, answer, otherwise=True)

@@ -18,6 +18,7 @@ from ..errors import StoreError
 from ..quotas import Quota
 from ..recent import Recent
 from ..rules.resolved import RuntimeLimit
+from ..rules.truth import truth
 from ..signals import limit_name
 from ..stores import Store
 from .charges import Charge, Charger
@@ -53,7 +54,7 @@ async def divided(
 async def _is_in_shadow(function: UserFunction[bool], memo: Memo) -> bool:
     """What the function says; if it fails the limit stays in shadow, and harms nobody."""
     try:
-        return bool(await memo.call(function))
+        return truth("shadow", function, await memo.call(function))
     except Exception:
         _log.exception("a function for shadow= failed; the limit stays in shadow")
         return True

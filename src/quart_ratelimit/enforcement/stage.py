@@ -149,8 +149,9 @@ def compiled(
         if together and _need_only_the_client(in_force):
             named = [(one.full_scope(one.scope, identity, method), one) for one in in_force]
             # The same quota twice is one charge; the last one's options count.
-            last = {(one.limit.tag, scope, one.cost): one for scope, one in named}
-            named = [pair for pair in named if any(pair[1] is one for one in last.values())]
+            places = enumerate(named)
+            last = {(one.limit.tag, scope, one.cost): place for place, (scope, one) in places}
+            named = [named[place] for place in sorted(last.values())]
             stage.scopes = tuple(scope for scope, _ in named)
             stage.limits = tuple(one for _, one in named)
             stage.key_func = in_force[0].key_func

@@ -16,9 +16,10 @@ from ..constants import ExemptionScope
 from ..current import blueprint_path
 from ..enforcement.context import RequestContext
 from ..enforcement.hooks import UNMATCHED
-from ..enforcement.routes import Route, handler_of, limited_view, serves_static_files
+from ..enforcement.routes import Route, handler_of, own_limited, serves_static_files
 from ..errors import StoreError
 from ..quotas import Quota
+from ..rules.exemptions import USUAL
 from ..rules.limits import Limit
 from ..rules.registry import (
     LimitedFunction,
@@ -134,12 +135,12 @@ class Enumeration:
         """The quotas of rules on one view for this HTTP method, after where they come from."""
         view, path = self._view(endpoint)
         exemption = self._resolver.exemption(view, path)
-        limited = limited_view(self._binding.limiter, view, method)
-        context = RequestContext(endpoint, Route(endpoint, method, view, path, exemption, limited))
-        found = await self._resolver.of_function(
-            context, limited or LimitedFunction(endpoint), self._memo
-        )
-        own = limited.limits if limited else []
+        functions = own_limited(self._binding.limiter, view, method)
+        route = Route(endpoint, method, view, path, exemption, functions)
+        context, found = RequestContext(endpoint, route), []
+        for limited in functions or [LimitedFunction(endpoint)]:
+            found += await self._resolver.of_function(context, limited, self._memo)
+        own = [limit for limited in functions for limit in limited.limits]
         return [(self._source(one, own), one) for one in found if not one.exempts(method)]
 
     async def application_at(self, endpoint: str, method: str) -> list[RuntimeLimit]:
@@ -241,7 +242,8 @@ class Enumeration:
         """What limits functions that are not views: each request may call them."""
         seen = self._of_other_apps() | self._of_views()
         for limited in self._registry.all_limited():
-            if id(limited) in seen or self._registry.exemption(limited.function):
+            flags = self._registry.exemption(limited.function)
+            if id(limited) in seen or flags & USUAL == USUAL:
                 continue
             limits = await self._resolver.load_all(limited.limits, self._memo, limited.name)
             for limit in limits:
@@ -271,8 +273,8 @@ class Enumeration:
         for rule in self._app.url_map.iter_rules():
             view = self._app.view_functions.get(rule.endpoint)
             for method in methods_of(rule):
-                limited = limited_view(self._binding.limiter, view, method)
-                found |= {id(limited), *map(id, self.own_at(rule.endpoint, method))}
+                limited = own_limited(self._binding.limiter, view, method)
+                found |= {*map(id, limited), *map(id, self.own_at(rule.endpoint, method))}
         return found
 
     def _of_other_apps(self) -> set[int]:
@@ -282,7 +284,7 @@ class Enumeration:
         for app in known_apps():
             for function in functions_of(app) if app is not self._app else ():
                 if not any(id(each) in own for each in chain(function)):
-                    found |= {id(self._registry.limited(function))}
+                    found |= set(map(id, self._registry.limited(function)))
                     found |= set(map(id, own_limits(function, self._registry)))
         return found
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast, overload
 
 from quart import Blueprint, Quart
 
-from ..callables import UserFunction, check_user_function
+from ..callables import UserFunction, check_used, check_user_function
 from ..clients.keys import KeyForm
 from ..clients.networks import ClientIn
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
@@ -274,7 +274,7 @@ class Limiter(DirectLimits):
         """
         if not isinstance(limit_value, str):
             check_provider(limit_value, self._bindings.registry)
-        return RouteLimit(
+        limit = RouteLimit(
             limit_value,
             key_func,
             scope,
@@ -292,6 +292,8 @@ class Limiter(DirectLimits):
             on_store_error=on_store_error,
             limiter=self,
         )
+        check_used("limiter.limit")
+        return limit
 
     def shared_limit(
         self,
@@ -313,7 +315,7 @@ class Limiter(DirectLimits):
         on_store_error: str | None = None,
     ) -> RouteLimit:
         """As `limit`, with one counter for all that is limited with this scope."""
-        return RouteLimit(
+        limit = RouteLimit(
             limit_value,
             key_func,
             scope,
@@ -332,6 +334,8 @@ class Limiter(DirectLimits):
             on_store_error=on_store_error,
             limiter=self,
         )
+        check_used("limiter.shared_limit")
+        return limit
 
     @overload
     def exempt(self, obj: None = None, *, flags: ExemptionScope = USUAL) -> Decorator: ...
@@ -342,8 +346,9 @@ class Limiter(DirectLimits):
     def exempt(self, obj: object = None, *, flags: ExemptionScope = USUAL) -> object:
         """Exempt a view or a blueprint: ``@limiter.exempt`` below a route.
 
-        Its own limits, default and application limits do not apply. ``@rate_limit``, ``in_flight``
-        and, for a view, the limits of its blueprint still do. Without ``obj``, returns a decorator.
+        Its own limits, default and application limits do not apply; with ``flags`` that name some
+        of these kinds only, its own limits apply. ``@rate_limit``, ``in_flight`` and, for a view,
+        the limits of its blueprint still do. Without ``obj``, returns a decorator.
         """
         if not isinstance(flags, ExemptionScope):
             form = "ExemptionScope.DEFAULT | ExemptionScope.APPLICATION"
@@ -357,7 +362,7 @@ class Limiter(DirectLimits):
         else:
             check_function(obj, "limiter.exempt")
             limited = self._bindings.registry.limited(obj)
-            self._bindings.registry.exempt(limited.function if limited else obj, flags)
+            self._bindings.registry.exempt(limited[-1].function if limited else obj, flags)
         return obj
 
     def request_filter(self, fn: F) -> F:
@@ -389,11 +394,12 @@ class Limiter(DirectLimits):
         check_rule(limit, f"function {name}", strategy)
         registry = self._bindings.registry
         registry.version += 1
-        known = registry.limited(target)
+        known = registry.limited_itself(target)
         if known is not None:
             known.add(limit)
             return target
-        limited = LimitedFunction(name, [limit], view)
+        limited = LimitedFunction(name, [], view, registry.limited(target))
+        limited.add(limit)
         twin = wrap_view(
             view, "limiter.limit(...)", functools.partial(self._call, limited), limiter=self
         )

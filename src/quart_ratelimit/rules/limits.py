@@ -97,8 +97,11 @@ class Limit:
 
     def __hash__(self) -> int:
         """Return the same for equal rules; functions may be objects without a hash."""
-        provider = None if callable(self.limit_provider) else self.limit_provider
-        return hash((provider, self.name, self.shared, self.per_method, self.methods))
+        rest = (self.name, self.shared, self.per_method, self.methods)
+        try:
+            return hash((self.limit_provider, *rest))
+        except TypeError:
+            return hash(rest)
 
 
 @dataclass(frozen=True, kw_only=True)

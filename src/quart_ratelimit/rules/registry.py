@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -58,12 +58,19 @@ class WeakTable(Generic[V]):
 
 @dataclass(eq=False, slots=True)
 class LimitedFunction:
-    """A function or a block of code, and its limits."""
+    """A function or a block of code, and the limits that are checked where it is called."""
 
     #: For messages, and to know an inner function that is defined again in each request.
     name: str
     limits: list[Limit] = field(default_factory=list)
     function: Callable[..., object] | None = None
+    #: What is limited inside it, the outermost first, where other decorators stand between.
+    inside: Sequence[LimitedFunction] = ()
+
+    @property
+    def by(self) -> str:
+        """What one request calls it: it has the name of what it wraps."""
+        return f"{self.name}, {len(self.inside)} inside" if self.inside else self.name
 
     def add(self, limit: Limit) -> None:
         """Limit it by this, too. The same limit twice counts once.
@@ -72,8 +79,8 @@ class LimitedFunction:
         """
         if limit in self.limits:
             return
-        for known in self.limits:
-            if limit.name is not None and _count_as_one(known, limit):
+        for known in (*self.limits, *(one for inner in self.inside for one in inner.limits)):
+            if limit.name is not None and known != limit and _count_as_one(known, limit):
                 raise ConfigurationError(
                     f"{self.name} has two limits with name={limit.name!r}, which names one count; "
                     "write two names, or one text: '1/second; 100/day'"
@@ -167,10 +174,14 @@ class Registry:
         """Return all limited functions that live."""
         return self._limited.values()
 
-    def limited(self, function: object) -> LimitedFunction | None:
-        """Return what limits this function or one inside it; None: nothing does."""
+    def limited_itself(self, function: object) -> LimitedFunction | None:
+        """Return what limits this function, whatever is limited inside it; None: nothing does."""
+        return self._limited.get(function)
+
+    def limited(self, function: object) -> tuple[LimitedFunction, ...]:
+        """Return what limits this function, and those inside it; the outermost first."""
         found = (self._limited.get(inner) for inner in chain(function))
-        return next((limited for limited in found if limited is not None), None)
+        return tuple(limited for limited in found if limited is not None)
 
     def exempt(self, function: object, flags: ExemptionScope) -> None:
         """Exempt a function, with all decorators above it."""
@@ -183,8 +194,8 @@ class Registry:
         return next((flags for flags in found if flags is not None), ExemptionScope.NONE)
 
 
-def limited_by(limiter: HasRegistry, function: object) -> LimitedFunction | None:
-    """Return what this limiter knows of a function that it limits; None: it does not limit it."""
+def limited_by(limiter: HasRegistry, function: object) -> tuple[LimitedFunction, ...]:
+    """Return what this limiter knows of a function that it limits, as `Registry.limited`."""
     return limiter._registry.limited(function)
 
 
@@ -295,13 +306,30 @@ def limits_messages(view: object, registry: Registry) -> bool:
     return any(own.kind == "messages" for own in found)
 
 
-def called_in_sync(app: Quart) -> list[Callable[..., object]]:
-    """Return the functions of an app whose results Quart uses without await."""
-    found: list[Callable[..., object]] = [*app.shell_context_processors]
-    for around in (app.url_value_preprocessors, app.url_default_functions):
-        for functions in around.values():
-            found += functions
-    return found
+def called_without_limits(app: Quart) -> Iterator[tuple[Callable[..., object], str]]:
+    """Yield the functions of an app that no limit can apply to, each with how Quart calls it."""
+    how: dict[str, list[Iterable[Callable[..., object]]]] = {
+        "without await": [
+            app.shell_context_processors,
+            *app.url_value_preprocessors.values(),
+            *app.url_default_functions.values(),
+        ],
+        "without a request": [
+            app.before_serving_funcs,
+            app.after_serving_funcs,
+            app.teardown_appcontext_funcs,
+        ],
+        "after the view has answered": [
+            *app.after_request_funcs.values(),
+            *app.after_websocket_funcs.values(),
+            *app.teardown_request_funcs.values(),
+            *app.teardown_websocket_funcs.values(),
+        ],
+    }
+    for text, groups in how.items():
+        for functions in groups:
+            for function in functions:
+                yield function, text
 
 
 def note_used() -> None:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Container, Iterable, Sequence
 from difflib import get_close_matches
 from http import HTTPMethod
 from types import FunctionType
+from typing import TYPE_CHECKING
 
-from ..callables import bare, check_user_function, name_of, takes
+from ..callables import bare, chain, check_user_function, name_of, takes
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Penalty, Quota
 from .kinds import check_cost
 from .limits import Limit, MetaLimit, RouteLimit
 from .naming import check_name
 from .notation import quotas_of
-from .registry import HasRegistry, Registry, is_lost, limits_messages, note_used, own_limits
+from .registry import (
+    HasRegistry,
+    Registry,
+    called_without_limits,
+    is_lost,
+    limits_messages,
+    note_used,
+    own_limits,
+)
+
+if TYPE_CHECKING:
+    from quart import Quart
 
 #: HTTP methods that a limit may name, whatever routes there are.
 STANDARD_METHODS = frozenset(method.value for method in HTTPMethod)
@@ -119,14 +132,30 @@ def check_kinds(views: Iterable[Callable[..., object]], registry: Registry) -> N
             )
 
 
-def check_awaited(functions: Iterable[Callable[..., object]], registry: Registry) -> None:
-    """Raise `ConfigurationError` if one of these, which Quart calls without await, is limited."""
-    for function in functions:
-        if registry.limited(function) is not None or own_limits(function, registry):
+def check_hooks(app: Quart, registry: Registry) -> None:
+    """Raise `ConfigurationError` if a function of the app is limited that no limit can apply to."""
+    for function, how in called_without_limits(app):
+        if registry.limited(function) or own_limits(function, registry):
             raise ConfigurationError(
-                f"{name_of(function)}: Quart calls it without await, so no limit can apply; write "
-                "the limit on a view, or below @app.before_request"
+                f"{name_of(function)}: Quart calls it {how}, so no limit can apply; write the "
+                "limit on a view, or below @app.before_request"
             )
+
+
+def check_caches(views: Iterable[Callable[..., object]], registry: Registry) -> None:
+    """Raise `ConfigurationError` for a limited view below `functools.lru_cache`.
+
+    The cache would keep the coroutine of the limited view, which can be awaited once.
+    """
+    for view in views:
+        for function in chain(view):
+            if isinstance(function, functools._lru_cache_wrapper) and (
+                registry.limited(function) or own_limits(function, registry)
+            ):
+                raise ConfigurationError(
+                    f"{name_of(view)}: its limit stands below functools.lru_cache, which would "
+                    "keep the coroutine of its first call; write the limit above the cache"
+                )
 
 
 def check_methods(limit: Limit, where: str, methods: Container[str]) -> None:
@@ -153,9 +182,9 @@ def check_views(
     views = list(views)
     known = STANDARD_METHODS.union(methods)
     check_order(views, limiter, registry)
+    check_caches(views, registry)
     for view in views:
-        limited = registry.limited(view)
-        if limited is not None:
+        for limited in registry.limited(view):
             for limit in limited.limits:
                 check_limit(limit, f"function {limited.name}", strategy_name)
                 check_methods(limit, f"function {limited.name}", known)

@@ -179,3 +179,28 @@ async def test_a_store_that_is_closed_goes_on_with_no_reset(limiter: Limiter) ->
     await limiter.store.aclose()
     await asyncio.sleep(0)
     assert asyncio.all_tasks() <= before
+
+
+@pytest.mark.parametrize("what", ["reset", "clear"])
+async def test_a_reset_that_is_cancelled_leaves_every_connection_open(
+    redis_server: RedisServer, store: RedisStore, what: str
+) -> None:
+    def connections() -> set[str]:
+        clients = redis_server.ask("CLIENT", "LIST")
+        lines = (clients.decode() if isinstance(clients, bytes) else str(clients)).splitlines()
+        return {line.split()[0] for line in lines if "cmd=client" not in line}
+
+    hits = [Hit(FixedWindow(5, 60), "ann")]
+    await store.hit(hits)
+    before = connections()
+    assert before
+    for step in range(STEPS):
+        resetting = asyncio.ensure_future(store.reset(hits) if what == "reset" else store.clear())
+        for _ in range(step):
+            await asyncio.sleep(0)
+        resetting.cancel()
+        await asyncio.gather(resetting, return_exceptions=True)
+        await store.hit(hits)
+    while store._tasks:
+        await asyncio.wait(store._tasks)
+    assert before <= connections()

@@ -7,6 +7,7 @@ one after another, and given back when a later one refuses.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from ...findings import Finding
 from ...quotas import Decision, Hit
 from ..breaker import Breaker, Breakers
 from ..piggyback import Piggyback
+from ..tasks import spawn
 from .arguments import ClusterOpener, check_own
 from .per_loop import PerLoop
 
@@ -58,6 +60,7 @@ class ClusterStore:
             return ClusterLink(open_client(), prefix, deadline, self.piggybacks)
 
         self._links = PerLoop(open_link)
+        self._tasks: set[asyncio.Task[Any]] = set()
         #: What is sent in addition to its batches.
         self.piggybacks: list[Piggyback] = []
         #: By the address of a node; None: finding the nodes. These never open.
@@ -90,16 +93,23 @@ class ClusterStore:
         await self._links.get().carry()
 
     async def reset(self, hits: Sequence[Hit]) -> int:
-        """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
-        return await self._links.get().reset(hits)
+        """Forget the state behind these hits; how many keys there were. Raises `StoreError`.
+
+        A caller that is cancelled leaves it to its end: a connection with a reply to come would be
+        closed.
+        """
+        return await asyncio.shield(spawn(self._tasks, self._links.get().reset(hits)))
 
     async def server_findings(self) -> list[Finding]:
         """What of the nodes' distance should be known. Raises `StoreError`."""
         return await self._links.get().server_findings()
 
     async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
-        """Forget keys under this store's prefix, by SCAN of each node; see `Store.clear`."""
-        return await self._links.get().clear(owns)
+        """Forget keys under this store's prefix, by SCAN of each node; see `Store.clear`.
+
+        A caller that is cancelled leaves it to its end, as `reset`.
+        """
+        return await asyncio.shield(spawn(self._tasks, self._links.get().clear(owns)))
 
     async def _hit_apart(
         self, link: ClusterLink, slots: Sequence[int], hits: Sequence[Hit]

@@ -13,6 +13,7 @@ from ...findings import Finding
 from ...quotas import Decision, Hit
 from ...quotas.fixed_window import is_counted
 from ..piggyback import Piggyback
+from ..tasks import spawn
 from .arguments import Opener, check_own, checked_connections
 from .per_loop import PerLoop
 
@@ -62,6 +63,7 @@ class RedisStore:
             return Link(open_client(), prefix, deadline, most, told, piggybacks=beside)
 
         self._links = PerLoop(open_link)
+        self._tasks: set[asyncio.Task[Any]] = set()
         #: What its batches take along.
         self.piggybacks: list[Piggyback] = []
         #: See `StoreThatConnects.connected`.
@@ -92,12 +94,19 @@ class RedisStore:
         await self._links.get().carry()
 
     async def reset(self, hits: Sequence[Hit]) -> int:
-        """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
-        return await self._links.get().reset(hits)
+        """Forget the state behind these hits; how many keys there were. Raises `StoreError`.
+
+        A caller that is cancelled leaves it to its end: a connection with a reply to come would be
+        closed.
+        """
+        return await asyncio.shield(spawn(self._tasks, self._links.get().reset(hits)))
 
     async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
-        """Forget keys under this store's prefix, by SCAN; see `Store.clear`."""
-        return await self._links.get().clear(owns)
+        """Forget keys under this store's prefix, by SCAN; see `Store.clear`.
+
+        A caller that is cancelled leaves it to its end, as `reset`.
+        """
+        return await asyncio.shield(spawn(self._tasks, self._links.get().clear(owns)))
 
     def findings(self) -> list[Finding]:
         """What of the client should be otherwise. Opens nothing, and needs an event loop."""
