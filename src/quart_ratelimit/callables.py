@@ -9,7 +9,6 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from itertools import takewhile
 from types import FunctionType, MethodType
@@ -23,9 +22,6 @@ T = TypeVar("T")
 UserFunction = Callable[..., T | Awaitable[T]]
 #: A coroutine; what it is sent and yields is its event loop's.
 Running = Coroutine[Any, Any, T]
-
-#: What follows a call, and what drops its result.
-_CACHE, _POP_TOP = dis.opmap["CACHE"], dis.opmap["POP_TOP"]
 
 #: Types of most answers; `inspect.isawaitable` takes ten times as long to say no.
 _PLAIN = frozenset({str, int, bool, type(None)})
@@ -188,35 +184,6 @@ def bare(function: Callable[..., object], decorator: str, form: str) -> MissingP
     return MissingParentheses(
         f"@{decorator} lacks its parentheses above {name_of(function)}; write @{form}"
     )
-
-
-def check_used(method: str, form: str = "") -> None:
-    """Raise `ConfigurationError` if the caller's caller drops what this method is about to return.
-
-    Such a statement limits nothing: ``limiter.limit("10/minute")`` without its ``@``.
-    """
-    frame = sys._getframe(2)
-    code, after = frame.f_code, frame.f_lasti + 2
-    steps = code.co_code
-    while steps[after] == _CACHE:
-        after += 2
-    if steps[after] != _POP_TOP:
-        return
-    # What is dropped may be of another call, as in ``kept.extend(map(limiter.limit, texts))``. The
-    # call of the method begins where the method does.
-    called, methods = (0, 0), set()
-    name = method.rpartition(".")[2]
-    for step in dis.get_instructions(code):
-        if step.positions is None or step.positions.lineno is None:
-            continue
-        begins = (step.positions.lineno, step.positions.col_offset or 0)
-        if step.offset <= frame.f_lasti:
-            called = begins
-        if step.argval == name:
-            methods.add(begins)
-    if called in methods:
-        form = form or f"@{method}(...), or async with {method}(...):"
-        raise ConfigurationError(f"{method}(...) as a statement limits nothing; write {form}")
 
 
 def check_user_function(function: object, place: str, *arguments: object) -> None:

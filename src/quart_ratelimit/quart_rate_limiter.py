@@ -16,7 +16,7 @@ from quart import Blueprint, Quart, current_app, request
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.sansio.response import Response
 
-from .callables import Memo, UserFunction, chain, check_used
+from .callables import Memo, UserFunction, chain
 from .clients.key_functions import client_address
 from .clients.keys import slot_key
 from .current import request_context
@@ -99,7 +99,6 @@ def rate_limit(
         _limits.set(function, [*(_limits.get(function) or ()), *added])
         return function
 
-    check_used("rate_limit", "@rate_limit(...)")
     return decorate
 
 

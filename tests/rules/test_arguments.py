@@ -76,11 +76,11 @@ def test_so_is_one_of_a_rule(kind: type[Limit], name: str, value: Any) -> None:
 @pytest.mark.parametrize("name", WRONG)
 def test_none_is_as_if_it_were_not_given(name: str) -> None:
     if name not in ("per_method", "override_defaults"):
-        assert limiter.limit("2/minute", **{name: None})
+        limiter.limit("2/minute", **{name: None})
 
 
 def test_what_fits_is_taken() -> None:
-    assert limiter.limit(
+    limiter.limit(
         "2/minute",
         methods={"get", "POST"},
         shadow=lambda: False,

@@ -70,7 +70,7 @@ async def test_a_route_with_an_endpoint_of_its_own_asks_no_name_and_is_found_at_
 async def test_above_its_route_it_would_limit_nothing_and_is_found_at_start() -> None:
     app = Quart(__name__)
     own: Any = Limiter(app=app)
-    _ = own.limit(app.get("/")(view()))
+    own.limit(app.get("/")(view()))
     with pytest.raises(MissingParentheses, match=r"above .*index.*below its route"):
         await app.startup()
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from secrets import token_hex
 
-from ..callables import UserFunction, call, check_called, check_used, check_user_function, to_await
+from ..callables import UserFunction, call, check_called, check_user_function, to_await
 from ..clients.key_functions import address_function, client_named
 from ..clients.key_spaces import space_of
 from ..clients.keys import KeyForm, Keys, client_text, has_text, owned_by
@@ -195,7 +195,6 @@ class DirectLimits:
             hits = _under(policy, self._hits_of(self.quotas(limit), who, by, 1))
             return await self._account(hits, who, "reserve")
 
-        check_used("limiter.reserve", "async with limiter.reserve(...) as reservation:")
         return Reserving(cost, open_account)
 
     def in_flight(
@@ -246,7 +245,6 @@ class DirectLimits:
             return await self._account(hits, who, scope or "in_flight")
 
         own = self._own_limit("in_flight", lambda _: [quota], form, key, key_func)
-        check_used("limiter.in_flight")
         return InFlight(open_account, own)
 
     def messages(
@@ -309,9 +307,7 @@ class DirectLimits:
             return Account(ledger, [Hit(quota, bucket) for quota in quotas], Report())
 
         own = self._own_limit("messages", read, None if per_connection else form, key, key_func)
-        messages = Messages(self, open_account, own, cost=cost, on_breach=on_breach)
-        check_used("limiter.messages")
-        return messages
+        return Messages(self, open_account, own, cost=cost, on_breach=on_breach)
 
     @property
     def keys(self) -> Keys:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast, overload
 
 from quart import Blueprint, Quart
 
-from ..callables import UserFunction, check_used, check_user_function
+from ..callables import UserFunction, check_user_function
 from ..clients.keys import KeyForm
 from ..clients.networks import ClientIn
 from ..constants import ConfigVars, ExemptionScope, HeaderNames
@@ -274,7 +274,7 @@ class Limiter(DirectLimits):
         """
         if not isinstance(limit_value, str):
             check_provider(limit_value, self._bindings.registry)
-        limit = RouteLimit(
+        return RouteLimit(
             limit_value,
             key_func,
             scope,
@@ -292,8 +292,6 @@ class Limiter(DirectLimits):
             on_store_error=on_store_error,
             limiter=self,
         )
-        check_used("limiter.limit")
-        return limit
 
     def shared_limit(
         self,
@@ -315,7 +313,7 @@ class Limiter(DirectLimits):
         on_store_error: str | None = None,
     ) -> RouteLimit:
         """As `limit`, with one counter for all that is limited with this scope."""
-        limit = RouteLimit(
+        return RouteLimit(
             limit_value,
             key_func,
             scope,
@@ -334,8 +332,6 @@ class Limiter(DirectLimits):
             on_store_error=on_store_error,
             limiter=self,
         )
-        check_used("limiter.shared_limit")
-        return limit
 
     @overload
     def exempt(self, obj: None = None, *, flags: ExemptionScope = USUAL) -> Decorator: ...

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from quart import Quart, current_app, jsonify
 from werkzeug.sansio.response import Response
 
-from ..callables import UserFunction, chain, check_called, check_used, check_user_function
+from ..callables import UserFunction, chain, check_called, check_user_function
 from ..clients.key_functions import address_function
 from ..clients.key_spaces import space_of
 from ..clients.keys import KeyForm, bounded, key_parts
@@ -117,7 +117,6 @@ def rate_limit(
         _declared.set(twin, declared)
         return twin
 
-    check_used("rate_limit", "@rate_limit(...)")
     return decorate
 
 
