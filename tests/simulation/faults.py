@@ -142,11 +142,11 @@ def _kill_worker(run: Run, fault: Fault) -> None:
 
 
 def _slow_network(run: Run, fault: Fault) -> None:
-    before = run.network.latency[fault.worker]
-    run.network.latency[fault.worker] = before + 0.03 * fault.amount
+    more = 0.03 * fault.amount
+    run.network.latency[fault.worker] += more
 
-    def end() -> None:
-        run.network.latency[fault.worker] = before
+    def end() -> None:  # another such fault may have begun meanwhile
+        run.network.latency[fault.worker] -= more
 
     run.world.after(fault.seconds, end)
 
