@@ -17,7 +17,7 @@ from unittest import mock
 
 from quart_ratelimit import Decision, Hit, StoreError
 from quart_ratelimit.direct import ledger
-from quart_ratelimit.stores import GuardedStore
+from quart_ratelimit.stores import Fleet, GuardedStore
 from quart_ratelimit.stores.guard import LocalSide
 from quart_ratelimit.stores.redis import batcher, cluster_link, connections, wire
 
@@ -67,6 +67,8 @@ def applied(world: World, oracle: Oracle, workers: dict[str, Worker]) -> Iterato
         enter(mock.patch.object(time, "time", wall))
         enter(mock.patch.object(time, "perf_counter", monotonic))
         enter(mock.patch.object(secrets, "token_bytes", lambda n=32: bytes_of.randbytes(n)))
+        # Without the number of the process, which no seed draws.
+        enter(mock.patch.object(Fleet, "name", property(lambda fleet: fleet._token)))
         poll = SimpleNamespace(poll=Poll, POLLIN=1)
         enter(mock.patch.object(wire, "select", poll))
         for module in _WITH_SETS:

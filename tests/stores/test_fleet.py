@@ -49,6 +49,20 @@ async def test_workers_that_started_know_each_other_with_their_next_hits(
     assert workers[1]._known.fleet.view()[0] == 2
 
 
+def test_processes_that_were_forked_from_one_are_workers_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An app that is loaded before its server forks has one `Fleet`, copied into each worker."""
+    known = Fleet(now_ms=Clock())
+    names = []
+    for pid in (11, 12):
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        (_, _, _, name), *_ = known.commands("k", 0)
+        names.append(name)
+    known.read([0, 0, 0, [part for name in names for part in (name, 0)]], 0)
+    assert (len(set(names)), known.view()) == (2, (2, sorted(names).index(names[1])))
+
+
 async def test_hits_of_both_ways_to_redis_take_the_registration_along(
     workers: list[GuardedStore],
 ) -> None:

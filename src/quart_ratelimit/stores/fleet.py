@@ -30,7 +30,7 @@ class Fleet:
 
     - ``workers``: how many there are until the store reports them (default: by
       ``WEB_CONCURRENCY``, else the processes of this one's server).
-    - ``name``: this worker's unique name (default: random).
+    - ``name``: this worker's unique name (default: random, with the process' number).
     - ``now_ms``: returns the time for registrations, in ms.
     """
 
@@ -39,7 +39,8 @@ class Fleet:
     def __init__(
         self, workers: int | None = None, *, name: str = "", now_ms: Clock = monotonic_ms
     ) -> None:
-        self.name: str = name or secrets.token_hex(8)
+        self._name = name
+        self._token = secrets.token_hex(8)
         self._workers = workers
         self._now_ms = now_ms
         self._due_ms = now_ms()
@@ -47,6 +48,11 @@ class Fleet:
         self._is_leaving = False
         #: The names of all workers in order; empty before the store has reported them.
         self.names: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """This worker's unique name: a process that was forked from it has another."""
+        return self._name or f"{self._token}.{os.getpid():x}"
 
     def view(self) -> tuple[int, int]:
         """How many workers there are, and the place of this one, from 0 on."""
