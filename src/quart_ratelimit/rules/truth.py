@@ -16,7 +16,7 @@ _log = logging.getLogger("quart_ratelimit")
 
 
 def truth(place: str, function: object, answer: object, *, otherwise: bool = False) -> bool:
-    """Return the truth value that a function of the app answered with.
+    """Return the truth value of what a function of the app returned.
 
     ``place`` is where the function was given: ``exempt_when``. The numbers 0 and 1 count as False
     and True. ``otherwise`` replaces every other answer, and limits the request. It is logged once,
@@ -31,7 +31,7 @@ def truth(place: str, function: object, answer: object, *, otherwise: bool = Fal
                 _logged.clear()
             _logged.add(text)
             _log.error(
-                "%s answered with %s, neither True nor False: such requests are limited; write "
+                "%s returned %s, neither True nor False: such requests are limited; write "
                 "return bool(...)", text, type(answer).__name__,
             )  # fmt: skip
     return otherwise
