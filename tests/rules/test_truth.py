@@ -100,7 +100,7 @@ async def test_an_answer_that_is_no_truth_value_limits_and_is_logged_once(
     with caplog.at_level(logging.ERROR, "quart_ratelimit"):
         assert await ask(app, "/", 3) == [200, 429, 429]
     (record,) = caplog.records
-    assert f"{answer!r} {is_async} answered with {type(answer).__name__}" in record.getMessage()
+    assert f"{answer!r} {is_async} returned {type(answer).__name__}" in record.getMessage()
 
 
 @pytest.mark.parametrize("way", WAYS)
