@@ -20,7 +20,7 @@ from ..rules.resolved import RuntimeLimit
 from ..rules.truth import truth
 from ..signals import limit_decided, send_decided
 from ..stores import Store
-from .stage import MakeKey
+from .stage import MakeKey, last_of_each
 
 if TYPE_CHECKING:
     from .context import RequestContext
@@ -153,6 +153,4 @@ class Charger:
 
 def once(charges: Sequence[Charge]) -> list[Charge]:
     """The charges, the same hit only once: the last one's options count."""
-    places = enumerate(charges)
-    last = {(one.hit.quota.tag, one.hit.key, one.hit.cost): place for place, one in places}
-    return [charges[place] for place in sorted(last.values())]
+    return last_of_each(charges, lambda one: (one.hit.quota.tag, one.hit.key, one.hit.cost))

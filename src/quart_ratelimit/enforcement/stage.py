@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from werkzeug.sansio.response import Response
 
@@ -14,6 +15,8 @@ from ..quotas import Hit, Quota
 from ..rules.limits import Limit
 from ..rules.resolved import RuntimeLimit
 from ..settings.table import Settings
+
+T = TypeVar("T")
 
 #: A key's parts (see `RequestLimit.request_args`) and the key, of a limit, a client and a scope.
 MakeKey = Callable[[RuntimeLimit, str, str], tuple[list[str], str]]
@@ -149,13 +152,17 @@ def compiled(
         if together and _need_only_the_client(in_force):
             named = [(one.full_scope(one.scope, identity, method), one) for one in in_force]
             # The same quota twice is one charge; the last one's options count.
-            places = enumerate(named)
-            last = {(one.limit.tag, scope, one.cost): place for place, (scope, one) in places}
-            named = [named[place] for place in sorted(last.values())]
+            named = last_of_each(named, lambda one: (one[1].limit.tag, one[0], one[1].cost))
             stage.scopes = tuple(scope for scope, _ in named)
             stage.limits = tuple(one for _, one in named)
             stage.key_func = in_force[0].key_func
     return stage
+
+
+def last_of_each(items: Sequence[T], name: Callable[[T], Hashable]) -> list[T]:
+    """The items in their order, and of those with one name the last alone."""
+    places = {name(one): place for place, one in enumerate(items)}
+    return [items[place] for place in sorted(places.values())]
 
 
 def applying(limits: Iterable[RuntimeLimit], method: str) -> tuple[RuntimeLimit, ...]:
