@@ -7,7 +7,7 @@ traffic. ``--tree`` adds another checkout of the package, such as an older one.
 - "never": the worker reads no mark, as if nothing could be watched
 - "as it is": no dashboard, and nobody runs ``quart limiter top``
 - "dashboard": an app with a dashboard that nobody has opened
-- "looked at": a dashboard that somebody looks at
+- "looked at": a dashboard that an operator has open
 """
 
 from __future__ import annotations
