@@ -1,4 +1,4 @@
-"""A dictionary that keeps its newest entries, so that nothing a client sends makes it grow."""
+"""Collections that keep what is newest, so that nothing a client sends makes them grow."""
 
 from __future__ import annotations
 
@@ -14,6 +14,27 @@ V = TypeVar("V")
 
 #: Characters or bytes of a `Recent`'s newer half, if it is not said otherwise.
 MOST = 4_000_000
+
+
+#: Texts that a `Once` remembers, and characters of the longest.
+TEXTS, LONGEST_TEXT = 1024, 500
+
+
+class Once:
+    """Says whether a text is new, for a line that is logged once. Long texts are shortened."""
+
+    def __init__(self) -> None:
+        self._texts: set[str] = set()
+
+    def is_new(self, text: str) -> bool:
+        """Whether the text comes for the first time, or was forgotten among many others."""
+        text = text[:LONGEST_TEXT]
+        if text in self._texts:
+            return False
+        if len(self._texts) >= TEXTS:
+            self._texts.clear()
+        self._texts.add(text)
+        return True
 
 
 def _nothing(_: object) -> int:

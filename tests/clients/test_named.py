@@ -20,9 +20,9 @@ def by_account() -> str:
 
 @pytest.fixture(autouse=True)
 def unlogged() -> Iterator[None]:
-    key_functions._logged.clear()
+    key_functions._logged._texts.clear()
     yield
-    key_functions._logged.clear()
+    key_functions._logged._texts.clear()
 
 
 @pytest.mark.parametrize("answer", ["", None, b"", object()])

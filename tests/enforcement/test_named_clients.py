@@ -9,6 +9,7 @@ from quart import Blueprint, request
 
 from quart_ratelimit import ConfigurationError, Limit, client_address
 from quart_ratelimit.clients import key_functions
+from quart_ratelimit.recent import Once
 
 from ..support.apps import Make, ask, clock, make, view
 
@@ -17,7 +18,7 @@ __all__ = ["clock", "make"]  # fixtures
 
 @pytest.fixture(autouse=True)
 def _unlogged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_functions, "_logged", set())
+    monkeypatch.setattr(key_functions, "_logged", Once())
 
 
 def by_header() -> str | None:

@@ -123,7 +123,7 @@ async def test_a_malformed_dynamic_default_is_logged_and_left_out(
 async def test_a_limit_without_a_key_counts_the_address_and_is_logged_once(
     make: Make, caplog: pytest.LogCaptureFixture, key: str | None
 ) -> None:
-    key_functions._logged.clear()
+    key_functions._logged._texts.clear()
     app, limiter = make()
     view(app, "/", limiter.limit("1/minute", key_func=lambda: key))
     assert await ask(app, "/", 2) == [200, 429]

@@ -113,7 +113,7 @@ COLLECTIONS = {
         stores/redis/connections.py:_opening stores/redis/sentinels.py:_tasks
     """,
     "of the app's code: functions, routes, blueprints, limits, networks": """
-        clients/key_functions.py:_FIELDS clients/key_functions.py:_logged
+        clients/key_functions.py:_FIELDS
         clients/key_spaces.py:_known clients/networks.py:_sizes
         contrib/opentelemetry.py:_feeds
         contrib/prometheus.py:_feeds enforcement/routes.py:_known
@@ -147,8 +147,7 @@ COLLECTIONS = {
     "`Recent`, in number and in length": "recent.py:_old recent.py:_young",
     "MOST_KEPT leases": "direct/ledger.py:_kept",
     "KEPT stages of limits": "enforcement/routes.py:stages",
-    "REMEMBERED texts of LONGEST characters": "rules/answers.py:_logged",
-    "REMEMBERED names of functions": "rules/truth.py:_logged",
+    "TEXTS texts up to LONGEST_TEXT": "recent.py:_texts",
     "MOST_REPORTS mistakes": "stores/guard.py:_reported",
     "INVALIDATED names up to LONGEST_NAME": "stores/knowledge.py:_invalidated",
     "counters of the app's limits, with keys up to ``max_keys``": """
@@ -250,7 +249,7 @@ def test_an_answer_that_is_no_limit_is_remembered_by_its_start() -> None:
     answers = LimitAnswers("fixed-window")
     for number in range(20):
         answers.usable(kept, f"{number}" + "x" * MEGABYTE, "view")
-    assert max(map(len, answers._logged)) < 1_000
+    assert max(map(len, answers._logged._texts)) < 1_000
 
 
 async def test_limits_made_inside_requests_are_gone_with_their_requests() -> None:

@@ -14,6 +14,7 @@ from werkzeug.datastructures import Headers
 from ..current import current_request_or_none
 from ..errors import ConfigurationError
 from ..findings import Finding
+from ..recent import Once
 from .address import canonical, parse
 from .key_spaces import space_of
 from .keys import client_text
@@ -222,7 +223,7 @@ _peer = ClientAddress(TrustedProxies(None), 64)
 space_of(_peer)  # kept: within a request its values would not count
 
 #: Key functions that named nobody, as logged.
-_logged: set[str] = set()
+_logged = Once()
 
 
 def client_named(
@@ -237,8 +238,7 @@ def client_named(
     if who:
         return who, key_func
     name = space_of(key_func)
-    if name not in _logged:
-        _logged.add(name)
+    if _logged.is_new(name):
         _log.error(
             "%s returned no client: such requests count for the client's address. Return a text "
             "that is not empty.", name,

@@ -8,13 +8,12 @@ from collections.abc import Iterable
 from ..callables import name_of
 from ..errors import InvalidLimit
 from ..quotas import Quota
+from ..recent import Once
 from .limits import Limit
 from .notation import FORM, quotas_of
 from .registry import WeakTable
 
-#: How many malformed answers are remembered as logged.
-REMEMBERED = 1024
-#: Characters of a failure that are logged and remembered.
+#: Characters of a failure that are logged: a client may have chosen the answer.
 LONGEST = 500
 #: The longest text that is kept as a function's last good answer, in characters.
 LONGEST_KEPT = 256
@@ -35,7 +34,7 @@ class LimitAnswers:
         self._strategy = strategy
         self._default = _first(defaults)
         self._good: WeakTable[str | Quota] = WeakTable()
-        self._logged: set[str] = set()
+        self._logged = Once()
 
     def usable(self, provider: object, answer: object, where: str) -> str | Quota:
         """Return a limit that `quotas_of` reads with ``zero=True``; "" if there is no limit.
@@ -52,21 +51,14 @@ class LimitAnswers:
             # Anything but text may name its client, so only its type is logged.
             kind = type(answer).__name__
             seen = error if isinstance(answer, str) else f"{kind} is not a limit; {FORM}"
-            self._log_once(f"{where}: {seen}; {name_of(provider)} returned it")
+            text = f"{where}: {seen}; {name_of(provider)} returned it"[:LONGEST]
+            if self._logged.is_new(text):
+                _log.error("failed to load ratelimit for %s", text)
             return self._good.get(provider) or self._default
         assert isinstance(answer, (str, Quota))
         if isinstance(answer, Quota) or len(answer) <= LONGEST_KEPT:
             self._good.set(provider, answer)
         return answer
-
-    def _log_once(self, text: str) -> None:
-        text = text[:LONGEST]  # a client may have chosen the answer
-        if text in self._logged:
-            return
-        if len(self._logged) >= REMEMBERED:
-            self._logged.clear()
-        self._logged.add(text)
-        _log.error("failed to load ratelimit for %s", text)
 
 
 def _first(defaults: Iterable[Limit]) -> str | Quota:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 
 from ..callables import name_of
-
-#: How many functions are remembered as logged.
-REMEMBERED = 1024
+from ..recent import Once
 
 #: Functions whose answer was logged, with what they are for.
-_logged: set[str] = set()
+_logged = Once()
 
 _log = logging.getLogger("quart_ratelimit")
 
@@ -26,10 +24,7 @@ def truth(place: str, function: object, answer: object, *, otherwise: bool = Fal
         return bool(answer)
     if answer is not None or otherwise:
         text = f"{place}: {name_of(function)}"
-        if text not in _logged:
-            if len(_logged) >= REMEMBERED:
-                _logged.clear()
-            _logged.add(text)
+        if _logged.is_new(text):
             _log.error(
                 "%s returned %s, neither True nor False: such requests are limited; write "
                 "return bool(...)", text, type(answer).__name__,
