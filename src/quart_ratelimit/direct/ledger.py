@@ -98,7 +98,7 @@ class Ledger:
     async def finish(self) -> None:
         """Wait for what is under way, as its app ends."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.wait(self._tasks)  # not `gather`: of ended tasks alone it never yields
 
     async def _undo(self, charging: asyncio.Task[list[Decision]], hits: Sequence[Hit]) -> None:
         await asyncio.wait([charging])
