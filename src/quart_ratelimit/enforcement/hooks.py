@@ -31,7 +31,6 @@ from .breach import Breach, unless_denied
 from .context import RequestContext, context_of, known_context
 from .error_handlers import is_handling_error
 from .evaluator import Evaluator
-from .paid import Paid
 from .report import Report
 from .resolver import Resolver
 from .routes import BLUEPRINTS, DEFAULTS, UNREACHED, Route, Routes, is_free_preflight
@@ -334,7 +333,7 @@ class RequestHooks:
     def _forget_if_open_ended(self, context: RequestContext) -> None:
         if context.route.open_ended or known_response() is not None:
             context.limits.clear()
-            context.paid = Paid()
+            context.paid.restart()
             context.meta_peeks = ()
 
     def _begin(self, request: Any) -> RequestContext | None:
