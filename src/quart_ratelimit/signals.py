@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from blinker import ANY, NamedSignal
 
@@ -81,6 +81,24 @@ store_recovered: Signal = Signal("store_recovered")
 fleet_known: Signal = Signal("fleet_known")
 
 
+class Recorder(Protocol):
+    """What notes a limiter's decisions as they are: cheaper than a signal for each."""
+
+    def __call__(
+        self,
+        hits: Sequence[Hit],
+        decisions: Sequence[Decision],
+        scopes: Sequence[str],
+        *,
+        shadow: bool,
+    ) -> None:
+        """Note a request's hits and their decisions; see `send_decided`. It must not raise."""
+
+
+#: One limiter's recorder each, by the limiter's `id`.
+recorders: dict[int, Recorder] = {}
+
+
 def send_decided(
     sender: object,
     hits: Sequence[Hit],
@@ -91,22 +109,37 @@ def send_decided(
 ) -> None:
     """Send `limit_decided` for a request's hits that count.
 
-    Of a refused request only the refusals do: nothing else was charged. What looks or gives back,
-    or charges what was spent already, decides nothing.
+    Callers check before that `recorders` or receivers of the signal are there.
     """
-    refused = not all(decision.allowed for decision in decisions)
-    for place, (hit, decision) in enumerate(zip(hits, decisions, strict=True)):
-        if hit.forced or (decision.allowed and (refused or hit.cost < 1)):
-            continue
+    recorder = recorders.get(id(sender))
+    if recorder is not None:
+        recorder(hits, decisions, scopes, shadow=shadow)
+    if not limit_decided.receivers:
+        return
+    for hit, decision, scope in counted(hits, decisions, scopes):
         event = Decided(
             limit_name(hit.quota),
-            scopes[place] if scopes else "",
+            scope,
             outcome(decision, shadow=shadow),
             decision.allowed and decision.remaining * NEAR < hit.quota.capacity,
             decision.by,
             shadow,
         )
         limit_decided.send_safely(sender, event=event, hit=hit)
+
+
+def counted(
+    hits: Sequence[Hit], decisions: Sequence[Decision], scopes: Sequence[str]
+) -> Iterator[tuple[Hit, Decision, str]]:
+    """A request's hits that count, each with its decision and scope.
+
+    Of a refused request only the refusals do: nothing else was charged. What looks or gives back,
+    or charges what was spent already, decides nothing.
+    """
+    refused = not all(decision.allowed for decision in decisions)
+    for place, (hit, decision) in enumerate(zip(hits, decisions, strict=True)):
+        if not (hit.forced or (decision.allowed and (refused or hit.cost < 1))):
+            yield hit, decision, scopes[place] if scopes else ""
 
 
 def outcome(decision: Decision, *, shadow: bool = False) -> str:

@@ -154,7 +154,7 @@ class FleetSums:
 
     def _begin(self) -> Tally:
         if self._tally is None:
-            self._tally = Tally(self._limiter, counted=self._wake)
+            self._tally = Tally(self._limiter, woken=self._wake)
         else:
             self._tally.listen()
         return self._tally
@@ -176,6 +176,8 @@ class FleetSums:
 
     def _start_carrying(self) -> None:
         self._timer = None
+        if self._tally is not None:
+            self._tally.fold()
         if not self.is_due() and not self._fleet.is_due():  # a batch took the commands along
             self._wake()
         elif self._store is not None and self._loop is not None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from ..clock import Clock, wall_ms
-from ..quotas import Hit
-from ..signals import Decided, limit_decided
+from ..quotas import Decision, Hit
+from ..signals import counted, limit_name, recorders
 from .history import SPANS, History
 from .space_saving import SpaceSaving
 
@@ -16,6 +16,8 @@ from .space_saving import SpaceSaving
 POLICIES = ("open", "closed", "local")
 #: Keys watched in each row.
 KEYS = 64
+#: Requests that are noted before they are counted: one loop costs each less than a call.
+TOGETHER = 64
 #: Rows kept; decisions of further ones are counted together.
 ROWS = 200
 #: Characters of the longest scope that has a row: a client may choose it.
@@ -44,14 +46,13 @@ class Row:
     refusals: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
     history: History = field(default_factory=History)
 
-    def add(self, event: Decided, hit: Hit, second: int) -> None:
+    def add(self, hit: Hit, decision: Decision, second: int, *, shadow: bool) -> None:
         """Count a decision."""
-        self.hit, self.shadow, self.changed = hit, event.shadow, True
-        self.fallback += event.by in POLICIES
+        self.hit, self.shadow, self.changed = hit, shadow, True
+        self.fallback += decision.by in POLICIES
         self.hits.add(hit.key)
-        is_allowed = event.outcome == "allowed"
-        self.history.add(second, is_allowed=is_allowed)
-        if is_allowed:
+        self.history.add(second, is_allowed=decision.allowed)
+        if decision.allowed:
             self.allowed += 1
         else:
             self.refused += 1
@@ -59,10 +60,10 @@ class Row:
 
 
 class Tally:
-    """Listens to one limiter's decisions from when it is made until `close`.
+    """Records one limiter's decisions from when it is made until `close`.
 
     ``now_ms``: the clock for its history, in ms; all workers of a machine have the same (default:
-    the machine's). ``counted``: called after each decision (default: nothing is called).
+    the machine's). ``woken``: called when there is something to count again (default: nothing is).
     """
 
     def __init__(
@@ -70,23 +71,30 @@ class Tally:
         limiter: object,
         *,
         now_ms: Clock = wall_ms,
-        counted: Callable[[], None] | None = None,
+        woken: Callable[[], None] | None = None,
     ) -> None:
         self._limiter = limiter
-        self._counted = counted
+        self._woken = woken
         self._now_ms = now_ms
         self._rows: dict[tuple[str, str], Row] = {}
-        #: Decisions on limits that found no room.
-        self.left_off: int = 0
+        self._left_off = 0
+        #: What was noted and not counted: the time, the hits, decisions and scopes, and the shadow.
+        self._noted: list[tuple[int, Sequence[Hit], Sequence[Decision], Sequence[str], bool]] = []
         self.listen()
 
     def listen(self) -> None:
-        """Listen, again after `close`."""
-        limit_decided.connect(self._on_decided, sender=self._limiter, weak=False)
+        """Record, again after `close`."""
+        recorders[id(self._limiter)] = self._record
 
     def close(self) -> None:
-        """Listen no more."""
-        limit_decided.disconnect(self._on_decided, sender=self._limiter)
+        """Record no more."""
+        recorders.pop(id(self._limiter), None)
+
+    @property
+    def left_off(self) -> int:
+        """Decisions on limits that found no room."""
+        self.fold()
+        return self._left_off
 
     @property
     def second(self) -> int:
@@ -96,6 +104,7 @@ class Tally:
     @property
     def rows(self) -> Sequence[Row]:
         """All rows, those that refuse most now first."""
+        self.fold()
         first = self.second - SPANS + 1
         return sorted(
             self._rows.values(),
@@ -105,10 +114,12 @@ class Tally:
     @property
     def has_changed(self) -> bool:
         """Whether there is a row that `take` would return."""
+        self.fold()
         return any(row.changed for row in self._rows.values())
 
     def take(self, most: int) -> list[Row]:
         """Rows that have changed since they were taken, so many at most, each in its turn."""
+        self.fold()
         taken = list(islice((row for row in self._rows.values() if row.changed), most))
         for row in taken:
             row.changed = False
@@ -121,15 +132,37 @@ class Tally:
         for row in self._rows.values():
             row.changed = True
 
-    def _on_decided(self, _: object, *, event: Decided, hit: Hit) -> None:
-        name = (event.limit, event.scope)
+    def _record(
+        self,
+        hits: Sequence[Hit],
+        decisions: Sequence[Decision],
+        scopes: Sequence[str],
+        *,
+        shadow: bool,
+    ) -> None:
+        noted = self._noted
+        noted.append((self._now_ms(), hits, decisions, scopes, shadow))
+        if len(noted) >= TOGETHER:
+            self.fold()
+        elif len(noted) == 1 and self._woken is not None:
+            self._woken()
+
+    def fold(self) -> None:
+        """Count what was noted."""
+        noted, self._noted = self._noted, []
+        for at_ms, hits, decisions, scopes, shadow in noted:
+            for hit, decision, scope in counted(hits, decisions, scopes):
+                row = self._row(hit, scope)
+                if row is not None:
+                    row.add(hit, decision, at_ms // 1000, shadow=shadow)
+
+    def _row(self, hit: Hit, scope: str) -> Row | None:
+        """The row of a limit in a scope; None: there is no room for it."""
+        name = (limit_name(hit.quota), scope)
         row = self._rows.get(name)
         if row is None:
-            if len(self._rows) >= ROWS or len(event.scope) > LONGEST_SCOPE:
-                self.left_off += 1
-                return
-            row = Row(event.limit, event.scope, hit, number=len(self._rows))
-            self._rows[name] = row
-        row.add(event, hit, self.second)
-        if self._counted is not None:
-            self._counted()
+            if len(self._rows) >= ROWS or len(scope) > LONGEST_SCOPE:
+                self._left_off += 1
+                return None
+            row = self._rows[name] = Row(*name, hit, number=len(self._rows))
+        return row
