@@ -3,10 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
-import sys
-import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +23,6 @@ from quart_ratelimit.stores.fleet import LONGEST_MS, LOOK_MS, MARK
 
 from ..support.apps import Clock, ask
 from ..support.servers import RedisServer
-from ..support.serving import ROOT, hypercorn, load
 
 W1, W2 = Worker("w1", "east", 11), Worker("w2", "west", 7)
 
@@ -331,52 +326,6 @@ def test_rows_of_another_service_or_version_are_left_out() -> None:
     view = merged(found, "shop", 0)
     assert [one.allowed for one in view.rows] == [1]
     assert list(view.parts) == [W1]
-
-
-def test_four_workers_of_hypercorn_are_summed_as_the_load_counts(redis_url: str) -> None:
-    env = {"REDIS_URL": redis_url}
-    counted: Counter[int] = Counter()
-    with hypercorn("-w", "4", app="tests.support.watched:app", env=env) as port:
-
-        def state() -> Any:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ratelimit/state") as response:
-                return json.load(response)
-
-        async def run() -> None:
-            loads = [load(port, "/data", 60, 6, f"127.0.0.{n}") for n in range(2, 12)]
-            for statuses in await asyncio.gather(*loads):
-                counted.update(statuses)
-
-        pids: set[int] = set()
-        started = time.monotonic()
-        while len(pids) < 4 and time.monotonic() < started + 30:
-            pids.add(state()["worker"])
-        asyncio.run(run())
-        ended = time.monotonic()
-
-        def sums(found: Any) -> tuple[int, int]:
-            for row in found["limits"]:
-                if row["limit"] == "10 per 1 hour":
-                    return row["allowed"], row["refused"]
-            return 0, 0
-
-        seen = []
-        while time.monotonic() < ended + 3 and (not seen or seen[-1] != (100, 500)):
-            seen.append(sums(state()))
-        states = [state() for _ in range(8)]
-        command = [sys.executable, "-m", "quart", "--app", "tests.support.watched", "limiter"]
-        done = subprocess.run(
-            [*command, "top", "--json"], cwd=ROOT, env={**os.environ, **env},
-            capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
-    assert counted == {200: 100, 429: 500}
-    assert seen[-1] == (100, 500)
-    assert len({one["worker"] for one in states}) > 1
-    assert {sums(one) for one in states} == {(100, 500)}  # whichever worker answers
-    # Each worker learns of the others within seconds of its start.
-    assert {one["workers"] for one in states} <= {2, 3, 4}
-    assert json.loads(done.stdout)[0]["workers"] > 1  # those that have counted anything
-    assert sums(json.loads(done.stdout)[0]) == (100, 500)
 
 
 def test_top_says_that_memory_is_no_fleet() -> None:
