@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from blinker import ANY, NamedSignal
@@ -130,16 +130,18 @@ def send_decided(
 
 def counted(
     hits: Sequence[Hit], decisions: Sequence[Decision], scopes: Sequence[str]
-) -> Iterator[tuple[Hit, Decision, str]]:
+) -> list[tuple[Hit, Decision, str]]:
     """A request's hits that count, each with its decision and scope.
 
     Of a refused request only the refusals do: nothing else was charged. What looks or gives back,
     or charges what was spent already, decides nothing.
     """
-    refused = not all(decision.allowed for decision in decisions)
-    for place, (hit, decision) in enumerate(zip(hits, decisions, strict=True)):
-        if not (hit.forced or (decision.allowed and (refused or hit.cost < 1))):
-            yield hit, decision, scopes[place] if scopes else ""
+    refused = False in [decision.allowed for decision in decisions]
+    return [
+        (hit, decision, scope)
+        for hit, decision, scope in zip(hits, decisions, scopes or [""] * len(hits), strict=True)
+        if not (hit.forced or (decision.allowed and (refused or hit.cost < 1)))
+    ]
 
 
 def outcome(decision: Decision, *, shadow: bool = False) -> str:

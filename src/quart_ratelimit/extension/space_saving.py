@@ -22,15 +22,15 @@ class SpaceSaving:
         """How much too high a count can be: 0 while all keys seen have found room."""
         return min(self._counts.values()) if len(self._counts) >= self._size else 0
 
-    def add(self, key: str) -> None:
-        """See a key once more; one that is new takes over the place and count of the rarest."""
+    def add(self, key: str, times: int = 1) -> None:
+        """See a key so often; one that is new takes over the place and count of the rarest."""
         count = self._counts.get(key)
         if count is None:
             count = 0
             if len(self._counts) >= self._size:
                 rarest = min(self._counts, key=self._counts.__getitem__)
                 count = self._counts.pop(rarest)
-        self._counts[key] = count + 1
+        self._counts[key] = count + times
 
     def count(self, key: str) -> int:
         """How often it was seen, as far as is known; 0 if it has no place."""

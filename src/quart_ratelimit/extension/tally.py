@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from ..clock import Clock, wall_ms
 from ..quotas import Decision, Hit
@@ -22,6 +23,17 @@ TOGETHER = 64
 ROWS = 200
 #: Characters of the longest scope that has a row: a client may choose it.
 LONGEST_SCOPE = 1024
+
+
+class Group(NamedTuple):
+    """What equal decisions have in common, but for their limit and scope."""
+
+    key: str
+    second: int
+    is_allowed: bool
+    #: By a policy, while the store was away.
+    is_fallback: bool
+    shadow: bool
 
 
 @dataclass(eq=False, slots=True)
@@ -46,17 +58,17 @@ class Row:
     refusals: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
     history: History = field(default_factory=History)
 
-    def add(self, hit: Hit, decision: Decision, second: int, *, shadow: bool) -> None:
-        """Count a decision."""
-        self.hit, self.shadow, self.changed = hit, shadow, True
-        self.fallback += decision.by in POLICIES
-        self.hits.add(hit.key)
-        self.history.add(second, is_allowed=decision.allowed)
-        if decision.allowed:
-            self.allowed += 1
+    def add(self, group: Group, hit: Hit, count: int) -> None:
+        """Count so many equal decisions."""
+        self.hit, self.shadow, self.changed = hit, group.shadow, True
+        self.fallback += count * group.is_fallback
+        self.hits.add(group.key, count)
+        self.history.add(group.second, is_allowed=group.is_allowed, count=count)
+        if group.is_allowed:
+            self.allowed += count
         else:
-            self.refused += 1
-            self.refusals.add(hit.key)
+            self.refused += count
+            self.refusals.add(group.key, count)
 
 
 class Tally:
@@ -150,19 +162,26 @@ class Tally:
     def fold(self) -> None:
         """Count what was noted."""
         noted, self._noted = self._noted, []
+        counts: dict[tuple[int, str, Group], int] = {}
+        lasts: dict[tuple[int, str, Group], Hit] = {}
         for at_ms, hits, decisions, scopes, shadow in noted:
-            for hit, decision, scope in counted(hits, decisions, scopes):
-                row = self._row(hit, scope)
-                if row is not None:
-                    row.add(hit, decision, at_ms // 1000, shadow=shadow)
+            for hit, one, scope in counted(hits, decisions, scopes):
+                group = Group(hit.key, at_ms // 1000, one.allowed, one.by in POLICIES, shadow)
+                name = (id(hit.quota), scope, group)
+                counts[name] = counts.get(name, 0) + 1
+                lasts[name] = hit
+        for (name, hit), count in zip(lasts.items(), counts.values(), strict=True):
+            row = self._row(hit, name[1], count)
+            if row is not None:
+                row.add(name[2], hit, count)
 
-    def _row(self, hit: Hit, scope: str) -> Row | None:
-        """The row of a limit in a scope; None: there is no room for it."""
+    def _row(self, hit: Hit, scope: str, count: int) -> Row | None:
+        """The row of a limit in a scope; None: there is no room, and so many are left off."""
         name = (limit_name(hit.quota), scope)
         row = self._rows.get(name)
         if row is None:
             if len(self._rows) >= ROWS or len(scope) > LONGEST_SCOPE:
-                self._left_off += 1
+                self._left_off += count
                 return None
             row = self._rows[name] = Row(*name, hit, number=len(self._rows))
         return row
