@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from blinker import ANY, NamedSignal
@@ -24,6 +25,7 @@ F = TypeVar("F", bound=Callable[..., object])
 #: An allowed hit is near its limit when less than one part in so many is left.
 NEAR = 5
 
+_is_allowed = attrgetter("allowed")
 _log = logging.getLogger("quart_ratelimit")
 
 
@@ -136,7 +138,7 @@ def counted(
     Of a refused request only the refusals do: nothing else was charged. What looks or gives back,
     or charges what was spent already, decides nothing.
     """
-    refused = False in [decision.allowed for decision in decisions]
+    refused = not all(map(_is_allowed, decisions))
     return [
         (hit, decision, scope)
         for hit, decision, scope in zip(hits, decisions, scopes or [""] * len(hits), strict=True)

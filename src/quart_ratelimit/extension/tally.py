@@ -26,13 +26,16 @@ LONGEST_SCOPE = 1024
 
 
 class Group(NamedTuple):
-    """What equal decisions have in common, but for their limit and scope."""
+    """What decisions have in common that are counted together."""
 
+    #: The quota's `id`.
+    quota: int
+    scope: str
     key: str
     second: int
     is_allowed: bool
-    #: By a policy, while the store was away.
-    is_fallback: bool
+    #: `Decision.by`.
+    by: str
     shadow: bool
 
 
@@ -59,9 +62,9 @@ class Row:
     history: History = field(default_factory=History)
 
     def add(self, group: Group, hit: Hit, count: int) -> None:
-        """Count so many equal decisions."""
+        """Count so many decisions."""
         self.hit, self.shadow, self.changed = hit, group.shadow, True
-        self.fallback += count * group.is_fallback
+        self.fallback += count * (group.by in POLICIES)
         self.hits.add(group.key, count)
         self.history.add(group.second, is_allowed=group.is_allowed, count=count)
         if group.is_allowed:
@@ -160,20 +163,23 @@ class Tally:
             self._woken()
 
     def fold(self) -> None:
-        """Count what was noted."""
+        """Count what was noted, equal decisions together."""
         noted, self._noted = self._noted, []
-        counts: dict[tuple[int, str, Group], int] = {}
-        lasts: dict[tuple[int, str, Group], Hit] = {}
+        groups: dict[tuple[int, str, str, int, bool, str, bool], list[Hit]] = {}
         for at_ms, hits, decisions, scopes, shadow in noted:
+            second = at_ms // 1000
             for hit, one, scope in counted(hits, decisions, scopes):
-                group = Group(hit.key, at_ms // 1000, one.allowed, one.by in POLICIES, shadow)
-                name = (id(hit.quota), scope, group)
-                counts[name] = counts.get(name, 0) + 1
-                lasts[name] = hit
-        for (name, hit), count in zip(lasts.items(), counts.values(), strict=True):
-            row = self._row(hit, name[1], count)
+                name = (id(hit.quota), scope, hit.key, second, one.allowed, one.by, shadow)
+                known = groups.get(name)
+                if known is None:
+                    groups[name] = [hit]
+                else:
+                    known.append(hit)
+        for parts, equal in groups.items():
+            group, hit = Group(*parts), equal[0]
+            row = self._row(hit, group.scope, len(equal))
             if row is not None:
-                row.add(name[2], hit, count)
+                row.add(group, hit, len(equal))
 
     def _row(self, hit: Hit, scope: str, count: int) -> Row | None:
         """The row of a limit in a scope; None: there is no room, and so many are left off."""
