@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..errors import StoreError
 from ..quotas import Decision, Hit
-from ..signals import limit_decided, send_decided
+from ..signals import limit_decided, recorders, send_decided
 from ..stores import Store
 from ..stores.tasks import spawn
 
@@ -58,7 +58,7 @@ class Ledger:
         decisions = await self._store.hit(hits)
         if self._kept and decisions[0].by == "store":
             spawn(self._tasks, self._flush())
-        if limit_decided.receivers and hits and hits[0].cost > 0:
+        if (recorders or limit_decided.receivers) and hits and hits[0].cost > 0:
             send_decided(self._sender, hits, decisions)
         return decisions
 

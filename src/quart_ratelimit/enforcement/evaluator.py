@@ -19,7 +19,7 @@ from ..responses.refusal import retry_after
 from ..responses.request_limit import RequestLimit
 from ..rules.resolved import RuntimeLimit
 from ..settings.table import Settings
-from ..signals import limit_decided, send_decided
+from ..signals import limit_decided, recorders, send_decided
 from ..stores import Store
 from .breach import Breach
 from .charges import Charge, Charger
@@ -134,7 +134,7 @@ class Evaluator:
                     decision=decision,
                 )
             )
-        if limit_decided.receivers:
+        if recorders or limit_decided.receivers:
             named = zip(stage.limits, args, strict=True)
             scopes = [limit.told_as or parts[-1] for limit, parts in named]
             send_decided(self._extension, hits, decisions, scopes)
