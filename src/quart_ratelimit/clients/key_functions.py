@@ -105,7 +105,7 @@ def client_address(
     - ``trusted_proxies``: networks, or a number of proxies. The client is the address that they
       report (see `TrustedProxies`). Without them it is the peer's address, and headers are ignored.
     - ``header``: the header that the proxies write (default ``X-Forwarded-For``).
-    - ``ipv6_prefix``: an IPv6 client is its network of so many bits, 32 to 128 (default 64).
+    - ``ipv6_prefix``: IPv6 clients are counted by networks of so many bits, 32 to 128 (default 64).
 
     Raises `ConfigurationError`.
     """

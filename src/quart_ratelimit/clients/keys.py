@@ -123,11 +123,12 @@ def slot_key(*parts: str) -> str:
 
 
 def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
-    """Gives each client a pseudonym, so that no address or name stands in Redis in clear.
+    """Gives each client a pseudonym, so that keys in Redis show no address or name.
 
-    It is a keyed BLAKE2b: without the secret nobody can find a client's pseudonym, nor a client by
-    trying all addresses. Processes that share limits share the secret; a new one starts every
-    count afresh. Raises `ConfigurationError` for a secret of fewer than 16 bytes.
+    A pseudonym is a keyed BLAKE2b hash. Without the secret, a reader cannot find the pseudonym of a
+    client, or a client by trying all addresses. Processes that share limits must share the secret.
+    With a new secret, every count starts at zero. Raises `ConfigurationError` for a secret of fewer
+    than 16 bytes.
     """
     raw = _raw(secret) if isinstance(secret, str) else secret
     if len(raw) < 16:

@@ -56,7 +56,9 @@ class Messages:
     ) -> None:
         if on_breach not in CHOICES and not callable(on_breach):
             known = ", ".join(map(repr, CHOICES))
-            raise ConfigurationError(f"on_breach={on_breach!r} is none of {known} or a function")
+            raise ConfigurationError(
+                f"on_breach={on_breach!r} must be one of {known}, or a function"
+            )
         self.extension = extension
         self.cost: UserFunction[int] | int = cost if callable(cost) else check_cost(cost)
         self.on_breach = on_breach

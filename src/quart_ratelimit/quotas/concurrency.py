@@ -19,8 +19,8 @@ class Concurrency(Quota):
     - ``amount``: places per key.
     - ``period``: a lease that is not renewed ends after so many seconds.
 
-    A hit of any cost above 0 takes one place for `Hit.lease`, or renews it; below 0 gives it back.
-    A refusal's wait is until enough leases expire: a place is often free earlier.
+    A hit with a cost above 0 takes one place for `Hit.lease`, or renews it; a cost below 0 gives
+    the place back. A refusal waits until enough leases expire: a place is often free earlier.
     """
 
     algorithm: ClassVar[str] = "concurrency"

@@ -34,9 +34,9 @@ class FixedWindow(Quota):
 
     Raises `InvalidLimit`.
 
-    In Redis an aligned window's counter also counts the plain hits that it refused, as the Flask
-    snippet's does, but no `Hit.refundable` one. A refund takes its own units from the counter and
-    no others, so it never gives back what other limits of the same counter charged.
+    In Redis the counter of an aligned window also counts refused plain hits, as the Flask snippet
+    does, but no refused `Hit.refundable` hit. A refund takes only its own units from the counter,
+    so it never gives back what other limits of the same counter charged.
     """
 
     algorithm: ClassVar[str] = "fixed_window"
