@@ -103,7 +103,7 @@ class _Refusal(HTTPException):
         return super().get_body(environ, scope) if self.problem is None else self.problem
 
     def get_headers(self, environ: Any = None, scope: Any = None) -> list[tuple[str, str]]:
-        """werkzeug's, and that nobody may store the answer."""
+        """werkzeug's, and that no cache may store the response."""
         headers = [*super().get_headers(environ, scope), ("Cache-Control", "no-store")]
         if self.problem is None:
             return headers
@@ -112,7 +112,7 @@ class _Refusal(HTTPException):
 
 
 class RateLimitExceeded(_Refusal, TooManyRequests):
-    """A request that a limit refuses: HTTP 429, for ``@app.errorhandler(429)`` and its like.
+    """A request that a limit refuses: HTTP 429, for ``@app.errorhandler(429)`` and similar.
 
     ``retry_after`` is in whole seconds; None: the request can never be allowed.
     """

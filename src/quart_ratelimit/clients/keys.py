@@ -84,14 +84,14 @@ def owned_by(prefix: str) -> Callable[[str], bool]:
 
 
 def client_text(answer: object) -> str:
-    """What a key function answered, as text; "" if it names nobody.
+    """What a key function answered, as text; "" if it names no client.
 
-    None, empty text and empty bytes name nobody. Nor does an object without a text of its own: it
-    would be another client in each request. Raises `ConfigurationError` for a function.
+    None, empty text and empty bytes name no client. Nor does an object without a text of its own:
+    it would be another client in each request. Raises `ConfigurationError` for a function.
     """
     if answer is None or (isinstance(answer, bytes) and not answer):
         return ""
-    if callable(answer):  # another one in each request: nobody would be limited
+    if callable(answer):  # another one in each request: no client would be limited
         raise ConfigurationError(
             "the key function returned a function; write its parentheses, as in "
             "key_func=client_address()"
@@ -158,7 +158,7 @@ class Keys:
 
 
 class KeyForm(NamedTuple):
-    """The keys of one limit's counters, but for the client."""
+    """The keys of one limit's counters, without the client."""
 
     #: The parts before the client.
     before: tuple[str, ...]

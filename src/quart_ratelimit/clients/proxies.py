@@ -71,7 +71,7 @@ class TrustedProxies:
     def client(self, peer: str | None, lines: Sequence[str] = ()) -> str | None:
         """The client's canonical address, by the transport peer and the header's lines.
 
-        ``peer`` is None on a unix socket. None if nobody vouches for any address.
+        ``peer`` is None on a unix socket. None if no trusted proxy reports an address.
         """
         if self:
             for distance, said in enumerate(self._read(lines)):

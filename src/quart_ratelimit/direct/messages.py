@@ -42,7 +42,7 @@ def message_bytes(data: Data) -> int:
 class Messages:
     """What `Limiter.messages` gives: a decorator for websocket views, and an ``async with`` block.
 
-    ``open_account`` says who is charged for a connection; nobody, if it has no hits.
+    ``open_account`` says who is charged for a connection; no client if it has no hits.
     """
 
     def __init__(

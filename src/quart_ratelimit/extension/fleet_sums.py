@@ -48,7 +48,7 @@ class FleetSums:
         self._limiter = limiter
         self._now_ms = now_ms
         self._tally: Tally | None = None
-        #: Whether the tally counts also while nobody looks, for a dashboard.
+        #: Whether the tally counts also without a viewer, for a dashboard.
         self._keeps = False
         self._due_ms = now_ms() + UNSEEN_MS
         #: Until when a viewer looks, by this process' clock.
@@ -59,7 +59,7 @@ class FleetSums:
         #: Fields that were too old at the last look, and which of them the next look removes.
         self._stale: frozenset[str] = frozenset()
         self._removed: list[str] = []
-        #: When all rows are to be written again.
+        #: When all rows must be written again.
         self._again_ms = now_ms() + AGAIN_MS
         #: Why the store refused a command, such as a user without the right to it.
         self._error: Exception | None = None
@@ -98,7 +98,7 @@ class FleetSums:
         return self._found
 
     def is_due(self) -> bool:
-        """Whether the mark is to be read, or rows are to be written."""
+        """Whether the mark must be read, or rows must be written."""
         return self._now_ms() >= self._due_ms
 
     def commands(self, key: str, now_ms: int) -> Sequence[Command]:

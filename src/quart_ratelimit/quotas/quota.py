@@ -154,7 +154,7 @@ class Quota:
         return f"{key}:{self.counter}"
 
     def share(self, workers: int, place: int) -> Quota | None:
-        """What the worker of this place may admit while each of so many workers counts alone.
+        """What the worker of this place may admit while each of ``workers`` workers counts alone.
 
         The shares of all places add up to the amount, see `share_of`. None: its share is nothing.
         """
@@ -175,7 +175,7 @@ class Quota:
         raise NotImplementedError
 
     def heal(self, state: Any, now_ms: int) -> Any:
-        """The state, or if the clock went back one that locks nobody out for longer than it may."""
+        """The state; if the clock went back, a state that locks no client out for too long."""
         raise NotImplementedError
 
     def more_ms(self, decision: Decision) -> int | None:

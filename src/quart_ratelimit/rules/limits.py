@@ -63,7 +63,7 @@ class Limit:
     meta_limits: Iterable[Provider | MetaLimit] | None = None
     #: Whether this request is not limited.
     exempt_when: UserFunction[bool] | None = None
-    #: Whether the response is to be charged; until it is known the cost is reserved.
+    #: Whether the response is charged; until it is known the cost is reserved.
     deduct_when: UserFunction[bool] | None = None
     #: Called with the `RequestLimit` on a breach. Its result is sent, and may be anything that a
     #: view may return; None: the usual response.

@@ -231,7 +231,7 @@ class _Table:
                 self.forget(key)
 
     def _evict(self, shard: dict[str, object], start: int, excess: int, now_ms: int) -> None:
-        """Drop so many of a sample's keys, those with most left."""
+        """Drop some of a sample's keys, those with most left."""
         first = start % max(1, len(shard) - SAMPLE + 1)
         sample = islice(shard, first, first + SAMPLE)
         left = {key: self._look_at(shard, key, now_ms).remaining for key in sample}
