@@ -129,7 +129,7 @@ def free_writer(connection: Connection) -> asyncio.StreamWriter | None:
     Also nothing that the event loop has not seen yet, as the end of what Redis just closed.
     """
     writer = getattr(connection, "_writer", None)
-    if not CAN_SAY_AT_ONCE or not isinstance(writer, asyncio.StreamWriter) or writer.is_closing():
+    if not CAN_SAY_AT_ONCE or not isinstance(writer, asyncio.StreamWriter):
         return None
     look = is_fresh(connection)
     try:
