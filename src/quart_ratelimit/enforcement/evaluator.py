@@ -247,7 +247,7 @@ class Evaluator:
     async def _decide(self, peeks: Sequence[Charge], charges: list[Charge]) -> list[Charge]:
         """Call the store once for all, all-or-nothing; what was charged.
 
-        But where every limit is to be evaluated, each is charged by itself; their hits share a
+        But where every limit must be evaluated, each is charged by itself; their hits share a
         batch.
         """
         if self._settings.fail_on_first_breach or len(charges) < 2:

@@ -133,7 +133,7 @@ class Tally:
         return any(row.changed for row in self._rows.values())
 
     def take(self, most: int) -> list[Row]:
-        """Rows that have changed since they were taken, so many at most, each in its turn."""
+        """Rows that have changed since they were taken, at most ``most``, each in its turn."""
         self.fold()
         taken = list(islice((row for row in self._rows.values() if row.changed), most))
         for row in taken:

@@ -187,8 +187,8 @@ class GuardedStore:
 
     async def _give_back(self, hits: Sequence[Hit]) -> list[Decision]:
         if hits[0].lease:
-            # A late charge of this lease that ended after its give-back would hold a place for
-            # nobody. So no charge that begins now takes the lease, and those under way must end:
+            # A late charge of this lease that ended after its give-back would hold a place for no
+            # request. So no charge that begins now takes the lease, and those under way must end:
             # one that was not sent owes the lease again, which is released before another begins.
             self._release_here(hits)
             await self._payer.pieces_end(partial(self._release_here, hits))
