@@ -137,6 +137,30 @@ async def test_an_error_is_an_answer_at_once_and_counting_resumes(  # T-14
     no_key_is_immortal(server)
 
 
+@pytest.mark.parametrize("quota", [CLOCK, SCRIPT], ids=["pipeline", "script"])
+@pytest.mark.parametrize("name", FAULTS)
+async def test_what_is_admitted_while_redis_answers_with_errors_is_charged_afterwards(
+    start_redis: Start, name: str, quota: FixedWindow
+) -> None:
+    """Each hit reaches Redis, as each one of a client that comes once a second is a probe."""
+    server = start_redis()
+    guard = GuardedStore(RedisStore(server.url))
+    await guard.start()
+    await guard.hit([Hit(quota, "ann")])
+    with FAULTS[name](server):
+        for _ in range(3):
+            (decision,) = await guard.hit([Hit(quota, "ann")])
+            assert (bool(decision), decision.by) == (True, "local")
+    end = time.monotonic() + 5
+    seen = ("", 0)
+    while seen != ("store", quota.amount - 4):
+        assert time.monotonic() < end, seen
+        await asyncio.sleep(0.05)
+        (decision,) = await guard.hit([Hit(quota, "ann", 0)])
+        seen = (decision.by, decision.remaining)
+    await guard.aclose()
+
+
 async def test_while_redis_loads_its_data_the_policy_decides(start_redis: Start) -> None:  # T-14
     server = start_redis("--key-load-delay", "50", "--rdbcompression", "no")  # microseconds
     server.ask("DEBUG", "POPULATE", 20_000, "other", 1_000)

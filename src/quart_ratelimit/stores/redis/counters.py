@@ -165,7 +165,10 @@ def executed(replies: list[object]) -> list[object]:
     if isinstance(last, list):
         return last
     errors = [reply for reply in replies if isinstance(reply, Exception)]
-    raise errors[0] if errors else ValueError("EXEC replied with no list")
+    if not isinstance(last, Exception):
+        raise ValueError("EXEC replied with no list")
+    errors[0].__dict__["was_sent"] = False  # see `store_error`
+    raise errors[0]
 
 
 def milliseconds(time: Any) -> int:

@@ -17,6 +17,7 @@ from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AskError,
     AuthenticationError,
+    BusyLoadingError,
     ClusterCrossSlotError,
     ClusterDownError,
     MasterDownError,
@@ -38,6 +39,13 @@ T = TypeVar("T")
 _CLUSTERS = (MovedError, AskError, TryAgainError, ClusterCrossSlotError, ClusterDownError)
 #: What a Redis that is not one answers, or redis-py says of it.
 _NO_CLUSTER = ("cluster support disabled", "Cluster mode is not enabled")
+
+#: How Redis says that it did not run a call. It checks for these before it runs a command, and in a
+#: script before the first write, never later. Before Redis 7.0 a script hides the code in its text.
+_NOT_RUN = re.compile(
+    r"^(BUSY|LOADING|MISCONF|NOREPLICAS|OOM) | -(MISCONF|NOREPLICAS|OOM) "
+    r"|^command not allowed when used memory|permissions to run the 'eval"
+)
 
 #: What a node of a Cluster says of another database than 0, and any Redis of one that it lacks.
 _NO_SELECT = "SELECT is not allowed in cluster mode"
@@ -110,13 +118,21 @@ def leads_elsewhere(answer: object) -> bool:
 def store_error(error: BaseException, source: object, command: str) -> StoreError:
     """What a failure means to us. ``source`` is the pool, node or cluster that was called.
 
-    An error of a connection that was never opened says so: then nothing was sent.
+    An error of a connection that was never opened, or of a transaction that was not executed, says
+    so: then Redis ran nothing.
     """
     if isinstance(error, StoreError):
         return error
     found = _store_error(error, source, command)
-    found.was_sent = bool(error.__dict__.get("was_sent", True))
+    found.was_sent = bool(error.__dict__.get("was_sent", True)) and not _ran_nothing(error)
     return found
+
+
+def _ran_nothing(error: BaseException) -> bool:
+    """Whether Redis answered that it did not run the call."""
+    if leads_elsewhere(error) or isinstance(error, BusyLoadingError):
+        return True
+    return isinstance(error, ResponseError) and bool(_NOT_RUN.search(str(error)))
 
 
 def _store_error(error: BaseException, source: object, command: str) -> StoreError:
