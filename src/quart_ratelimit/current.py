@@ -263,6 +263,8 @@ class AsgiCall:
             await self._app(scope, receive, send)
             return
         scope[CALL] = call = Call()
+        if scope["type"] == "websocket":
+            send = _ending(send)
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
@@ -272,6 +274,25 @@ class AsgiCall:
             # All releases begin before the first is awaited: a second cancellation skips none.
             for release in call.end():
                 await release
+
+
+def _ending(send: Send) -> Send:
+    """Send, and end a websocket that Hypercorn closed without a message to the app.
+
+    Hypercorn 0.18 replies with status 400 to a client that sends a frame before it is accepted, and
+    then drops what the app sends. The app would wait for a message, and hold its places, forever.
+    """
+    stream: Any = getattr(send, "__self__", None)
+    if not hasattr(stream, "app_put"):  # another server
+        return send
+
+    async def send_or_end(message: Message) -> None:
+        await send(message)
+        if message["type"] == "websocket.accept" and stream.closed:
+            # A second one is ignored, if the client has just left.
+            await stream.app_put({"type": "websocket.disconnect", "code": 1006})
+
+    return send_or_end
 
 
 def current_call() -> Call | None:

@@ -110,6 +110,29 @@ async def test_a_fourth_connection_is_refused_at_its_handshake_until_one_ends(ch
                     await asyncio.sleep(0.2)
 
 
+async def test_clients_that_send_before_they_are_accepted_hold_no_place_afterwards(
+    chat: int,
+) -> None:
+    """Hypercorn answers 400 to such a client, and does not tell the app that it has left."""
+    frame = b"\x81\x82\0\0\0\0hi"
+    fields = (
+        "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    )
+    handshake = f"GET /chat?user=gus HTTP/1.1\r\n{fields}\r\n\r\n".encode()
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", chat, local_addr=("127.0.1.5", 0)
+        )
+        writer.write(handshake + frame)
+        assert b" 400 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    await asyncio.sleep(0.5)  # until the server has seen them go
+    async with client(chat, "gus", "127.0.1.5"):
+        pass
+
+
 async def test_handshakes_beyond_the_limit_get_429_with_all_that_http_can_tell(chat: int) -> None:
     for _ in range(20):
         assert (await refused(chat, "", "127.0.1.4")).status_code == 401
