@@ -11,11 +11,14 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ExecAbortError
 from redis.retry import Retry
 
 from quart_ratelimit import FixedWindow, Hit, StoreError
 from quart_ratelimit.quotas.fixed_window import KEPT_LONGER
 from quart_ratelimit.stores import Breaker, GuardedStore, RedisStore
+from quart_ratelimit.stores.redis.counters import executed
+from quart_ratelimit.stores.redis.failures import store_error
 
 from ...support.algorithms import CLOCK, SCRIPT
 from ...support.cluster import Cluster, node_port, until
@@ -265,3 +268,17 @@ async def test_an_expiry_that_was_changed_locks_nobody_out_for_longer(  # T-15
     with redis_server.client() as client:
         assert 0 < int(client.pttl(key)) <= quota.period_ms + 1000 * KEPT_LONGER
     await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("last", "was_sent"), [("EXEC without MULTI", True), ("Transaction discarded", False)]
+)
+def test_what_a_refused_transaction_left_undone_is_known_by_execs_own_reply(
+    last: str, was_sent: bool
+) -> None:
+    """If MULTI is refused, and a script of somebody else's ends just then, INCRBY is run."""
+    kind = redis.ResponseError if was_sent else ExecAbortError
+    replies = [redis.ResponseError("BUSY Redis is busy"), 1, 1, kind(last)]
+    with pytest.raises(redis.ResponseError) as refused:
+        executed(replies)
+    assert store_error(refused.value, None, "INCRBY").was_sent is was_sent

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
+from redis.exceptions import ExecAbortError, NoPermissionError, ReadOnlyError, ResponseError
 
 from ...quotas import FixedWindow, Hit
 from ...quotas.fixed_window import KEPT_LONGER
@@ -165,9 +165,10 @@ def executed(replies: list[object]) -> list[object]:
     if isinstance(last, list):
         return last
     errors = [reply for reply in replies if isinstance(reply, Exception)]
-    if not isinstance(last, Exception):
+    if not errors:
         raise ValueError("EXEC replied with no list")
-    errors[0].__dict__["was_sent"] = False  # see `store_error`
+    # For `store_error`. If MULTI was refused, Redis ran what it did not refuse.
+    errors[0].__dict__["was_sent"] = not isinstance(last, ExecAbortError)
     raise errors[0]
 
 

@@ -124,7 +124,8 @@ def store_error(error: BaseException, source: object, command: str) -> StoreErro
     if isinstance(error, StoreError):
         return error
     found = _store_error(error, source, command)
-    found.was_sent = bool(error.__dict__.get("was_sent", True)) and not _ran_nothing(error)
+    known = error.__dict__.get("was_sent")
+    found.was_sent = not _ran_nothing(error) if known is None else bool(known)
     return found
 
 
