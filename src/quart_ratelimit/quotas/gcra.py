@@ -35,8 +35,8 @@ class GCRA(Quota):
     - ``period``: seconds.
     - ``burst``: units that are allowed at once (default: the amount).
 
-    When the amount of a named limit is lowered, Redis forgets a debt without new hits no later
-    than it would have drained before. Raises `InvalidLimit`.
+    After the amount of a named limit is lowered, a debt without new hits expires in Redis at the
+    latest when it would have drained under the old amount. Raises `InvalidLimit`.
     """
 
     algorithm: ClassVar[str] = "gcra"

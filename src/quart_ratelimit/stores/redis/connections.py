@@ -113,7 +113,7 @@ class Connections:
         #: How many are kept: a pool's last connection is left to its other users.
         self._keep = min(most, getattr(pool, "max_connections", most + 1) - 1)
         self._idle: list[Connection] = []
-        #: Those that are idle or in an exchange; closed also if nobody closes this.
+        #: Those that are idle or in an exchange; closed also if this is not closed.
         self._open: set[Connection] = set()
         weakref.finalize(self, _sever, self._open, os.getpid()).atexit = False
         #: Who waits for a connection, since when, and in which task.

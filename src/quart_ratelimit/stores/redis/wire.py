@@ -30,7 +30,7 @@ _DISCARD = struct.pack("ii", 1, 0)
 
 
 async def replies(connection: Connection, count: int, *, unsent: bytes = b"") -> list[object]:
-    """So many replies, errors of single commands among them; ``unsent`` is sent before.
+    """Read ``count`` replies, errors of single commands among them; ``unsent`` is sent before.
 
     Raises what redis-py raises when the connection fails; then none, some or all was carried out,
     and the connection must not be used again.
@@ -109,8 +109,8 @@ def peer(connection: Connection) -> object:
 def wary(kind: Any) -> Any:
     """Connections of this kind that look before they send, and are opened again if necessary.
 
-    For a client that does not check its pooled ones: closed meanwhile, or with a reply that nobody
-    expected, which would be taken for the next one's and shift all that follow.
+    For a client that does not check its pooled ones: closed meanwhile, or with an unexpected
+    reply, which would be taken for the next one's and shift all that follow.
     """
 
     async def connect(self: Any, *args: object, **kwargs: object) -> None:
@@ -138,7 +138,7 @@ def free_writer(connection: Connection) -> asyncio.StreamWriter | None:
     Also nothing that the event loop has not seen yet, as the end of what Redis just closed.
     """
     writer = getattr(connection, "_writer", None)
-    if not CAN_SAY_AT_ONCE or not isinstance(writer, asyncio.StreamWriter) or writer.is_closing():
+    if not CAN_SAY_AT_ONCE or not isinstance(writer, asyncio.StreamWriter):
         return None
     look = is_fresh(connection)
     try:
