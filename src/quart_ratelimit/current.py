@@ -45,6 +45,9 @@ _app: ContextVar[AppContext] = globals._cv_app
 _request: ContextVar[Any] | None = getattr(globals, "_cv_request", None)
 _websocket: ContextVar[Any] | None = getattr(globals, "_cv_websocket", None)
 
+#: Which argument of ``Quart.process_response`` is the response: from 0.23 on the context is before.
+RESPONSE_PLACE = 1 if _request is None else 0
+
 #: What lasts as long as a request, for attributes of ours.
 request_context: Any = getattr(globals, "request_ctx", app_ctx)
 

@@ -506,11 +506,10 @@ async def _(sort: Sort) -> Any:
     return await side.ask("/", 2)
 
 
-@row("Two limits on one view with a decorator between", [401, 401, 401], [401, 401, 429])
-async def _(sort: Sort) -> Any:
-    side = Side(sort)
+def _rejecting(sort: Sort) -> Any:
+    """A decorator that answers every request itself."""
 
-    def login(view: Any) -> Any:
+    def decorate(view: Any) -> Any:
         def rejected() -> Any:
             return "who are you?", 401
 
@@ -519,8 +518,34 @@ async def _(sort: Sort) -> Any:
 
         return functools.wraps(view)(later if sort.is_ours else rejected)
 
-    side.view("/", side.limiter.limit("2/day"), login, side.limiter.limit("9/day"))
+    return decorate
+
+
+@row("Two limits on one view with a decorator between", [401, 401, 401], [401, 401, 429])
+async def _(sort: Sort) -> Any:
+    side = Side(sort)
+    side.view("/", side.limiter.limit("2/day"), _rejecting(sort), side.limiter.limit("9/day"))
     return await side.ask("/", 3)
+
+
+@row(
+    "A request that ends before its view's only limit",
+    [[401] * 3, [401] * 3, [200] * 3],
+    [[401, 429, 429], [401, 401, 429], [200, 429, 429]],
+)
+async def _(sort: Sort) -> Any:
+    side = Side(sort, default_limits=["1/day"])
+    blueprint = sort.framework.Blueprint("blue", "blue", url_prefix="/blue")
+    side.limiter.limit("2/day")(blueprint)
+    side.view("/own", _rejecting(sort), side.limiter.limit("9/day"))
+    side.view("/of", _rejecting(sort), side.limiter.limit("9/day"), on=blueprint)
+    side.view("/plain", side.limiter.limit("9/day"))
+    side.app.register_blueprint(blueprint)
+    return [
+        await side.ask("/own", 3),
+        await side.ask("/blue/of", 3),
+        await side.ask("/plain", 3, method="OPTIONS"),
+    ]
 
 
 @row("One limiter in two apps", [200, 429], [200, 200])

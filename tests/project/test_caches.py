@@ -124,7 +124,8 @@ COLLECTIONS = {
         rules/registry.py:limits stores/redis/uri.py:NO_MAINTENANCE
     """,
     "of one request: the counters that its functions charged": """
-        enforcement/paid.py:_by_function enforcement/paid.py:_shared enforcement/paid.py:_total
+        enforcement/paid.py:_by_function enforcement/paid.py:_deciders enforcement/paid.py:_shared
+        enforcement/paid.py:_total
     """,
     "event loops of the process, and TLS settings of its stores": """
         stores/redis/per_loop.py:_links stores/redis/sockets.py:_contexts
@@ -156,6 +157,7 @@ COLLECTIONS = {
     "MOST_OWED names up to LONGEST_NAME": "stores/standin.py:bases",
     "MOST limits that code checks, with forms of keys up to LONGEST": "extension/seen.py:_known",
     "stores of the process": "contrib/_metrics.py:_workers",
+    "limiters of the process that have a dashboard": "signals.py:recorders",
 }
 
 

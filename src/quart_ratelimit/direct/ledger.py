@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..errors import StoreError
 from ..quotas import Decision, Hit
-from ..signals import limit_decided, send_decided
+from ..signals import limit_decided, recorders, send_decided
 from ..stores import Store
 from ..stores.tasks import spawn
 
@@ -58,7 +58,7 @@ class Ledger:
         decisions = await self._store.hit(hits)
         if self._kept and decisions[0].by == "store":
             spawn(self._tasks, self._flush())
-        if limit_decided.receivers and hits and hits[0].cost > 0:
+        if (recorders or limit_decided.receivers) and hits and hits[0].cost > 0:
             send_decided(self._sender, hits, decisions)
         return decisions
 
@@ -99,7 +99,7 @@ class Ledger:
     async def finish(self) -> None:
         """Wait for what is under way, as its app ends."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.wait(self._tasks)  # not `gather`: of ended tasks alone it never yields
 
     async def _undo(self, charging: asyncio.Task[list[Decision]], hits: Sequence[Hit]) -> None:
         await asyncio.wait([charging])

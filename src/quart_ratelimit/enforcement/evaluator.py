@@ -19,7 +19,7 @@ from ..responses.refusal import retry_after
 from ..responses.request_limit import RequestLimit
 from ..rules.resolved import RuntimeLimit
 from ..settings.table import Settings
-from ..signals import limit_decided, send_decided
+from ..signals import limit_decided, recorders, send_decided
 from ..stores import Store
 from .breach import Breach
 from .charges import Charge, Charger
@@ -134,7 +134,7 @@ class Evaluator:
                     decision=decision,
                 )
             )
-        if limit_decided.receivers:
+        if recorders or limit_decided.receivers:
             named = zip(stage.limits, args, strict=True)
             scopes = [limit.told_as or parts[-1] for limit, parts in named]
             send_decided(self._extension, hits, decisions, scopes)
@@ -167,9 +167,9 @@ class Evaluator:
                 )
                 own = await charges(context, stage.metas, memo, key_form, store, peek=True)
             hitting = await charges(context, in_force, memo, key_form, store)
-            covered = [one.hit for one in hitting if context.paid.covers(by, one.hit)]
+            covered = [one for one in hitting if context.paid.covers(by, one.hit)]
             replaces = any(one.limit.override_defaults for one in hitting)
-            hitting = [one for one in hitting if one.hit not in covered]
+            hitting = [one for one in hitting if one not in covered]
         except Exception as error:
             if not self.swallows(error):
                 raise
@@ -186,7 +186,7 @@ class Evaluator:
         hits = [charge.hit for charge in hitting]
         await self._conclude(context, stage, peeks, hitting, hits)
         context.paid.add(by, hits)
-        context.paid.share(by, covered)
+        context.paid.share(by, [(one.hit, one.limit.deduct_when) for one in covered])
         if shadows:
             await self._trials.run(context, stage, shadows, memo, store)
             await self._settlement.settle_if_known(context)

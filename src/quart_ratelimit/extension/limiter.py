@@ -29,7 +29,7 @@ from ..rules.registry import LimitedFunction, WeakTable, check_function, note_ap
 from ..rules.validation import check_limit, check_provider, check_rule
 from ..rules.views import Decorator, name_in_code, wrap_view
 from ..settings.reading import VARIABLES_READ, read_settings, variables_of
-from ..signals import limit_decided, send_decided
+from ..signals import limit_decided, recorders, send_decided
 from ..stores import Store
 from .app_hooks import app_by_keyword, check_app, hook_denials_into, hook_into, most_drained
 from .binding import EXTENSION, Binding, Bindings, first_key_func
@@ -472,6 +472,6 @@ class Limiter(DirectLimits):
         """See `Store.known_refusal`, for a shield; None while the limiter is off."""
         binding: Binding = app.extensions[self._bindings.attribute]
         decisions = binding.store.known_refusal(hits) if binding.is_active else None
-        if decisions is not None and limit_decided.receivers:
+        if decisions is not None and (recorders or limit_decided.receivers):
             send_decided(self, hits, decisions)
         return decisions

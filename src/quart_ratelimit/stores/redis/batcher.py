@@ -266,6 +266,8 @@ async def within(deadline: float, call: Awaitable[R]) -> R:
             await asyncio.wait({task}, timeout=deadline / TICKS)
             if task.done():
                 return task.result()
-        raise DeadlinePassed
-    finally:
+    except asyncio.CancelledError:
         task.cancel()
+        raise
+    task.cancel()
+    raise DeadlinePassed

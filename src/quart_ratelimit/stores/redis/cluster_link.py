@@ -188,6 +188,8 @@ class ClusterLink:
         await self._found()
         for piggyback in due(self._piggybacks):
             load = Load([piggyback], self._prefix, self.clock.now_ms())
+            if not load.replies:
+                continue
             node = self._owner(key_slot(encoded(own_key(self._prefix, piggyback))))
             await node.connections.ready()
             exchanged = await node.connections.exchange(load.packed, load.replies)

@@ -55,6 +55,8 @@ def abort(connection: Connection) -> None:
     What the system has not sent yet is discarded: it would reach Redis after what is sent later by
     another connection, a take of a place after its release.
     """
+    if has_ended(connection):
+        sever(connection)
     writer = getattr(connection, "_writer", None)
     if isinstance(writer, asyncio.StreamWriter):
         system_socket = writer.get_extra_info("socket")
@@ -62,6 +64,13 @@ def abort(connection: Connection) -> None:
             with contextlib.suppress(OSError, ValueError):  # it is closed already
                 system_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         writer.transport.abort()
+
+
+def has_ended(connection: Connection) -> bool:
+    """Whether nothing can be awaited: no event loop runs, or the connection's own is closed."""
+    writer = getattr(connection, "_writer", None)
+    loop = getattr(getattr(writer, "transport", None), "_loop", None)
+    return asyncio._get_running_loop() is None or (loop is not None and loop.is_closed())
 
 
 def sever(connection: Connection) -> None:
