@@ -3,7 +3,7 @@
 A viewer sets a mark among the workers of the `Fleet`, which each worker reads when it registers.
 While the mark stands, a worker writes the rows of its tally that changed. A row has the sums since
 the worker began to count, and the history of its last minute and hour. A write that is lost or
-repeated therefore harms nothing. While nobody looks no command is sent.
+repeated therefore harms nothing. Without a viewer no command is sent.
 """
 
 from __future__ import annotations
