@@ -1,4 +1,4 @@
-"""A plugin of pytest for ``./dev mutate``: the quickest tests run first, and most mutants end there."""
+"""A pytest plugin for ``./dev mutate``: runs the quickest tests first; most mutants end there."""
 
 import json
 from pathlib import Path

@@ -102,7 +102,7 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
 
     async def teardown_websocket(_: BaseException | None) -> None:
         binding: Binding = extensions[attribute]
-        with suppress(RateLimitExceeded, LimiterUnavailable):  # no request is left to be refused
+        with suppress(RateLimitExceeded, LimiterUnavailable):  # the websocket has ended
             await _charge_unreached(binding)
         response = current_connection().response
         if response is not None:

@@ -182,7 +182,7 @@ class Tally:
                 row.add(group, hit, len(equal))
 
     def _row(self, hit: Hit, scope: str, count: int) -> Row | None:
-        """The row of a limit in a scope; None: there is no room, so ``count`` hits are left off."""
+        """The row of a limit in a scope; None: no room, so ``count`` decisions are left off."""
         name = (limit_name(hit.quota), scope)
         row = self._rows.get(name)
         if row is None:
