@@ -167,9 +167,13 @@ class Memo:
         result: T = answer
         return result
 
+    def keep(self, function: Callable[..., object], answer: object) -> None:
+        """Take this for the function's answer."""
+        self._answers[id(function)] = (function, answer)
+
     async def _settle(self, function: Callable[..., object], answer: Awaitable[T]) -> T:
         settled = await answer
-        self._answers[id(function)] = (function, settled)
+        self.keep(function, settled)
         return settled
 
 

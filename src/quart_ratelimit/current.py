@@ -45,6 +45,9 @@ _app: ContextVar[AppContext] = globals._cv_app
 _request: ContextVar[Any] | None = getattr(globals, "_cv_request", None)
 _websocket: ContextVar[Any] | None = getattr(globals, "_cv_websocket", None)
 
+#: Which argument of ``Quart.process_response`` is the response: from 0.23 on the context is before.
+RESPONSE_PLACE = 1 if _request is None else 0
+
 #: What lasts as long as a request, for attributes of ours.
 request_context: Any = getattr(globals, "request_ctx", app_ctx)
 
@@ -172,7 +175,7 @@ class Call:
     async def cancel(self) -> None:
         """Cancel the task that serves the request, and wait for its end.
 
-        What the call holds is held as long, also if nobody waits.
+        What the call holds is held as long, also if no task waits.
         """
         task = self._task
         if task is None or task.done() or task is asyncio.current_task():

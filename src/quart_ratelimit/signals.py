@@ -2,7 +2,7 @@
 
 Metrics, dashboards and an app's own receivers all stand on these. A receiver is a plain function
 that returns at once, ``receiver(sender, **facts)``; one that fails is logged and harms no request.
-While nobody listens a signal costs one ``if``.
+Without a receiver a signal costs one ``if``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 
-#: An allowed hit is near its limit when less than one part in so many is left.
+#: An allowed hit is near its limit when less than one in ``NEAR`` parts is left.
 NEAR = 5
 
 _is_allowed = attrgetter("allowed")

@@ -1,5 +1,6 @@
 """Settings in combination: no request fails, and no limit is silently off or charged twice."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -190,19 +191,89 @@ async def test_a_default_that_a_helper_shares_stays_charged_and_others_are_given
     assert await ask(app, "/", 1, method="POST") == [429]
 
 
-async def test_a_charge_that_the_response_decides_on_is_its_own(make: Make) -> None:
-    app, limiter = make()
+def yes(_: object) -> bool:
+    return True
 
-    @limiter.limit("2/minute", deduct_when=lambda response: True)
+
+def no(_: object) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("strategy", ["fixed-window", "moving-window", "gcra"])
+@pytest.mark.parametrize("between", [True, False])
+@pytest.mark.parametrize(
+    ("upper", "lower", "statuses"),
+    [
+        (yes, yes, [200, 200, 429, 429]),
+        (no, no, [200] * 4),
+        (yes, no, [200, 200, 429, 429]),
+        (no, yes, [200, 200, 429, 429]),
+        (None, no, [200, 200, 429, 429]),
+        (no, None, [200, 200, 429, 429]),
+        (no, lambda _: False, [200] * 4),
+    ],
+)
+async def test_a_charge_that_the_response_decides_on_is_shared_and_stays_if_one_limit_says_so(
+    store: Store, upper: Any, lower: Any, statuses: list[int], strategy: str, between: bool
+) -> None:
+    app = Quart("decided")
+    limiter = Limiter(app=app, store=store, strategy=strategy, doctor=False)
+    above, below = (limiter.limit("2/hour", deduct_when=when) for when in (upper, lower))
+    if between:
+        view(app, "/", above, wrapped, below)
+    else:
+
+        @below
+        async def helper() -> str:
+            return ""
+
+        @app.get("/")
+        @above
+        async def index() -> str:
+            return await helper()
+
+    assert await ask(app, "/", 4) == statuses
+
+
+async def test_a_shared_charge_is_decided_once_by_the_response(make: Make) -> None:
+    app, limiter = make()
+    decided: list[int] = []
+
+    async def failed(response: Any) -> bool:
+        decided.append(response.status_code)
+        return False
+
+    limit = functools.partial(limiter.limit, "2/minute", deduct_when=failed)
+    view(app, "/", limit(), wrapped, limit())
+    assert await ask(app, "/", 3) == [200] * 3
+    assert decided == [200] * 3
+
+
+@pytest.mark.parametrize(("kept", "statuses"), [(None, [429, 429]), (no, [200, 429])])
+async def test_a_refusal_below_gives_back_what_no_limit_would_keep(
+    make: Make, kept: Any, statuses: list[int]
+) -> None:
+    app, limiter = make()
+    shared = functools.partial(limiter.shared_limit, "2/minute", "all")
+    view(app, "/", shared(deduct_when=yes), wrapped, shared(deduct_when=kept), wrapped,
+         limiter.limit("1/hour"))  # fmt: skip
+    view(app, "/all", shared())
+    assert await ask(app, "/", 2) == [200, 429]
+    assert await ask(app, "/all", 2) == statuses
+
+
+async def test_a_default_that_the_response_decides_on_is_shared_as_well(make: Make) -> None:
+    app, limiter = make(default_limits=["2/minute"], default_limits_deduct_when=yes)
+
+    @limiter.limit("2/minute", deduct_when=no)
     async def helper() -> str:
         return ""
 
     @app.get("/")
-    @limiter.limit("2/minute", deduct_when=lambda response: False)
     async def index() -> str:
         return await helper()
 
-    assert await ask(app, "/", 3) == [200, 429, 429]
+    assert await ask(app, "/", 3) == [200, 200, 429]
 
 
 async def test_who_has_another_key_is_charged_apart(make: Make) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -60,28 +61,12 @@ async def test_a_limit_above_what_registers_its_function_is_an_error(name: str) 
         await app.startup()
 
 
-@pytest.mark.parametrize(
-    "name", ["app.url_value_preprocessor", "app.url_defaults", "app.shell_context_processor"]
-)
-@pytest.mark.parametrize("kind", ["limit", "rate_limit", "in_flight"])
-async def test_a_limit_on_what_quart_calls_without_await_is_an_error(name: str, kind: str) -> None:
-    app, blueprint = Quart(__name__), Blueprint("shop", __name__)
-    limiter = Limiter(app=app)
-    limit: Any = {
-        "limit": limiter.limit("1/minute"),
-        "rate_limit": rate_limit("1/minute"),
-        "in_flight": limiter.in_flight(1),
-    }[kind]
-
-    def around(*_: Any) -> None: ...
-
-    REGISTER[name](app, blueprint)(limit(around))
-    with pytest.raises(ConfigurationError, match="around: Quart calls it without await"):
-        await app.startup()
-
-
 #: What runs where no limit can apply, and why.
-NO_REQUEST = {
+WITHOUT_LIMITS = {
+    **dict.fromkeys(
+        ["app.url_value_preprocessor", "app.url_defaults", "app.shell_context_processor"],
+        "without await",
+    ),
     **dict.fromkeys(
         ["app.before_serving", "app.after_serving", "app.teardown_appcontext",
          "blueprint.before_app_serving", "blueprint.after_app_serving"],
@@ -95,7 +80,7 @@ NO_REQUEST = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NO_REQUEST)
+@pytest.mark.parametrize("name", WITHOUT_LIMITS)
 @pytest.mark.parametrize("kind", ["limit", "rate_limit", "in_flight"])
 @pytest.mark.parametrize("is_sync", [False, True])
 async def test_a_limit_below_a_hook_that_runs_where_no_limit_can_apply_is_an_error(
@@ -122,7 +107,59 @@ async def test_a_limit_below_a_hook_that_runs_where_no_limit_can_apply_is_an_err
     # The end of the app's start calls what is below teardown_appcontext, and that fails as well.
     error = raised.value.__context__ if name == "app.teardown_appcontext" else raised.value
     assert isinstance(error, ConfigurationError)
-    assert f"Quart calls it {NO_REQUEST[name]}" in str(error)
+    assert f"Quart calls it {WITHOUT_LIMITS[name]}" in str(error)
+
+
+async def yielding(*_: Any) -> Any:
+    yield
+
+
+def yielding_sync(*_: Any) -> Any:
+    yield
+
+
+async def returning(*_: Any) -> None: ...
+
+
+@pytest.mark.parametrize("function", [yielding, yielding_sync, returning])
+@pytest.mark.parametrize("kind", ["limit", "rate_limit", "in_flight", "messages"])
+@pytest.mark.parametrize("is_above", [False, True])
+@pytest.mark.parametrize("of_blueprint", [False, True])
+async def test_a_limit_on_what_runs_while_the_app_serves_is_an_error(
+    function: Callable[..., Any], kind: str, is_above: bool, of_blueprint: bool
+) -> None:
+    app, blueprint = Quart(__name__), Blueprint("shop", __name__)
+    limiter = Limiter(app=app)
+    limit: Any = {
+        "limit": limiter.limit("1/minute"),
+        "rate_limit": rate_limit("1/minute"),
+        "in_flight": limiter.in_flight(1),
+        "messages": limiter.messages("1/minute"),
+    }[kind]
+    function = wrapped_again(function)
+    register = blueprint.while_app_serving if of_blueprint else app.while_serving
+    if is_above:
+        limit(register(function))
+    else:
+        register(limit(function))
+    app.register_blueprint(blueprint)
+    with pytest.raises(ConfigurationError, match="Quart calls it without a request") as raised:
+        await app.startup()
+    assert str(raised.value).startswith(function.__qualname__)
+
+
+def wrapped_again(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A new function of the same code, as in an app factory."""
+    return FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
+
+
+async def test_what_runs_while_the_app_serves_beside_limited_views_is_none() -> None:
+    app = Quart(__name__)
+    limiter = Limiter(app=app)
+    app.while_serving(wrapped_again(yielding))
+    view(app, "/", limiter.limit("1/minute"))
+    async with app.test_app():
+        assert await ask(app, "/", 2) == [200, 429]
 
 
 @pytest.mark.parametrize("cache", [functools.lru_cache, functools.cache])

@@ -227,9 +227,12 @@ async def test_requests_without_a_route_are_limited_on_request(
     assert await ask(app, "/", 2) == [200, 429]
 
 
-async def test_options_fall_under_the_defaults_and_not_under_a_views_limit(make: Make) -> None:
+async def test_options_fall_under_the_defaults_also_of_a_view_with_limits_of_its_own(
+    make: Make,
+) -> None:
     app, limiter = make(default_limits=["1/minute"])
     view(app, "/")
-    view(app, "/own", limiter.limit("1/minute"))
+    view(app, "/own", limiter.limit("3/minute"))
     assert await ask(app, "/", 2, method="OPTIONS") == [200, 429]
-    assert await ask(app, "/own", 3, method="OPTIONS") == [200, 200, 200]
+    assert await ask(app, "/own", 3, method="OPTIONS") == [200, 429, 429]
+    assert await ask(app, "/own", 4) == [200, 200, 200, 429]

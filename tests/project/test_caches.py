@@ -124,7 +124,8 @@ COLLECTIONS = {
         rules/registry.py:limits stores/redis/uri.py:NO_MAINTENANCE
     """,
     "of one request: the counters that its functions charged": """
-        enforcement/paid.py:_by_function enforcement/paid.py:_shared enforcement/paid.py:_total
+        enforcement/paid.py:_by_function enforcement/paid.py:_deciders enforcement/paid.py:_shared
+        enforcement/paid.py:_total
     """,
     "event loops of the process, and TLS settings of its stores": """
         stores/redis/per_loop.py:_links stores/redis/sockets.py:_contexts

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from quart_ratelimit import ExemptionScope
 
 #: What a request of a declared app may say in its query, beside what its view calls.
-WORDS = ("exempt", "none", "fails", "filtered", "denied")
+WORDS = ("exempt", "none", "fails", "rejected", "filtered", "denied")
 
 #: What a blueprint may be exempt from.
 FLAGS = (
@@ -48,7 +48,7 @@ class Rule:
 class Step:
     """One decorator of a view, or one call in its body."""
 
-    kind: Literal["limit", "rate_limit", "in_flight", "wraps", "exempt", "helper", "block"]
+    kind: Literal["limit", "rate_limit", "in_flight", "wraps", "login", "exempt", "helper", "block"]
     rule: Rule | None = None
     #: Whether the helper is a sync function.
     is_sync: bool = False
@@ -163,13 +163,13 @@ class Declaration:
         return Rule(self._period, self.random.choice([1, 2, 5]))
 
     def decorators(self, *, is_sync: bool) -> tuple[Step, ...]:
-        kinds = ["limit", "limit", "rate_limit", "in_flight", "wraps", "exempt"]
-        weights = [5, 5, 1, 1, 4, 1]
+        kinds = ["limit", "limit", "rate_limit", "in_flight", "wraps", "login", "exempt"]
+        weights = [5, 5, 1, 1, 4, 4, 1]
         chosen = self.random.choices(kinds, weights, k=self.random.randrange(5))
         if any(chosen.count(kind) > 1 for kind in ("rate_limit", "in_flight", "exempt")):
-            chosen = [kind for kind in chosen if kind in ("limit", "wraps")]
+            chosen = [kind for kind in chosen if kind in ("limit", "wraps", "login")]
         steps = [self.step(kind, is_sync=is_sync) for kind in chosen]
-        own = [number for number, step in enumerate(steps) if step.kind == "wraps"]
+        own = [number for number, step in enumerate(steps) if step.kind in ("wraps", "login")]
         innermost_async = max((number for number in own if not steps[number].is_sync), default=0)
         return tuple(  # what stands above an async decorator is async
             replace(step, is_sync=step.is_sync and number > innermost_async)
@@ -205,8 +205,8 @@ class Declaration:
 
     def request(self) -> Request:
         view = None if self.perhaps(0.05) else self.random.randrange(len(self.views))
-        words = {word for word in WORDS[:3] if self.perhaps(0.2)}
-        words |= {word for word in WORDS[3:] if self.perhaps(0.04)}
+        words = {word for word in WORDS[:4] if self.perhaps(0.2)}
+        words |= {word for word in WORDS[4:] if self.perhaps(0.04)}
         return Request(
             view,
             self.random.choice(["GET", "GET", "GET", "POST", "POST", "HEAD", "OPTIONS"]),

@@ -133,6 +133,8 @@ class DeclaredApp:
             return self.limiter.in_flight(1)
         if step.kind == "exempt":
             return self.limiter.exempt
+        if step.kind == "login":
+            return login if step.is_sync else login_async
         return wraps if step.is_sync else wraps_async
 
     def _calls(self, view: View) -> list[Any]:
@@ -215,6 +217,28 @@ def wraps(view: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(view)
     def inner(*args: Any, **kwargs: Any) -> Any:
         return view(*args, **kwargs)
+
+    return inner
+
+
+def login(view: Callable[..., Any]) -> Callable[..., Any]:
+    """An app's own sync decorator that answers some requests itself."""
+
+    @functools.wraps(view)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        return ("who?", 401) if said("rejected") else view(*args, **kwargs)
+
+    return inner
+
+
+def login_async(view: Callable[..., Any]) -> Callable[..., Any]:
+    """One that raises its answer."""
+
+    @functools.wraps(view)
+    async def inner(*args: Any, **kwargs: Any) -> Any:
+        if said("rejected"):
+            quart.abort(401)
+        return await current_app.ensure_async(view)(*args, **kwargs)
 
     return inner
 

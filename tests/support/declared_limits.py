@@ -68,6 +68,8 @@ class Reading:
             return 404
         if request.method == "OPTIONS":
             return 200
+        if "rejected" in request.words and any(step.kind == "login" for step in view.decorators):
+            return 401
         return 400 if "fails" in request.words else 200
 
     def _limit(self, request: Request, view: View | None, told: Told) -> None:
@@ -88,12 +90,11 @@ class Reading:
             rules += (blues := self._of_blueprints(request, view, told))
             defaults = self._defaults(request, view, told, blues, exempt)
         self._charge(request, told, rules, defaults)
-        if request.method == "OPTIONS":
-            return
         for called, is_limited in self._calls(request, view):
             if not is_limited:  # ``@rate_limit`` stands beside all others
                 self._charge(request, told, called, [])
                 continue
+            own = False
             rules = [rule for rule in called if self._is_there(rule, request)]
             replaces = any(self._replaces(rule, request) for rule in rules)
             if not replaces:
@@ -101,6 +102,10 @@ class Reading:
                 replaces = any(self._replaces(rule, request) for rule in rules)
             defaults = self._defaults(request, view, told, rules, exempt)
             told.overridden = told.overridden or replaces
+            self._charge(request, told, rules, defaults)
+        if own:  # the request ended before them: what they would have replaced applies
+            rules = self._of_blueprints(request, view, told)
+            defaults = self._defaults(request, view, told, rules, exempt)
             self._charge(request, told, rules, defaults)
 
     def _charge(
@@ -244,6 +249,8 @@ class Reading:
     @staticmethod
     def _calls(request: Request, view: View) -> Iterator[tuple[list[Rule], bool]]:
         """What is charged while the view runs, in order; whether it is a limit of the limiter's."""
+        if request.method == "OPTIONS":
+            return
         is_exempt = any(step.kind == "exempt" for step in view.decorators)
         # ``exempt`` leaves the function as it is, so limits around it stand one upon the other.
         steps = [step for step in view.decorators if step.kind != "exempt"]
@@ -253,6 +260,8 @@ class Reading:
                 yield [] if is_exempt else rules, True
             elif kind == "rate_limit":
                 yield rules, False
+            elif kind == "login" and "rejected" in request.words:
+                return
         if view.is_class and (rules := view.of_methods.get(request.counted_method)):
             yield list(rules), True
         for number, step in enumerate(view.calls):

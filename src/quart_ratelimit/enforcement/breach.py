@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from quart import current_app
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import Forbidden, HTTPException
 from werkzeug.sansio.response import Response
 
 from ..callables import UserFunction, call, call_to_send
@@ -31,6 +31,14 @@ _log = logging.getLogger("quart_ratelimit")
 
 #: What a log says instead of the client.
 SOMEBODY = "client"
+
+
+async def unless_denied(denials: Iterable[UserFunction[bool]]) -> None:
+    """Raise `Forbidden` if one of these functions denies the request."""
+    for function in denials:
+        if await call(function):
+            note_refusal()
+            raise Forbidden
 
 
 class Breach:

@@ -11,7 +11,7 @@ from ..responses.request_limit import RequestLimit, limit_to_report, same_counte
 from ..responses.writer import MOST_REPORTED
 from .charges import Charge
 from .paid import Paid
-from .routes import Route
+from .routes import BLUEPRINTS, DEFAULTS, OVERRIDDEN, Route
 from .stage import Stage
 
 
@@ -34,6 +34,9 @@ class RequestContext:
     #: Which groups of limits applied already, see `routes.BLUEPRINTS`.
     applied: int = 0
     with_fallback: bool = False
+    #: The view has limits of its own, and was not refused before it. If none of them is evaluated,
+    #: the limits that they would replace are charged at the response.
+    due: bool = False
     #: Nothing is limited: a request filter said so, or it is a preflight.
     filtered: bool = False
 
@@ -47,6 +50,11 @@ class RequestContext:
         self.paid: Paid = Paid()
         #: Answers for this request and its view; a helper's functions are called at each call.
         self.memo: Memo = Memo()
+
+    @property
+    def unreached(self) -> bool:
+        """Whether the view's own limits were to be evaluated, and were not."""
+        return self.due and not self.applied & (BLUEPRINTS | DEFAULTS | OVERRIDDEN)
 
     @property
     def current_limit(self) -> RequestLimit | None:

@@ -107,7 +107,7 @@ class Evaluator:
             is_kept = stage.kept and len(client) <= LONGEST_KEPT and len(stage.limits) <= MOST_KEPT
             known = self._hits if is_kept else Stage.hits
             hits, args = known(stage, client)
-            if any(context.paid.covers(by, hit) for hit in hits):
+            if context.paid and any(context.paid.covers(by, hit) for hit in hits):
                 await self._check_each(store, context, stage, memo, by)
                 return
         except Exception as error:
@@ -167,9 +167,9 @@ class Evaluator:
                 )
                 own = await charges(context, stage.metas, memo, key_form, store, peek=True)
             hitting = await charges(context, in_force, memo, key_form, store)
-            covered = [one.hit for one in hitting if context.paid.covers(by, one.hit)]
+            covered = [one for one in hitting if context.paid.covers(by, one.hit)]
             replaces = any(one.limit.override_defaults for one in hitting)
-            hitting = [one for one in hitting if one.hit not in covered]
+            hitting = [one for one in hitting if one not in covered]
         except Exception as error:
             if not self.swallows(error):
                 raise
@@ -186,7 +186,7 @@ class Evaluator:
         hits = [charge.hit for charge in hitting]
         await self._conclude(context, stage, peeks, hitting, hits)
         context.paid.add(by, hits)
-        context.paid.share(by, covered)
+        context.paid.share(by, [(one.hit, one.limit.deduct_when) for one in covered])
         if shadows:
             await self._trials.run(context, stage, shadows, memo, store)
             await self._settlement.settle_if_known(context)
@@ -247,7 +247,7 @@ class Evaluator:
     async def _decide(self, peeks: Sequence[Charge], charges: list[Charge]) -> list[Charge]:
         """Call the store once for all, all-or-nothing; what was charged.
 
-        But where every limit is to be evaluated, each is charged by itself; their hits share a
+        But where every limit must be evaluated, each is charged by itself; their hits share a
         batch.
         """
         if self._settings.fail_on_first_breach or len(charges) < 2:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from quart import current_app
-from werkzeug.exceptions import Forbidden
 from werkzeug.sansio.response import Response
 
 from ..callables import Memo, UserFunction, call
@@ -15,11 +14,11 @@ from ..current import (
     current_request_or_none,
     forget_at_end,
     known_response,
-    note_refusal,
     note_response,
 )
 from ..errors import ConfigurationError
 from ..responses.drafts import DRAFTS
+from ..responses.refusal import is_refused
 from ..responses.writer import FieldWriter
 from ..responses.x_ratelimit import field_names
 from ..rules.registry import LimitedFunction, Registry, functions_of
@@ -28,28 +27,20 @@ from ..rules.validation import check_hooks, check_kinds, check_views
 from ..settings.reading import VARIABLES_READ, check_unchanged
 from ..settings.table import Settings
 from ..stores import Store
-from .breach import Breach
+from .breach import Breach, unless_denied
 from .context import RequestContext, context_of, known_context
 from .error_handlers import is_handling_error
 from .evaluator import Evaluator
-from .paid import Paid
 from .report import Report
 from .resolver import Resolver
-from .routes import BLUEPRINTS, DEFAULTS, Route, Routes, is_free_preflight
+from .routes import BLUEPRINTS, DEFAULTS, UNREACHED, Route, Routes, is_free_preflight
 from .settlement import Settlement
 from .shield import RefusalNotes
 from .stage import Stage
+from .unreached import name_clients
 
 #: What requests without a route are called in keys.
 UNMATCHED = "<unmatched>"
-
-
-async def unless_denied(denials: Iterable[UserFunction[bool]]) -> None:
-    """Raise `Forbidden` if one of these functions denies the request."""
-    for function in denials:
-        if await call(function):
-            note_refusal()
-            raise Forbidden
 
 
 class RequestHooks:
@@ -128,10 +119,9 @@ class RequestHooks:
             return None
         request = current_request_or_none()
         route = self._routes.of(request)
-        before = self._before if limiting and not route.free_before else None
         if self._denials:
-            return self._unless_denied(request, route, before)
-        return before and before(request, route)
+            return self._unless_denied(request, route, self._before if limiting else None)
+        return self._before(request, route)
 
     def call(self, limited: LimitedFunction) -> Awaitable[None] | None:
         """Charge what limits a function that is called, or a block that is entered.
@@ -168,6 +158,26 @@ class RequestHooks:
             return None
         self._forget_if_open_ended(context)
         return self._charge(context, stage)
+
+    def unreached(self) -> RequestContext | None:
+        """The request's context, if the request ended before its view's own limits.
+
+        None as well if it was refused: a refused request charges nothing else.
+        """
+        context = known_context(self._attribute)
+        if context is None or not context.unreached or is_refused():
+            return None
+        return context
+
+    async def charge_unreached(self, context: RequestContext) -> None:
+        """Charge the limits that the view's own would have replaced; as `call`."""
+        context.due = False
+        memo = context.memo
+        stage = self._resolver.known(context, UNREACHED)
+        stage = stage or await self._find(context, UNREACHED, memo)
+        if stage is not None and not stage.empty:
+            await name_clients(stage, memo)
+            await self._evaluator.check(context, stage, memo, UNREACHED.by)
 
     def after_request(self, response: Response) -> Awaitable[None] | None:
         """Settle what the response decides on, then write the fields.
@@ -239,18 +249,33 @@ class RequestHooks:
         self,
         request: Any,
         route: Route,
-        then: Callable[[Any, Route], Awaitable[None]] | None,
+        then: Callable[[Any, Route], Awaitable[None] | None] | None,
     ) -> None:
         await unless_denied(self._denials)
-        if then is not None:
-            await then(request, route)
+        checking = then and then(request, route)
+        if checking is not None:
+            await checking
 
-    async def _before(self, request: Any, route: Route) -> None:
+    def _before(self, request: Any, route: Route) -> Awaitable[None] | None:
+        """Charge what applies before the view of a request that is not denied."""
+        if not route.free_before:
+            return self._check_before(request, route)
+        if route.limited is None:
+            return None
+        context: RequestContext | None
+        context = getattr(request, self._attribute, None) or self._begin(request)
+        if context is None:
+            return self._check_before(request, route)
+        context.due = not context.free
+        return None
+
+    async def _check_before(self, request: Any, route: Route) -> None:
         context = context_of(request, self._attribute)
         context = context or await self._begin_asking(request, route)
         checking = None if context.free else self._check(context, None, context.memo)
         if checking is not None:
             await checking
+        context.due = route.limited is not None and not context.free
 
     def _check(
         self, context: RequestContext, limited: LimitedFunction | None, memo: Memo
@@ -265,15 +290,21 @@ class RequestHooks:
     async def _find_and_check(
         self, context: RequestContext, limited: LimitedFunction | None, memo: Memo
     ) -> None:
+        stage = await self._find(context, limited, memo)
+        if stage is not None and not stage.empty:
+            by = limited.by if limited else ""
+            await self._evaluator.check(context, stage, memo, by)
+
+    async def _find(
+        self, context: RequestContext, limited: LimitedFunction | None, memo: Memo
+    ) -> Stage | None:
+        """What applies, looked up; None: that failed, and the settings swallow errors."""
         try:
-            stage = await self._resolver.find(context, limited, memo)
+            return await self._resolver.find(context, limited, memo)
         except Exception as error:
             if not self._evaluator.swallows(error):
                 raise
-            return
-        if not stage.empty:
-            by = limited.by if limited else ""
-            await self._evaluator.check(context, stage, memo, by)
+            return None
 
     def _charge(self, context: RequestContext, stage: Stage) -> Awaitable[None]:
         return self._evaluator.check_in(
@@ -302,11 +333,11 @@ class RequestHooks:
     def _forget_if_open_ended(self, context: RequestContext) -> None:
         if context.route.open_ended or known_response() is not None:
             context.limits.clear()
-            context.paid = Paid()
+            context.paid.restart()
             context.meta_peeks = ()
 
     def _begin(self, request: Any) -> RequestContext | None:
-        """A context for the request; None if user functions are to be called for it."""
+        """A context for the request; None if user functions must be called for it."""
         if self._identifier is not None or self._filters or request is None:
             return None
         route = self._routes.of(request)

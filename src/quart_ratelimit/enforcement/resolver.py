@@ -1,7 +1,8 @@
 """Finds which limits apply: the application's, the view's own, its blueprints', the defaults.
 
 Two stages are resolved: before the view, for all that binds the application and views without
-limits of their own, and when a limited function is called.
+limits of their own, and when a limited function is called. `UNREACHED` is called at the response of
+a request that ended before its view's own limits.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..settings.table import Settings
 from . import routes
 from .context import RequestContext
 from .loading import Loader, Steps, finish, run
-from .routes import BLUEPRINTS, DEFAULTS, METAS, OVERRIDDEN
+from .routes import BLUEPRINTS, DEFAULTS, METAS, OVERRIDDEN, UNREACHED
 from .stage import Stage, compiled, rule_keys
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Resolver:
         of_view = limited in (None, context.route.limited)
         stage = self._stage(context, limits, any_breach, fixed=fixed, of_view=of_view)
         route = context.route
-        if fixed and (of_view or limited in route.own):
+        if fixed and (of_view or limited in route.own or limited is UNREACHED):
             stage.kept = True
             route.fixed_stages[limited, before] = (stage, context.applied)
             if limited is None and not before:

@@ -28,6 +28,9 @@ OVERRIDDEN = 4
 #: The limits on any breach were looked at.
 METAS = 8
 
+#: Stands for the own limits of a view in a request that ended before they were evaluated.
+UNREACHED = LimitedFunction("<unreached>")
+
 #: HTTP methods that count apart where no route says which there are. Clients invent others.
 METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}

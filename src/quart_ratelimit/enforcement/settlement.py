@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from werkzeug.sansio.response import Response
 
-from ..callables import call
+from ..callables import UserFunction, call
 from ..current import known_response
 from ..responses.refusal import noted
 from ..rules.truth import truth
@@ -21,8 +21,8 @@ from ..stores import Store
 from .charges import Charge
 from .context import RequestContext
 
-#: Charges that are given back at once: Redis gives back thousands in one script, and serves nobody
-#: else meanwhile.
+#: Charges that are given back at once: Redis gives back thousands in one script, and
+#: serves no other call meanwhile.
 PIECE = 100
 
 _log = logging.getLogger("quart_ratelimit")
@@ -47,7 +47,7 @@ class Settlement:
         for start in range(0, len(reserved), PIECE):
             back = []
             for charge in reserved[start : start + PIECE]:
-                if refused or not await self._deducts(charge, response):
+                if not await self._stays(context, charge, response, refused=refused):
                     back.append(charge)
             await self.give_back(back)
             await asyncio.sleep(0)  # so that others are served between the pieces
@@ -80,9 +80,23 @@ class Settlement:
         for charge, decision in zip(charges, decisions, strict=True):
             charge.status.decide(decision)
 
-    async def _deducts(self, charge: Charge, response: Response) -> bool:
-        deduct_when = charge.limit.deduct_when
-        assert deduct_when is not None
+    async def _stays(
+        self, context: RequestContext, charge: Charge, response: Response, *, refused: bool
+    ) -> bool:
+        """Whether one of the limits that share this charge is to be charged."""
+        deciders = [charge.limit.deduct_when, *context.paid.deciders(charge.hit)]
+        if refused or None in deciders:  # a limit without ``deduct_when`` is charged in any case
+            return None in deciders
+        for place, decider in enumerate(deciders):
+            if decider in deciders[:place]:
+                continue
+            if decider is not None and await self._deducts(charge, decider, response):
+                return True
+        return False
+
+    async def _deducts(
+        self, charge: Charge, deduct_when: UserFunction[bool], response: Response
+    ) -> bool:
         try:
             answer: object = await call(deduct_when, response)
         except Exception:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar
 
 from quart import Quart
 from quart.typing import ResponseTypes
 from werkzeug.sansio.response import Response
 
 from ..callables import UserFunction
-from ..current import AsgiCall, current_call
+from ..current import RESPONSE_PLACE, AsgiCall, current_call
 from ..direct.websocket_connection import current_connection
+from ..enforcement.breach import unless_denied
 from ..enforcement.error_handlers import answer_refusals_of_handlers
-from ..enforcement.hooks import unless_denied
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
 from ..responses.drain import Drain
 from .binding import Binding, bindings_of
 from .startup import startup_findings
@@ -54,6 +55,7 @@ def hook_into(app: Quart, attribute: str) -> None:
     app.asgi_app = layers  # type: ignore[assignment, method-assign]
     answer_refusals_of_handlers(app)
     _hook_into_requests(app, attribute)
+    _hook_into_responses(app, attribute)
     app.before_serving(functools.partial(_start, app, attribute))
     app.after_serving(functools.partial(_close, app, attribute))
 
@@ -99,6 +101,9 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
         return response
 
     async def teardown_websocket(_: BaseException | None) -> None:
+        binding: Binding = extensions[attribute]
+        with suppress(RateLimitExceeded, LimiterUnavailable):  # the websocket has ended
+            await _charge_unreached(binding)
         response = current_connection().response
         if response is not None:
             await after_request(response)
@@ -108,6 +113,42 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
     app.before_websocket(before_websocket)
     app.after_websocket(after_websocket)
     app.teardown_websocket(teardown_websocket)
+
+
+async def _charge_unreached(binding: Binding) -> None:
+    context = binding.hooks.unreached()
+    if context is not None and binding.is_active:
+        await binding.hooks.charge_unreached(context)
+
+
+def _hook_into_responses(app: Quart, attribute: str) -> None:
+    """Have limits refuse requests that ended before the limits of their view.
+
+    The refusal replaces the response before any ``after_request`` function sees that, as these run
+    in an order that the app chooses.
+    """
+    quart: Any = app
+    extensions = app.extensions
+
+    def charging(process: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def charge_and_process(*args: Any, **kwargs: Any) -> Any:
+            try:
+                await _charge_unreached(extensions[attribute])
+            except Exception as error:
+                before, after = args[:RESPONSE_PLACE], args[RESPONSE_PLACE + 1 :]
+                answer = await quart.handle_user_exception(*before, error)
+                args = (*before, await quart.make_response(answer), *after)
+            return await process(*args, **kwargs)
+
+        def process_response(*args: Any, **kwargs: Any) -> Awaitable[Any]:
+            binding: Binding = extensions[attribute]
+            unreached = binding.hooks.unreached() is not None
+            return (charge_and_process if unreached else process)(*args, **kwargs)
+
+        return process_response
+
+    quart.process_response = charging(quart.process_response)
+    quart.postprocess_websocket = charging(quart.postprocess_websocket)
 
 
 def most_drained(app: Quart, attribute: str) -> int:

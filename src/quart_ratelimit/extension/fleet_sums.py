@@ -3,7 +3,7 @@
 A viewer sets a mark among the workers of the `Fleet`, which each worker reads when it registers.
 While the mark stands, a worker writes the rows of its tally that changed. A row has the sums since
 the worker began to count, and the history of its last minute and hour. A write that is lost or
-repeated therefore harms nothing. While nobody looks no command is sent.
+repeated therefore harms nothing. Without a viewer no command is sent.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class FleetSums:
         self._limiter = limiter
         self._now_ms = now_ms
         self._tally: Tally | None = None
-        #: Whether the tally counts also while nobody looks, for a dashboard.
+        #: Whether the tally counts also without a viewer, for a dashboard.
         self._keeps = False
         #: When the next rows are to be written, if a viewer looks.
         self._due_ms = now_ms()
@@ -56,7 +56,7 @@ class FleetSums:
         #: Fields that were too old at the last look, and which of them the next look removes.
         self._stale: frozenset[str] = frozenset()
         self._removed: list[str] = []
-        #: When all rows are to be written again.
+        #: When all rows must be written again.
         self._again_ms = now_ms() + AGAIN_MS
         #: Why the store refused a command, such as a user without the right to it.
         self._error: Exception | None = None
@@ -102,7 +102,7 @@ class FleetSums:
         return self._now_ms() < self._fleet.seen_until_ms
 
     def is_due(self) -> bool:
-        """Whether rows are to be written, or read."""
+        """Whether rows must be written, or read."""
         return self._looking > 0 or (self._is_seen and self._now_ms() >= self._due_ms)
 
     def commands(self, key: str, now_ms: int) -> Sequence[Command]:

@@ -21,7 +21,7 @@ class History:
         self._latest = [0, 0, 0]
 
     def add(self, second: int, *, is_allowed: bool, count: int = 1) -> None:
-        """Count so many decisions."""
+        """Count ``count`` decisions."""
         if self._latest[0] != second:
             self._begin(second)
         self._latest[1 if is_allowed else 2] += count

@@ -26,7 +26,7 @@ class SpaceSaving:
         return min(self._counts.values()) if len(self._counts) >= self._size else 0
 
     def add(self, key: str, times: int = 1) -> None:
-        """See a key so often; one that is new takes over the place and count of the rarest."""
+        """See a key ``times`` times; a new key takes over the place and count of the rarest."""
         count = self._counts.get(key)
         if count is None:
             count = 0

@@ -62,7 +62,7 @@ class Row:
     history: History = field(default_factory=History)
 
     def add(self, group: Group, hit: Hit, count: int) -> None:
-        """Count so many decisions."""
+        """Count ``count`` decisions."""
         self.hit, self.shadow, self.changed = hit, group.shadow, True
         self.fallback += count * (group.by in POLICIES)
         self.hits.add(group.key, count)
@@ -133,7 +133,7 @@ class Tally:
         return any(row.changed for row in self._rows.values())
 
     def take(self, most: int) -> list[Row]:
-        """Rows that have changed since they were taken, so many at most, each in its turn."""
+        """Rows that have changed since they were taken, at most ``most``, each in its turn."""
         self.fold()
         taken = list(islice((row for row in self._rows.values() if row.changed), most))
         for row in taken:
@@ -182,7 +182,7 @@ class Tally:
                 row.add(group, hit, len(equal))
 
     def _row(self, hit: Hit, scope: str, count: int) -> Row | None:
-        """The row of a limit in a scope; None: there is no room, and so many are left off."""
+        """The row of a limit in a scope; None: no room, so ``count`` decisions are left off."""
         name = (limit_name(hit.quota), scope)
         row = self._rows.get(name)
         if row is None:

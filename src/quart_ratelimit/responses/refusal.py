@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..current import current_request_or_none, forget_at_end
+from ..current import current_call, current_request_or_none, forget_at_end
 from ..errors import LimiterUnavailable, RateLimitExceeded
 from ..quotas import Decision, Hit
 from ..rules.resolved import RuntimeLimit
@@ -35,6 +35,12 @@ def noted() -> Error | None:
     """Return the last refusal of the current request; None: there is none."""
     error: Error | None = getattr(current_request_or_none(), _REFUSAL, None)
     return error
+
+
+def is_refused() -> bool:
+    """Return whether a limit or `Limiter.deny` refused the request, whatever answers it."""
+    call = current_call()
+    return noted() is not None or (call is not None and call.refused)
 
 
 def refuse(limit: Any, decision: Decision, **kwargs: Any) -> Error:

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ..callables import UserFunction, chain, core
@@ -232,6 +233,9 @@ class _Wrapping:
 #: By the inner function, and by the outer one.
 _wrappings: WeakTable[list[_Wrapping]] = WeakTable()
 _by_outer: WeakTable[_Wrapping] = WeakTable()
+#: The code of functions that are limited, and of what limits them: ``while_serving`` keeps no
+#: function, and calls it where it is registered.
+_codes: WeakTable[bool] = WeakTable()
 _apps: weakref.WeakSet[Quart] = weakref.WeakSet()
 
 
@@ -254,6 +258,10 @@ def note_wrapped(
     """
     wrapping = _Wrapping(weakref.ref(outer), None if limiter is None else weakref.ref(limiter))
     _by_outer.set(outer, wrapping)
+    for function in (*chain(inner), getattr(outer, "func", outer)):
+        code: CodeType | None = getattr(function, "__code__", None)
+        if code is not None:
+            _codes.set(code, True)
     for function in chain(inner):
         known = _wrappings.get(function) or []
         # One lost function per limiter says as much as many: a view may decorate a helper again.
@@ -330,6 +338,12 @@ def called_without_limits(app: Quart) -> Iterator[tuple[Callable[..., object], s
         for functions in groups:
             for function in functions:
                 yield function, text
+
+
+def is_of_limited(running: object) -> bool:
+    """Return whether a coroutine or a generator is of a function that is limited."""
+    codes = [getattr(running, name, None) for name in ("ag_code", "cr_code", "gi_code")]
+    return any(_codes.get(code) for code in codes if code is not None)
 
 
 def note_used() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from difflib import get_close_matches
 from http import HTTPMethod
 from types import FunctionType
@@ -21,6 +21,7 @@ from .registry import (
     Registry,
     called_without_limits,
     is_lost,
+    is_of_limited,
     limits_messages,
     note_used,
     own_limits,
@@ -136,10 +137,19 @@ def check_hooks(app: Quart, registry: Registry) -> None:
     """Raise `ConfigurationError` if a function of the app is limited that no limit can apply to."""
     for function, how in called_without_limits(app):
         if registry.limited(function) or own_limits(function, registry):
-            raise ConfigurationError(
-                f"{name_of(function)}: Quart calls it {how}, so no limit can apply; write the "
-                "limit on a view, or below @app.before_request"
-            )
+            raise _of_no_request(function, how)
+    for running in app.while_serving_gens:
+        if is_of_limited(running):
+            if isinstance(running, Coroutine):
+                running.close()
+            raise _of_no_request(running, "without a request")
+
+
+def _of_no_request(called: object, how: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name_of(called)}: Quart calls it {how}, so no limit can apply; write the limit on a "
+        "view, or below @app.before_request"
+    )
 
 
 def check_caches(views: Iterable[Callable[..., object]], registry: Registry) -> None:

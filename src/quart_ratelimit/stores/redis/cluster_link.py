@@ -208,7 +208,7 @@ class ClusterLink:
         for node in self._nodes.values():
             await node.connections.aclose()
         await self.client.aclose()
-        # That does nothing while the nodes are to be looked up again, as after a resharding.
+        # That does nothing while the nodes must be looked up again, as after a resharding.
         manager = self.client.nodes_manager
         for known in [*manager.startup_nodes.values(), *self.client.get_nodes()]:
             await known.disconnect()
