@@ -489,6 +489,65 @@ async def test_so_is_one_that_is_closed_after_it_was_accepted() -> None:
     assert counted == 1
 
 
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_a_client_that_goes_away_before_the_answer_is_counted(
+    make: Make, refuses: bool
+) -> None:
+    app, limiter = make(default_limits=["1/minute" if refuses else "2/minute"])
+    begun = asyncio.Event()
+
+    def slow(function: Any) -> Any:
+        @wraps(function)
+        async def checked() -> Any:
+            if "Slow" in request.headers:
+                begun.set()
+                await asyncio.Event().wait()
+            return "who?", 401
+
+        return checked
+
+    view(app, "/", slow, limiter.limit("100/minute"))
+    if refuses:
+        await ask(app, "/")
+    inbox = [{"type": "http.request", "body": b"", "more_body": False}]
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
+        "scheme": "http", "path": "/", "raw_path": b"/", "query_string": b"", "root_path": "",
+        "headers": [(b"host", b"test"), (b"slow", b"1")], "client": ("ann", 1),
+        "server": ("test", 80), "extensions": {},
+    }  # fmt: skip
+
+    async def receive() -> Any:
+        if inbox:
+            return inbox.pop()
+        await begun.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None: ...
+
+    async with asyncio.timeout(5):
+        await app(scope, receive, send)  # type: ignore[arg-type]
+    assert await ask(app, "/", 2) == ([429, 429] if refuses else [401, 429])
+
+
+async def test_an_error_that_reaches_the_test_is_counted(make: Make) -> None:
+    app, limiter = make(default_limits=["1/minute"])
+    app.testing = True
+
+    def failing(function: Any) -> Any:
+        @wraps(function)
+        async def checked() -> Any:
+            if "Fail" in request.headers:
+                raise LookupError
+            return "who?", 401
+
+        return checked
+
+    view(app, "/", failing, limiter.limit("100/minute"))
+    await ask(app, "/", Fail="1")
+    assert await ask(app, "/") == [429]
+
+
 async def test_an_error_after_the_response_charges_nothing_again(make: Make) -> None:
     app, limiter = make(default_limits=DEFAULTS)
 
