@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -544,7 +545,8 @@ async def test_an_error_that_reaches_the_test_is_counted(make: Make) -> None:
         return checked
 
     view(app, "/", failing, limiter.limit("100/minute"))
-    await ask(app, "/", Fail="1")
+    with suppress(LookupError):  # as versions of Quart differ
+        await ask(app, "/", Fail="1")
     assert await ask(app, "/") == [429]
 
 
