@@ -4,7 +4,7 @@ Each case is a process with one app, which a driver calls without a server: CPU 
 turns in rounds of another order each, and the commands that Redis is sent in a while of even
 traffic. ``--tree`` adds another checkout of the package, such as an older one.
 
-- "never": the worker reads no mark, as if nothing could be watched
+- "never": as if nothing could be watched
 - "as it is": no dashboard, and nobody runs ``quart limiter top``
 - "dashboard": an app with a dashboard that nobody has opened
 - "looked at": a dashboard that an operator has open
@@ -28,8 +28,8 @@ from .kit import measure
 
 CASES = ("never", "as it is", "dashboard", "looked at")
 ROOT = Path(__file__).parent.parent
-#: The key of the sums, and the field of the mark.
-KEY, MARK = "rate_limit:sums", "?"
+#: The key of the workers, and the member that is the mark.
+KEY, MARK = "rate_limit:workers", "?"
 #: Names of rows -> the case, and the checkout.
 Cases = dict[str, tuple[str, Path]]
 
@@ -136,9 +136,9 @@ def look(server: RedisServer, case: str) -> None:
     with server.client() as client:
         if case == "looked at":
             seconds, _ = client.time()
-            client.hset(KEY, MARK, (seconds + 60) * 1000)
+            client.zadd(KEY, {MARK: (seconds + 60) * 1000})
         else:
-            client.delete(KEY)
+            client.zrem(KEY, MARK)
 
 
 def calls(server: RedisServer) -> Counter[str]:

@@ -30,7 +30,7 @@ async def deliver(number: int) -> None:
 
 @app.post("/deliveries/<int:count>")
 async def start(count: int) -> ResponseReturnValue:
-    """Start so many jobs."""
+    """Start this many jobs."""
     for number in range(count):
         app.add_background_task(deliver, number)
     return {"started": count}, 202

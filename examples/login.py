@@ -26,7 +26,7 @@ async def account() -> str:
 
 
 def failed(response: Response) -> bool:
-    """Whether the response is to be charged."""
+    """Whether the response is charged."""
     return response.status_code == 401
 
 

@@ -15,7 +15,7 @@ client = redis.Redis.from_url(os.environ.get("REDIS_URL") or "redis://localhost:
 
 
 def rate_limit(key: str, duration: int, requests: int) -> bool:
-    """Whether the key is within so many requests in so many seconds."""
+    """Whether the key is within its requests in these seconds."""
     bucket = f"rate_limit:{key}:{int(time.time() // duration)}"
     count = client.incr(bucket)
     if count == 1:

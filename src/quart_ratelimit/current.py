@@ -175,7 +175,7 @@ class Call:
     async def cancel(self) -> None:
         """Cancel the task that serves the request, and wait for its end.
 
-        What the call holds is held as long, also if nobody waits.
+        What the call holds is held as long, also if no task waits.
         """
         task = self._task
         if task is None or task.done() or task is asyncio.current_task():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class RateLimitError(Exception):
-    """The root of all errors of this package that are not HTTP answers."""
+    """The root of all errors of this package that are not HTTP responses."""
 
 
 class ConfigurationError(RateLimitError, ValueError):
@@ -41,7 +41,7 @@ class InvalidLimit(ConfigurationError):
 
 
 class MissingParentheses(InvalidLimit, TypeError):
-    """A decorator that stands on a function without its parentheses, and so without a limit."""
+    """A decorator on a function without its parentheses, and so without a limit."""
 
 
 class StoreError(RateLimitError):
@@ -70,17 +70,17 @@ class StoreAway(StoreError):
 
 
 class StoreOverloaded(StoreError):
-    """More hits wait than the store's own queue holds; Redis was not called. Never a free pass."""
+    """Too many hits wait in the store's queue. Redis was not called; the hit is not admitted."""
 
     was_sent = False
 
 
 class StoreMisconfigured(StoreError):
-    """The store answers but can never decide until its set-up is changed."""
+    """The store replies, but cannot decide until its set-up is changed."""
 
 
 class _Refusal(HTTPException):
-    """An answer that no cache may keep (RFC 6585), as HTML or as a problem in JSON."""
+    """A response that no cache may keep (RFC 6585), as HTML or as a problem in JSON."""
 
     #: The body in JSON, for a client that takes it; see `quart_ratelimit.responses.problems`.
     problem: bytes | None = None
@@ -103,7 +103,7 @@ class _Refusal(HTTPException):
         return super().get_body(environ, scope) if self.problem is None else self.problem
 
     def get_headers(self, environ: Any = None, scope: Any = None) -> list[tuple[str, str]]:
-        """werkzeug's, and that nobody may store the answer."""
+        """werkzeug's, and that no cache may store the response."""
         headers = [*super().get_headers(environ, scope), ("Cache-Control", "no-store")]
         if self.problem is None:
             return headers
@@ -112,7 +112,7 @@ class _Refusal(HTTPException):
 
 
 class RateLimitExceeded(_Refusal, TooManyRequests):
-    """A request that a limit refuses: HTTP 429, for ``@app.errorhandler(429)`` and its like.
+    """A request that a limit refuses: HTTP 429, for ``@app.errorhandler(429)`` and similar.
 
     ``retry_after`` is in whole seconds; None: the request can never be allowed.
     """

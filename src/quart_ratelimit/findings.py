@@ -40,8 +40,8 @@ CODES = {
     "QRL009": Code(
         "error", "Each of these workers counts alone, so N workers allow N times the limit."
     ),
-    "QRL010": Code("error", "Redis evicts counters when memory is short: limits start afresh."),
-    "QRL011": Code("info", "A restart of Redis forgets all counts: limits start afresh."),
+    "QRL010": Code("error", "Redis evicts counters when memory is short: limits start at zero."),
+    "QRL011": Code("info", "A restart of Redis forgets all counts: limits start at zero."),
     "QRL012": Code("error", "A replica refuses writes, so nothing can be counted there."),
     "QRL013": Code("info", "A failover loses the counts that were not yet replicated."),
     "QRL014": Code("error", "Nothing is counted in the store: the policy decides every request."),

@@ -37,10 +37,6 @@ class Once:
         return True
 
 
-def _nothing(_: object) -> int:
-    return 0
-
-
 class Recent(Generic[K, V]):
     """Keeps the newest entries: at most twice ``size``, and twice ``most`` in length.
 
@@ -57,7 +53,7 @@ class Recent(Generic[K, V]):
         most: int = MOST,
         longest: int,
         length: Callable[[K], int] = len,
-        value_length: Callable[[V], int] = _nothing,
+        value_length: Callable[[V], int] | None = None,
     ) -> None:
         self._size = size
         self._most = most
@@ -86,12 +82,14 @@ class Recent(Generic[K, V]):
         """Keep some entries at once, but those whose keys are too long."""
         if entries and max(map(self._length, entries)) > self._longest:
             entries = {k: v for k, v in entries.items() if self._length(k) <= self._longest}
-        for key, value in entries.items():
-            known = self._young.get(key)
-            self._total += self._value_length(value)
-            self._total += self._length(key) if known is None else -self._value_length(known)
-        self._young.update(entries)
-        if len(self._young) > self._size or self._total > self._most:
+        young, value_length = self._young, self._value_length
+        self._total += sum(map(self._length, entries.keys() - young.keys()))
+        if value_length is not None:
+            replaced = [young[key] for key in entries.keys() & young.keys()]
+            self._total += sum(map(value_length, entries.values()))
+            self._total -= sum(map(value_length, replaced))
+        young.update(entries)
+        if len(young) > self._size or self._total > self._most:
             self.turn()
 
     def turn(self) -> None:

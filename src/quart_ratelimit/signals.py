@@ -2,7 +2,7 @@
 
 Metrics, dashboards and an app's own receivers all stand on these. A receiver is a plain function
 that returns at once, ``receiver(sender, **facts)``; one that fails is logged and harms no request.
-While nobody listens a signal costs one ``if``.
+Without a receiver a signal costs one ``if``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from blinker import ANY, NamedSignal
 
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 
-#: An allowed hit is near its limit when less than one part in so many is left.
+#: An allowed hit is near its limit when less than one in ``NEAR`` parts is left.
 NEAR = 5
 
+_is_allowed = attrgetter("allowed")
 _log = logging.getLogger("quart_ratelimit")
 
 
@@ -81,6 +83,24 @@ store_recovered: Signal = Signal("store_recovered")
 fleet_known: Signal = Signal("fleet_known")
 
 
+class Recorder(Protocol):
+    """What notes a limiter's decisions as they are: cheaper than a signal for each."""
+
+    def __call__(
+        self,
+        hits: Sequence[Hit],
+        decisions: Sequence[Decision],
+        scopes: Sequence[str],
+        *,
+        shadow: bool,
+    ) -> None:
+        """Note a request's hits and their decisions; see `send_decided`. It must not raise."""
+
+
+#: One limiter's recorder each, by the limiter's `id`.
+recorders: dict[int, Recorder] = {}
+
+
 def send_decided(
     sender: object,
     hits: Sequence[Hit],
@@ -91,22 +111,39 @@ def send_decided(
 ) -> None:
     """Send `limit_decided` for a request's hits that count.
 
-    Of a refused request only the refusals do: nothing else was charged. What looks or gives back,
-    or charges what was spent already, decides nothing.
+    Callers check before that `recorders` or receivers of the signal are there.
     """
-    refused = not all(decision.allowed for decision in decisions)
-    for place, (hit, decision) in enumerate(zip(hits, decisions, strict=True)):
-        if hit.forced or (decision.allowed and (refused or hit.cost < 1)):
-            continue
+    recorder = recorders.get(id(sender))
+    if recorder is not None:
+        recorder(hits, decisions, scopes, shadow=shadow)
+    if not limit_decided.receivers:
+        return
+    for hit, decision, scope in counted(hits, decisions, scopes):
         event = Decided(
             limit_name(hit.quota),
-            scopes[place] if scopes else "",
+            scope,
             outcome(decision, shadow=shadow),
             decision.allowed and decision.remaining * NEAR < hit.quota.capacity,
             decision.by,
             shadow,
         )
         limit_decided.send_safely(sender, event=event, hit=hit)
+
+
+def counted(
+    hits: Sequence[Hit], decisions: Sequence[Decision], scopes: Sequence[str]
+) -> list[tuple[Hit, Decision, str]]:
+    """A request's hits that count, each with its decision and scope.
+
+    Of a refused request only the refusals do: nothing else was charged. What looks or gives back,
+    or charges what was spent already, decides nothing.
+    """
+    refused = not all(map(_is_allowed, decisions))
+    return [
+        (hit, decision, scope)
+        for hit, decision, scope in zip(hits, decisions, scopes or [""] * len(hits), strict=True)
+        if not (hit.forced or (decision.allowed and (refused or hit.cost < 1)))
+    ]
 
 
 def outcome(decision: Decision, *, shadow: bool = False) -> str:

@@ -1,6 +1,6 @@
 """For the tests of limited apps: no Redis, no sleep, and time that the test turns.
 
-Plain context managers and functions, for pytest and unittest alike. `quart_ratelimit.pytest` has a
+Plain context managers and functions, for pytest and unittest. `quart_ratelimit.pytest` has a
 fixture of them.
 """
 

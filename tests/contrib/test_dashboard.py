@@ -11,12 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quart import Quart, Response, request
 
-from quart_ratelimit import ConfigurationError, Decision, Hit, Limiter, StoreError, rate_limit
+from quart_ratelimit import (
+    ConfigurationError,
+    Decision,
+    FixedWindow,
+    Hit,
+    Limiter,
+    StoreError,
+    rate_limit,
+)
 from quart_ratelimit.clients.keys import KeyForm, Keys, client_of
 from quart_ratelimit.contrib.dashboard import COOKIE, FIELD, dashboard
 from quart_ratelimit.extension.space_saving import SpaceSaving
 from quart_ratelimit.extension.tally import ROWS, Tally
-from quart_ratelimit.signals import Decided, limit_decided
+from quart_ratelimit.signals import send_decided
 from quart_ratelimit.stores import MemoryStore
 
 from ..support.every_limit import every_limit, use
@@ -295,10 +303,9 @@ async def test_a_limit_in_shadow_is_marked_with_what_it_would_refuse() -> None:
 async def test_rows_are_bounded() -> None:
     limiter = Limiter(who, store=MemoryStore())
     tally = Tally(limiter, now_ms=lambda: 0)
-    hit = (await limiter._hits(limiter.quotas("1/hour"), "ann", 1))[0]
     for number in range(ROWS + 5):
-        event = Decided(f"tenant {number}", "", "allowed", False, "store")
-        limit_decided.send_safely(limiter, event=event, hit=hit)
+        hit = Hit(FixedWindow(1, 3600, name=f"tenant {number}"), "ann", 1)
+        send_decided(limiter, [hit], [Decision(True, 0, 3_600_000, 0)])
     tally.close()
     assert (len(tally.rows), tally.left_off) == (ROWS, 5)
 

@@ -430,7 +430,7 @@ def test_mistakes_are_named_at_once() -> None:
     limiter = Limiter()
     with pytest.raises(InvalidLimit, match="'much'"):
         limiter.messages("much")
-    with pytest.raises(ConfigurationError, match="on_breach='explode' is none of 'close'"):
+    with pytest.raises(ConfigurationError, match="on_breach='explode' must be one of 'close'"):
         limiter.messages("1/second", on_breach="explode")
     with pytest.raises(ConfigurationError, match="cost=-1"):
         limiter.messages("1/second", cost=-1)

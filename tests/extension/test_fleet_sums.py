@@ -3,10 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
-import sys
-import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -15,17 +11,18 @@ import pytest
 from quart import Quart
 
 from quart_ratelimit import Decision, FixedWindow, Hit, Limiter, StoreError
+from quart_ratelimit.cli.commands import TOP_ONCE
 from quart_ratelimit.extension.binding import bindings_of
-from quart_ratelimit.extension.fleet_rows import KEPT_MS, MARK, Sums, Worker, merged
+from quart_ratelimit.extension.fleet_rows import KEPT_MS, Sums, Worker, merged
 from quart_ratelimit.extension.fleet_sums import FleetSums
 from quart_ratelimit.extension.history import series
 from quart_ratelimit.extension.tally import Tally
 from quart_ratelimit.signals import send_decided
-from quart_ratelimit.stores import MemoryStore
+from quart_ratelimit.stores import Fleet, MemoryStore
+from quart_ratelimit.stores.fleet import LONGEST_MS, LOOK_MS, MARK
 
 from ..support.apps import Clock, ask
 from ..support.servers import RedisServer
-from ..support.serving import ROOT, hypercorn, load
 
 W1, W2 = Worker("w1", "east", 11), Worker("w2", "west", 7)
 
@@ -51,9 +48,8 @@ async def test_sums_are_those_of_all_workers(redis_url: str) -> None:
     viewer, backend = apps[0][1], apps[0][2].of(apps[0][0]).backend
     assert await viewer.look(backend)  # sets the mark
     for app, sums, _ in apps:
-        sums._due_ms = 0
+        sums._fleet._due_ms = 0
         await ask(app, "/", 1, who="192.0.2.2")  # reads the mark along with it
-        sums._due_ms = 0
         await ask(app, "/", 1, who="192.0.2.3")  # writes along with it what was counted before
         sums._due_ms = 0
         sums._start_carrying()  # as the timer does where no batch comes
@@ -87,39 +83,69 @@ async def test_a_user_without_the_right_to_hashes_is_an_error_and_no_endless_loo
     await bindings.of(app).store.aclose()
 
 
-async def test_nothing_is_written_while_nobody_looks(
-    redis_server: RedisServer, redis_url: str
+@pytest.mark.parametrize("has_dashboard", [False, True])
+async def test_no_command_is_sent_for_the_sums_while_nobody_looks(
+    redis_server: RedisServer, redis_url: str, has_dashboard: bool
 ) -> None:
     app, sums, bindings = worker(redis_url)
-    sums.keep()
-    for _ in range(3):
-        sums._due_ms = 0
-        await ask(app, "/")
-    assert redis_server.ask("EXISTS", "rate_limit:sums") == 0
+    if has_dashboard:
+        sums.keep()
+    await ask(app, "/", 2)  # connects, and registers for the first time
+    with redis_server.client() as client, client.monitor() as monitor:
+        for number in range(3):
+            sums._fleet._due_ms = 0
+            await ask(app, "/", who=f"192.0.2.{number}")
+            sums._fleet._due_ms = 0
+            sums._start_carrying()  # as the timer of a worker without traffic does
+            if sums._carrying is not None:
+                await sums._carrying
+        client.echo("end")
+        own = Counter[str]()
+        while (said := monitor.next_command()["command"].split())[0] != "ECHO":
+            if any(key in said for key in ("rate_limit:sums", "rate_limit:workers")):
+                own[" ".join(said[:2])] += 1
+    heartbeats = own["ZADD rate_limit:workers"]
+    assert heartbeats >= 3
+    names = ("ZADD rate_limit:workers", "ZRANGE rate_limit:workers")
+    assert own == dict.fromkeys(names, heartbeats)
     await sums.look(bindings.of(app).backend)
-    assert 0 < redis_server.ask("PTTL", "rate_limit:sums") <= KEPT_MS
+    assert redis_server.ask("ZSCORE", "rate_limit:workers", MARK)
     sums.close()
     await bindings.of(app).store.aclose()
 
 
+def test_a_busy_worker_learns_of_a_viewer_within_three_seconds() -> None:
+    assert LONGEST_MS < TOP_ONCE * 1000
+
+
 def test_a_worker_counts_only_while_somebody_looks() -> None:
     clock, limiter = Clock(), Limiter()
-    sums = FleetSums(limiter, now_ms=clock)
+    sums, fleet = FleetSums(limiter, now_ms=clock), Fleet(name="a", now_ms=clock)
+    sums._fleet = fleet
+
+    def register(at_ms: int, *mark: object) -> None:
+        commands = fleet.commands("k", at_ms)
+        fleet.read([0] * (len(commands) - 1) + [[b"a", at_ms, *mark]], at_ms)
+
+    clock.forward(60)
+    register(5_000)
     assert not sums.is_due()
-    clock.forward(2)
-    assert sums.is_due()
-    assert sums.commands("k", 5_000) == [("HGET", "k", MARK)]
-    sums.read([None], 5_000)
     assert sums._tally is None
-    clock.forward(2)
-    sums.commands("k", 7_000)
-    sums.read([b"17000"], 7_000)
-    assert sums._tally is not None
+    register(7_000, MARK.encode(), 6_000)
     assert sums.is_due()  # what is counted goes with the next batch
-    clock.forward(11)
-    sums.commands("k", 18_000)
-    sums.read([b"17000"], 18_000)
+    assert sums.commands("k", 7_000) == []
+    assert sums._tally is not None
     assert not sums.is_due()
+    clock.forward(1)
+    assert sums.is_due()
+    decide(limiter, "login")
+    (write, _) = sums.commands("k", 8_000)
+    assert write[0] == "HSET"
+    clock.forward(LOOK_MS / 1000)
+    assert not sums.is_due()
+    decide(limiter, *["login"] * 200)
+    (row,) = sums._tally.rows
+    assert row.allowed < 100  # it ended
 
 
 def test_a_write_that_is_not_confirmed_is_repeated() -> None:
@@ -128,14 +154,13 @@ def test_a_write_that_is_not_confirmed_is_repeated() -> None:
     sums.keep()
     hits = [Hit(FixedWindow(9, 60), "ann", 1)]
     send_decided(limiter, hits, [Decision(True, 8, 60_000, 0)])
-    sums.read([b"17000"], 7_000)
     written = []
     for confirmed in (False, True, True):
         commands = sums.commands("k", 7_000)
         written.append([command[0] for command in commands])
         if confirmed:
-            sums.read([0] * (len(commands) - 1) + [b"17000"], 7_000)
-    assert written == [["HSET", "PEXPIRE", "HGET"], ["HSET", "PEXPIRE", "HGET"], ["HGET"]]
+            sums.read([0] * len(commands), 7_000)
+    assert written == [["HSET", "PEXPIRE"], ["HSET", "PEXPIRE"], []]
 
 
 def test_what_a_worker_writes_at_once_is_bounded() -> None:
@@ -145,12 +170,11 @@ def test_what_a_worker_writes_at_once_is_bounded() -> None:
     for number in range(120):
         hits = [Hit(FixedWindow(9, 60, name=f"n{number}"), "ann", 1)]
         send_decided(limiter, hits, [Decision(True, 8, 60_000, 0)])
-    sums.read([b"17000"], 7_000)
     sizes = []
     for _ in range(4):
-        write, *others = sums.commands("k", 7_000)
-        sizes.append((len(write) - 2) // 2 if write[0] == "HSET" else 0)
-        sums.read([0] * len(others) + [b"17000"], 7_000)
+        commands = sums.commands("k", 7_000)
+        sizes.append((len(commands[0]) - 2) // 2 if commands else 0)
+        sums.read([0] * len(commands), 7_000)
     assert sizes == [100, 20, 0, 0]
 
 
@@ -165,13 +189,12 @@ def test_each_of_many_limits_has_its_turn_although_all_are_hit_all_the_time() ->
     sums = FleetSums(limiter, now_ms=clock)
     sums.keep()
     names = [f"n{number}" for number in range(200)]
-    sums.read([b"17000"], 7_000)
     written = set()
     for _ in range(2):
         decide(limiter, *names)
-        write, *others = sums.commands("k", 7_000)
+        write, expiry = sums.commands("k", 7_000)
         written |= set(write[2::2])
-        sums.read([0] * len(others) + [b"17000"], 7_000)
+        sums.read([0, expiry], 7_000)
     assert len(written) == 200
 
 
@@ -185,7 +208,6 @@ def test_a_worker_that_goes_on_keeps_its_rows_and_one_that_ended_is_forgotten() 
 
     def tick() -> None:
         """What the two do every second, and the store's part in it."""
-        living.read([f"{clock() + 9_000}".encode()], clock())
         viewer._looking = 1
         for one in (living, viewer):
             for command, _, *words in one.commands("k", clock()):
@@ -194,6 +216,7 @@ def test_a_worker_that_goes_on_keeps_its_rows_and_one_that_ended_is_forgotten() 
                 if command == "HDEL":
                     for word in words:
                         del found[str(word)]
+        living.read([], clock())
         viewer.read([dict(found)], clock())
 
     tick()
@@ -270,14 +293,13 @@ def test_processes_that_were_forked_from_one_write_rows_apart(
     limiter, clock = Limiter(store=MemoryStore()), Clock()
     sums = FleetSums(limiter, now_ms=clock)
     sums.keep()
-    sums.read([b"17000"], 7_000)
     found: dict[str, object] = {}
     for pid in (11, 12):
         monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
         decide(limiter, "login")
-        write, *others = sums.commands("k", 7_000)
+        write, expiry = sums.commands("k", 7_000)
         found[str(write[2])] = write[3]
-        sums.read([0] * len(others) + [b"17000"], 7_000)
+        sums.read([0, expiry], 7_000)
     view = merged(found, "", 7_000)
     assert sorted(worker.pid for worker in view.parts) == [11, 12]
 
@@ -288,7 +310,7 @@ async def test_a_worker_sends_no_exchange_of_its_own_for_what_a_batch_took_along
     app, sums, bindings = worker(redis_url)
     sums.keep()
     await ask(app, "/", 1, who="192.0.2.1")
-    sums._due_ms = sums._now_ms() + 60_000  # as after a batch that has read the mark
+    sums._fleet._due_ms = sums._now_ms() + 60_000  # as after a batch that has read the mark
     sums._start_carrying()
     assert sums._carrying is None
     assert sums._timer is not None  # later
@@ -300,57 +322,10 @@ def test_rows_of_another_service_or_version_are_left_out() -> None:
     row = Sums("a", "", FixedWindow(1, 60), 1)
     found: dict[str, object] = {
         "w1|0": row.as_json(0, "shop", W1), "w2|0": row.as_json(0, "", W2), "w3|0": b"[1]",
-        MARK: b"9",
     }  # fmt: skip
     view = merged(found, "shop", 0)
     assert [one.allowed for one in view.rows] == [1]
     assert list(view.parts) == [W1]
-
-
-def test_four_workers_of_hypercorn_are_summed_as_the_load_counts(redis_url: str) -> None:
-    env = {"REDIS_URL": redis_url}
-    counted: Counter[int] = Counter()
-    with hypercorn("-w", "4", app="tests.support.watched:app", env=env) as port:
-
-        def state() -> Any:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ratelimit/state") as response:
-                return json.load(response)
-
-        async def run() -> None:
-            loads = [load(port, "/data", 60, 6, f"127.0.0.{n}") for n in range(2, 12)]
-            for statuses in await asyncio.gather(*loads):
-                counted.update(statuses)
-
-        pids: set[int] = set()
-        started = time.monotonic()
-        while len(pids) < 4 and time.monotonic() < started + 30:
-            pids.add(state()["worker"])
-        asyncio.run(run())
-        ended = time.monotonic()
-
-        def sums(found: Any) -> tuple[int, int]:
-            for row in found["limits"]:
-                if row["limit"] == "10 per 1 hour":
-                    return row["allowed"], row["refused"]
-            return 0, 0
-
-        seen = []
-        while time.monotonic() < ended + 3 and (not seen or seen[-1] != (100, 500)):
-            seen.append(sums(state()))
-        states = [state() for _ in range(8)]
-        command = [sys.executable, "-m", "quart", "--app", "tests.support.watched", "limiter"]
-        done = subprocess.run(
-            [*command, "top", "--json"], cwd=ROOT, env={**os.environ, **env},
-            capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
-    assert counted == {200: 100, 429: 500}
-    assert seen[-1] == (100, 500)
-    assert len({one["worker"] for one in states}) > 1
-    assert {sums(one) for one in states} == {(100, 500)}  # whichever worker answers
-    # Each worker learns of the others within seconds of its start.
-    assert {one["workers"] for one in states} <= {2, 3, 4}
-    assert json.loads(done.stdout)[0]["workers"] > 1  # those that have counted anything
-    assert sums(json.loads(done.stdout)[0]) == (100, 500)
 
 
 def test_top_says_that_memory_is_no_fleet() -> None:

@@ -157,6 +157,7 @@ async def test_what_a_shield_refuses_is_told(ear: Ear) -> None:
 async def test_while_nobody_listens_no_function_of_the_signals_is_called() -> None:
     for signal in (signals.limit_decided, signals.store_asked):
         signal._clear_state()  # an app of another test may still listen
+    signals.recorders.clear()
     app, limiter = limited("2/hour")
     guard, _, _ = guarded()
     called: set[str] = set()

@@ -23,7 +23,7 @@ ROWS: list[tuple[str, Any, Any, Show]] = []
 ELSEWHERE = {
     "`deduct_when`, and the client goes away": "tests/direct/test_every_end.py",
     "`in_memory_fallback_enabled`, counts while": "tests/stores/test_knowledge.py",
-    "Back from the fallback": "tests/stores/test_breaker.py",
+    "Return from the fallback": "tests/stores/test_breaker.py",
     "The client's address behind a proxy": "tests/clients/test_proxies.py",
     "CLI": "tests/flask_limiter/test_cli.py",
     "Storages of `limits`": "tests/stores/redis/test_uris.py",
@@ -320,7 +320,7 @@ async def _(sort: Sort) -> Any:
     return (await _refusal(sort)).headers.get("Cache-Control")
 
 
-@row("`on_breach` answers with a text", "1 per 1 day", "mine")
+@row("`on_breach` returns a text", "1 per 1 day", "mine")
 async def _(sort: Sort) -> Any:
     answer = await _refusal(sort, on_breach=lambda _: "mine")
     text = answer.get_data(as_text=True)
@@ -403,7 +403,7 @@ async def _(sort: Sort) -> Any:
     return await _declared(sort, "1/day", key_func=lambda: 0)
 
 
-@row("A key function that answers `None`, an empty text", [200, 200], [200, 429])
+@row("A key function that returns `None`, an empty text", [200, 200], [200, 429])
 async def _(sort: Sort) -> Any:
     return await _declared(sort, "1/day", key_func=lambda: None)
 
@@ -648,7 +648,7 @@ async def test_a_row_is_what_both_libraries_do(number: int) -> None:
 
 def test_every_row_of_the_table_is_shown() -> None:
     text = (ROOT / "docs" / "howto" / "migrating.md").read_text("utf-8")
-    table = text.partition("### What is different, and why")[2].partition("\nUser functions")[0]
+    table = text.partition("### What is different, and why")[2].partition("\nThe limiter calls")[0]
     cells = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[4:] if line]
     starts = [*(start for start, *_ in ROWS), *ELSEWHERE]
     assert [cell for cell in cells if not cell.startswith(tuple(starts))] == []

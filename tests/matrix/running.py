@@ -20,9 +20,11 @@ VERSIONS = (
     "print('Python', sys.version.split()[0],"
     " *[f'{p} {v(p)}' for p in ('quart', 'redis', 'hypercorn')])"
 )
-#: Before redis-py 8, a Cluster's client does not close all that it opened.
+#: A test that hangs ends its process, else its row would never end. Before redis-py 8, a Cluster's
+#: client does not close all that it opened.
 PYTEST = (
     "-m", "pytest", "-q", "-m", "not slow",
+    "-o", "faulthandler_timeout=300", "-o", "faulthandler_exit_on_timeout=true",
     "-W", "ignore::ResourceWarning", "-W", "ignore::pytest.PytestUnraisableExceptionWarning",
 )  # fmt: skip
 #: The last line of pytest, and the server that the tests' own summary names.

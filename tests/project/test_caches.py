@@ -157,6 +157,7 @@ COLLECTIONS = {
     "MOST_OWED names up to LONGEST_NAME": "stores/standin.py:bases",
     "MOST limits that code checks, with forms of keys up to LONGEST": "extension/seen.py:_known",
     "stores of the process": "contrib/_metrics.py:_workers",
+    "limiters of the process that have a dashboard": "signals.py:recorders",
 }
 
 

@@ -302,15 +302,19 @@ async def test_the_body_of_a_refused_request_is_drained(app: Quart, store: Memor
 
     pieces = [{"type": "http.request", "body": b"x" * 10, "more_body": n < 399} for n in range(400)]
     sent: list[Any] = []
+    answered = asyncio.Event()
 
     async def receive() -> Any:
         await asyncio.sleep(0)  # the app may answer between two pieces
-        if not pieces:
-            await asyncio.Event().wait()
-        return pieces.pop(0)
+        if pieces:
+            return pieces.pop(0)
+        await answered.wait()
+        return {"type": "http.disconnect"}  # Quart 0.23 waits for it, and servers do so
 
     async def send(message: Any) -> None:
         sent.append((message.get("status"), len(pieces)))
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            answered.set()
 
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",

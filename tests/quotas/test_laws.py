@@ -1,5 +1,6 @@
 """What the algorithms promise, as laws over any traffic; time is a number that the test turns."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from quart_ratelimit.quotas import (
     SlidingWindow,
     StrictWindow,
 )
+from quart_ratelimit.quotas.quota import LONGEST_PERIOD, MAX_EXACT
 from quart_ratelimit.stores import MemoryStore
 
 from ..support.algorithms import RATES
@@ -215,6 +217,39 @@ def test_gcra_admits_in_any_time_at_most_its_burst_and_what_the_rate_gives(
             units += cost
             drained = (end - begin) * quota.amount // quota.period_ms
             assert units <= quota.capacity + drained
+
+
+@st.composite
+def buckets(draw: st.DrawFn) -> GCRA:
+    """Any that can be declared, up to the largest numbers."""
+    amount = draw(st.integers(1, MAX_EXACT) | st.integers(1, 1_000))
+    period = draw(st.integers(1, LONGEST_PERIOD) | st.just(LONGEST_PERIOD))
+    unit = period * 1000 // math.gcd(amount, period * 1000)
+    burst = draw(st.integers(1, MAX_EXACT // unit) | st.just(MAX_EXACT // unit))
+    return GCRA(amount, period, burst=burst, name=draw(st.sampled_from([None, "api"])))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(buckets(), rates), st.integers(2, 64))
+def test_the_shares_of_any_quota_decide_exactly_and_together_admit_no_more(
+    quota: Quota, workers: int
+) -> None:
+    shares = [quota.share(workers, place) for place in range(workers)]
+    own = [share for share in shares if share is not None]
+    assert quota.capacity - workers < sum(share.capacity for share in own) <= quota.capacity
+    assert len(own) == min(workers, quota.capacity)
+    for share in (own[0], own[-1]):
+        assert share.counter == quota.counter
+        store, hit = MemoryStore(), Hit(share, "ann")
+        (full,) = store.decide([hit._replace(cost=share.capacity)], START)
+        assert (full.allowed, full.remaining) == (True, 0)
+        (refused,) = store.decide([hit], START)
+        assert refused.retry_ms is not None
+        if isinstance(quota, GCRA):  # the rates of all shares add up
+            assert refused.retry_ms == -(-quota.period_ms * len(own) // quota.amount)
+        (early,) = store.decide([hit], START + refused.retry_ms - 1)
+        (then,) = store.decide([hit], START + refused.retry_ms)
+        assert (early.allowed, then.allowed) == (False, True)
 
 
 jumps = st.one_of(pauses, st.integers(-90_000, -1), st.just(-3_600_000))

@@ -80,7 +80,8 @@ async def test_a_registration_costs_four_commands_in_five_seconds() -> None:
         if own.is_due():
             commands = own.commands("key", 1_000_000)
             sent += len(commands)
-            own.read([1, 0, 1, [b"a", b"1000000"]], 1_000_000)
+            replies = [0] * (len(commands) - 1)
+            own.read([*replies, [b"a", b"1000000"]], 1_000_000)
         clock.now += 20
     assert sent <= 4 * (60 / 5 + 4)
 
@@ -96,6 +97,33 @@ async def test_the_set_of_workers_expires_and_no_reset_forgets_it(
     assert 0 < server.ask("PTTL", "rate_limit:workers") <= fleet.KEPT_MS
     await guard.aclose()
     assert server.ask("EXISTS", "rate_limit:workers") == 0
+
+
+async def test_the_set_of_workers_expires_also_after_all_keys_were_lost(
+    start_redis: type[RedisServer],
+) -> None:
+    server = start_redis()
+    guard = GuardedStore(RedisStore(server.url))
+    await guard.start()
+    for _ in range(2):
+        server.ask("FLUSHALL")
+        for _ in range(2):
+            guard._known.fleet._due_ms = 0
+            await guard.hit([Hit(MINUTE, "ann")])
+        assert 0 < server.ask("PTTL", "rate_limit:workers") <= fleet.KEPT_MS
+    await guard.aclose()
+
+
+async def test_a_process_that_only_looks_is_not_one_of_the_workers() -> None:
+    own = Fleet(name="a", now_ms=Clock())
+    own.registers = False
+    assert not own.is_due()
+    own.look()
+    assert own.is_due()
+    assert own.commands("k", 7_000)[0] == ("ZADD", "k", 7_000, fleet.MARK)
+    own.read([1, 0, 1, [fleet.MARK.encode(), b"7000", b"b", b"6000"]], 7_000)
+    assert own.names == ["b"]
+    assert not own.is_due()
 
 
 @pytest.mark.parametrize("key", ["workers", "rate_limit:workers", "", ":workers"])

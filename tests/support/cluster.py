@@ -52,19 +52,28 @@ class Cluster:
     def owner(self, key: str) -> RedisServer:
         """The master that a key lies on."""
         slot = self.alive().ask("CLUSTER", "KEYSLOT", key)
-        for first, last, master, *_ in self.alive().ask("CLUSTER", "SLOTS"):
-            if first <= slot <= last:
-                return next(node for node in self.nodes if node.port == master[1])
-        raise RuntimeError(f"slot {slot} has no owner")
+        return self._owner_by(self.alive(), slot)
 
-    def begin_move(self, key: str) -> tuple[int, RedisServer, RedisServer]:
+    def begin_move(
+        self, key: str, to: RedisServer | None = None
+    ) -> tuple[int, RedisServer, RedisServer]:
         """Begin to move a key's slot to another master: the slot, its source and its target."""
         slot = self.alive().ask("CLUSTER", "KEYSLOT", key)
         source = self.owner(key)
-        target = next(node for node in self.masters if node is not source)
+        target = to or next(node for node in self.masters if node is not source)
         target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.ask("CLUSTER", "MYID"))
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.ask("CLUSTER", "MYID"))
         return slot, source, target
+
+    def end_move(self, slot: int, target: RedisServer) -> None:
+        """Give a slot that `begin_move` began to move to its target, and wait until all know it.
+
+        The target is first: an owner that was importing claims the slot by a newer epoch, and an
+        older claim that is on its way cannot undo it.
+        """
+        for node in [target, *[node for node in self.masters if node is not target]]:
+            node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.ask("CLUSTER", "MYID"))
+        until(lambda: all(self._owner_by(node, slot) is target for node in self.masters))
 
     def flush(self) -> None:
         for node in self.masters:
@@ -74,6 +83,12 @@ class Cluster:
     def stop(self) -> None:
         for node in self.nodes:
             node.stop()
+
+    def _owner_by(self, node: RedisServer, slot: int) -> RedisServer:
+        for first, last, master, *_ in node.ask("CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return next(node for node in self.nodes if node.port == master[1])
+        raise RuntimeError(f"slot {slot} has no owner")
 
     @staticmethod
     def _node() -> RedisServer:

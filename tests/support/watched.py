@@ -1,4 +1,4 @@
-"""An app with a dashboard that admits every request: the tests' browser.
+"""An app with metrics and a dashboard that admits every request: the tests' browser.
 
 ``MANY`` is the number of further limits, each on a view of its own.
 """
@@ -9,10 +9,18 @@ from quart import Quart
 
 from quart_ratelimit import Limiter
 from quart_ratelimit.contrib.dashboard import dashboard
+from quart_ratelimit.contrib.prometheus import PrometheusMetrics, exposition
 
 app = Quart(__name__)
 limiter = Limiter(app=app, storage_uri=os.environ["REDIS_URL"], application_limits=["10000/day"])
 app.register_blueprint(dashboard(limiter, guard=lambda: True))
+metrics = PrometheusMetrics()
+
+
+@app.get("/metrics")
+@limiter.exempt
+async def show_metrics() -> tuple[bytes, dict[str, str]]:
+    return exposition()
 
 
 @app.get("/data")

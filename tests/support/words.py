@@ -11,12 +11,16 @@ from pathlib import Path
 REPLACED = {
     r"dear(er|est)?": "expensive, high",
     r"amid|midst": "during, in the middle of",
-    r"anew": "again, afresh",
+    r"anew": "again, from zero",
     r"at hand": "available, or the thing's name",
     r"lest": "so that ... not",
     r"in vain": "without success",
     r"beside": "next to, in addition to",
-    r"(some|any)body": "the client, a caller, a user",
+    r"(some|any|no|every)body": "the client, a caller, a user, no client",
+    r"afresh|thrice": "from zero, again, three times",
+    r"so many": "this many, or the parameter's name",
+    r"but for|vouch(es)?": "except, confirm",
+    r"alike|(its|the) like": "the same, in the same way, similar",
     r"whom": "the client that is counted",
     r"(?<!there )(is|are|was|were) no"
     r"(?! (longer|more|less|one|later|earlier)\b)": "is not a, must be a",

@@ -41,7 +41,7 @@ WATCH = 0.4
 #: Seconds between two looks of ``top``, and after which ``--once`` looks.
 TOP, TOP_ONCE = 1.0, 3.0
 
-#: Storage options whose values are shown to nobody.
+#: Storage options whose values are never shown.
 _SECRET = ("password", "secret", "token", "credential")
 
 #: Adds an option to a command.

@@ -17,7 +17,7 @@ from quart.cli import ScriptInfo
 from ..errors import ConfigurationError, StoreError
 from ..extension.binding import Binding, binding_of, limiters_of
 from ..extension.limiter import Limiter
-from ..stores.fleet import Fleet
+from ..stores.fleet import fleet_of
 from ..stores.piggyback import CarryingStore
 
 
@@ -96,8 +96,7 @@ async def _in_app(app: Quart, command: Command, options: dict[str, object]) -> A
         try:
             for _, binding in bindings:
                 if isinstance(binding.backend, CarryingStore):  # this process is not a worker
-                    own = binding.backend.piggybacks
-                    own[:] = [one for one in own if not isinstance(one, Fleet)]
+                    fleet_of(binding.backend).registers = False
                 # A new connection takes longer than a hit may, so a hit would report an outage.
                 with suppress(StoreError):  # the command says what is wrong
                     await binding.backend.start()

@@ -1,7 +1,7 @@
 """The headers in which proxies name the client, read from the right. Trusts no proxy by itself.
 
 The right end is what the nearest proxy wrote. An element that cannot be read is given as it is, or
-as "", never left out: else what is left of it would move up to a place that a proxy vouches for.
+as "", never left out: else what is left of it would move up to a place that a proxy confirms.
 """
 
 from __future__ import annotations

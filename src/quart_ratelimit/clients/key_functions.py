@@ -105,7 +105,8 @@ def client_address(
     - ``trusted_proxies``: networks, or a number of proxies. The client is the address that they
       report (see `TrustedProxies`). Without them it is the peer's address, and headers are ignored.
     - ``header``: the header that the proxies write (default ``X-Forwarded-For``).
-    - ``ipv6_prefix``: an IPv6 client is its network of so many bits, 32 to 128 (default 64).
+    - ``ipv6_prefix``: IPv6 clients are counted by networks of this many bits, 32 to 128 (default
+      64).
 
     Raises `ConfigurationError`.
     """
@@ -222,7 +223,7 @@ def proxy_finding(
 _peer = ClientAddress(TrustedProxies(None), 64)
 space_of(_peer)  # kept: within a request its values would not count
 
-#: Key functions that named nobody, as logged.
+#: Key functions that named no client, as logged.
 _logged = Once()
 
 
@@ -231,8 +232,9 @@ def client_named(
 ) -> tuple[str, Callable[..., object]]:
     """Return the client that a key function named, and the function by which it is known.
 
-    Nobody (see `client_text`) is replaced by the client's address, found as the limiter's ``own``
-    function finds it: a client that omits a header would else be limited by nothing. Logged once.
+    A missing client (see `client_text`) is replaced by the client's address, found as the limiter's
+    ``own`` function finds it: a client that omits a header would else be limited by nothing. Logged
+    once.
     """
     who = client_text(answer)
     if who:

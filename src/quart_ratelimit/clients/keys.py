@@ -84,14 +84,14 @@ def owned_by(prefix: str) -> Callable[[str], bool]:
 
 
 def client_text(answer: object) -> str:
-    """What a key function answered, as text; "" if it names nobody.
+    """What a key function answered, as text; "" if it names no client.
 
-    None, empty text and empty bytes name nobody. Nor does an object without a text of its own: it
-    would be another client in each request. Raises `ConfigurationError` for a function.
+    None, empty text and empty bytes name no client. Nor does an object without a text of its own:
+    it would be another client in each request. Raises `ConfigurationError` for a function.
     """
     if answer is None or (isinstance(answer, bytes) and not answer):
         return ""
-    if callable(answer):  # another one in each request: nobody would be limited
+    if callable(answer):  # another one in each request: no client would be limited
         raise ConfigurationError(
             "the key function returned a function; write its parentheses, as in "
             "key_func=client_address()"
@@ -123,11 +123,12 @@ def slot_key(*parts: str) -> str:
 
 
 def pseudonyms(secret: str | bytes) -> Callable[[str], str]:
-    """Gives each client a pseudonym, so that no address or name stands in Redis in clear.
+    """Gives each client a pseudonym, so that keys in Redis show no address or name.
 
-    It is a keyed BLAKE2b: without the secret nobody can find a client's pseudonym, nor a client by
-    trying all addresses. Processes that share limits share the secret; a new one starts every
-    count afresh. Raises `ConfigurationError` for a secret of fewer than 16 bytes.
+    A pseudonym is a keyed BLAKE2b hash. Without the secret, a reader cannot find the pseudonym of a
+    client, or a client by trying all addresses. Processes that share limits must share the secret.
+    With a new secret, every count starts at zero. Raises `ConfigurationError` for a secret of fewer
+    than 16 bytes.
     """
     raw = _raw(secret) if isinstance(secret, str) else secret
     if len(raw) < 16:
@@ -157,7 +158,7 @@ class Keys:
 
 
 class KeyForm(NamedTuple):
-    """The keys of one limit's counters, but for the client."""
+    """The keys of one limit's counters, without the client."""
 
     #: The parts before the client.
     before: tuple[str, ...]

@@ -21,7 +21,9 @@ class Networks:
         #: Version and host bits -> the networks of that size, without their host bits.
         self._sizes: dict[tuple[int, int], set[int]] = {}
         if not isinstance(texts, Iterable):
-            raise ConfigurationError(f"networks={texts!r}: write ['203.0.113.0/24']")
+            raise ConfigurationError(
+                f"networks={texts!r} is not a list of networks; write ['203.0.113.0/24']"
+            )
         for text in [texts] if isinstance(texts, str) else texts:
             if isinstance(text, (int, bytes)):  # `ip_network` takes them for bits
                 raise ConfigurationError(
@@ -96,8 +98,8 @@ def client_in(
     because it may be any listed client.
 
     - ``networks``: networks or single addresses.
-    - ``trusted_proxies``, ``header``: as in `client_address`. In IPv6 the client is its very
-      address.
+    - ``trusted_proxies``, ``header``: as in `client_address`. The whole address of an IPv6 client
+      is compared, not its /64 network.
 
     Raises `ConfigurationError`.
     """

@@ -52,7 +52,7 @@ class TrustedProxies:
                 f"{header!r} is not the name of a header; write 'X-Forwarded-For'"
             )
         if type(ipv6_prefix) is not int or not 32 <= ipv6_prefix <= 128:
-            raise ConfigurationError(f"ipv6_prefix={ipv6_prefix!r} is not 32 to 128; write 64")
+            raise ConfigurationError(f"ipv6_prefix={ipv6_prefix!r} must be 32 to 128, e.g. 64")
         #: The header that `client` wants the lines of.
         self.header = header
         self._read = reader(header)
@@ -71,7 +71,7 @@ class TrustedProxies:
     def client(self, peer: str | None, lines: Sequence[str] = ()) -> str | None:
         """The client's canonical address, by the transport peer and the header's lines.
 
-        ``peer`` is None on a unix socket. None if nobody vouches for any address.
+        ``peer`` is None on a unix socket. None if no trusted proxy reports an address.
         """
         if self:
             for distance, said in enumerate(self._read(lines)):
@@ -97,7 +97,7 @@ def _within(address: Address, networks: Iterable[Network]) -> bool:
 
 def _checked_count(count: int) -> int:
     if isinstance(count, bool) or not 0 <= count <= LONGEST_CHAIN:
-        raise ConfigurationError(f"trusted_proxies={count!r} is not 0 to {LONGEST_CHAIN}; {FORM}")
+        raise ConfigurationError(f"trusted_proxies={count!r} must be 0 to {LONGEST_CHAIN}; {FORM}")
     return count
 
 

@@ -61,7 +61,7 @@ class Feed:
         self._most_limits = self._most_scopes = 0
         self._names: set[str] = set()
         self._scopes: set[str] = set()
-        # Weak: a store that was thrown away during an outage would be shown as away for ever.
+        # Weak: a store that was thrown away during an outage would be shown as away forever.
         self._away: weakref.WeakSet[object] = weakref.WeakSet()
         self._shown = 0
         #: Of each store that this process counts in, how many workers do.
@@ -81,7 +81,7 @@ class Feed:
         self._most_scopes = max(self._most_scopes, most_scopes)
         self._users += 1
         if self._users == 1:
-            # What happened while nobody listened.
+            # What happened without a receiver.
             self._away.clear()
             self._away.update(stores_away())
             self._show_breakers_that_changed()

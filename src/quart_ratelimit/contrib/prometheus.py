@@ -172,7 +172,7 @@ def exposition(registry: CollectorRegistry = REGISTRY) -> tuple[bytes, dict[str,
 def _forget_dead_workers(folder: Path) -> None:
     """Remove the gauges of workers that have ended.
 
-    A worker that dies during an outage would be shown with an open breaker for ever, and no server
+    A worker that dies during an outage would be shown with an open breaker forever, and no server
     but Gunicorn can be set up to call `mark_process_dead`.
     """
     if os.name != "posix":  # elsewhere signal 0 is not a question

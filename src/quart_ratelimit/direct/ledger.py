@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..errors import StoreError
 from ..quotas import Decision, Hit
-from ..signals import limit_decided, send_decided
+from ..signals import limit_decided, recorders, send_decided
 from ..stores import Store
 from ..stores.tasks import spawn
 
@@ -58,7 +58,7 @@ class Ledger:
         decisions = await self._store.hit(hits)
         if self._kept and decisions[0].by == "store":
             spawn(self._tasks, self._flush())
-        if limit_decided.receivers and hits and hits[0].cost > 0:
+        if (recorders or limit_decided.receivers) and hits and hits[0].cost > 0:
             send_decided(self._sender, hits, decisions)
         return decisions
 
@@ -84,25 +84,26 @@ class Ledger:
     def settle(self, hits: Sequence[Hit], charged: Sequence[Decision]) -> Awaitable[list[Decision]]:
         """Charge or give back the rest of what these decisions charged, though the caller leaves.
 
-        An outage leaves the charge as it is, as nobody can be refused any more.
+        An outage leaves the charge as it is, because no request can be refused any more.
         """
         return asyncio.shield(spawn(self._tasks, self._settle(hits, charged)))
 
     def release(self, hit: Hit) -> Awaitable[None]:
         """Start to give a lease back; the result ends when that is done, and raises nothing.
 
-        Nobody else has this lease, so it may be given back again, and where it never was taken.
+        No other request has this lease, so it may be given back again, and where it never was
+        taken.
         """
         return asyncio.shield(spawn(self._tasks, self._release(hit._replace(cost=-1))))
 
     async def finish(self) -> None:
         """Wait for what is under way, as its app ends."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.wait(self._tasks)  # not `gather`: of ended tasks alone it never yields
 
     async def _undo(self, charging: asyncio.Task[list[Decision]], hits: Sequence[Hit]) -> None:
         await asyncio.wait([charging])
-        # Looked at for a lease as well, or the event loop logs an error that nobody retrieved.
+        # Looked at for a lease as well, or the event loop logs an error that was never retrieved.
         failed = charging.cancelled() or charging.exception() is not None
         if hits[0].lease:
             await self._release(hits[0]._replace(cost=-1))

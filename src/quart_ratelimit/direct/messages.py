@@ -42,7 +42,7 @@ def message_bytes(data: Data) -> int:
 class Messages:
     """What `Limiter.messages` gives: a decorator for websocket views, and an ``async with`` block.
 
-    ``open_account`` says who is charged for a connection; nobody, if it has no hits.
+    ``open_account`` says who is charged for a connection; no client if it has no hits.
     """
 
     def __init__(
@@ -56,7 +56,9 @@ class Messages:
     ) -> None:
         if on_breach not in CHOICES and not callable(on_breach):
             known = ", ".join(map(repr, CHOICES))
-            raise ConfigurationError(f"on_breach={on_breach!r} is none of {known} or a function")
+            raise ConfigurationError(
+                f"on_breach={on_breach!r} must be one of {known}, or a function"
+            )
         self.extension = extension
         self.cost: UserFunction[int] | int = cost if callable(cost) else check_cost(cost)
         self.on_breach = on_breach

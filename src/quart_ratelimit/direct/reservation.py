@@ -16,10 +16,11 @@ from .ledger import Account
 
 
 class Reservation:
-    """What was charged before the work; `settle` says what it cost.
+    """An estimate that was charged before the work; `settle` sets the true cost.
 
-    Without a word the charge stands, also when the work is cancelled, as by a client that goes
-    away: it may have cost. Work that fails unsettled is given back whole.
+    Without `settle` the estimate stays charged, also when the work is cancelled, as by a client
+    that leaves, because the work may have cost as much. If the work raises before `settle`, the
+    whole estimate is given back.
     """
 
     def __init__(
@@ -33,15 +34,17 @@ class Reservation:
         self._closed = False
 
     def settle(self, actual: int) -> None:
-        """Say what the work cost; it is charged or given back as the block ends.
+        """Set the true cost; the difference is charged or given back when the block ends.
 
-        More than the estimate is charged even past the limit: it was spent. The last word counts.
-        Raises `ConfigurationError` for a cost below 0, and once the block has ended.
+        A cost above the estimate is charged even past the limit, because it was spent. The last
+        call applies. Raises `ConfigurationError` for a cost below 0, and after the block's end.
         """
         if type(actual) is not int or actual < 0:
-            raise ConfigurationError(f"settle({actual!r}): a cost is a whole number, 0 or more")
+            raise ConfigurationError(
+                f"settle({actual!r}): a cost must be a whole number of at least 0"
+            )
         if self._closed:
-            raise ConfigurationError("settle() inside the block: this reservation has ended")
+            raise ConfigurationError("this reservation has ended; call settle() inside its block")
         self._actual = actual
 
     async def close(self, *, failed: bool = False) -> None:

@@ -59,7 +59,7 @@ class Queue:
         return (turn for turn in islice(self.turns, 1, None) if not turn.too_long_ms)
 
     def _too_long_ms(self, turn: Turn, units: int, now: float) -> int:
-        """The shortest wait behind the head and so many units; longer if other workers charge."""
+        """The shortest wait behind the head and ``units`` units; longer if other workers charge."""
         if self.head_at is None or not self.turns:
             return 0
         units += turn.cost
@@ -160,7 +160,7 @@ async def _until(called: asyncio.Event, seconds: float) -> bool:
 
 
 def _fastest_ms(quota: Quota, first: int, units: int) -> int:
-    """From the head's ``first`` units on, until so many more can be allowed, if nobody else came.
+    """From the head's ``first`` units on, until ``units`` can be allowed, if no other hit comes.
 
     A window has room for its amount once in each period; GCRA gives back unit by unit.
     """

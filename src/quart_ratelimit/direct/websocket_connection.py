@@ -105,7 +105,7 @@ class Connection:
         return True
 
     def forget(self) -> None:
-        """Drop messages that nobody has read, as the connection ends."""
+        """Drop unread messages, as the connection ends."""
         self._given_back.clear()
 
     async def end(self, code: int, reason: str) -> NoReturn:
@@ -118,7 +118,7 @@ class Connection:
             self._ended = True  # once, as a second time would cut short what cleans up
             self._task.cancel()
         await asyncio.get_running_loop().create_future()
-        raise AssertionError("nobody answers that future")
+        raise AssertionError("no task sets that future")
 
     async def end_as(self, status: int) -> None:
         """Close with the code for an HTTP status, if it came too late to be sent."""

@@ -18,7 +18,7 @@ from ..rules.kinds import cost_by
 from ..rules.limits import MetaLimit
 from ..rules.resolved import RuntimeLimit
 from ..rules.truth import truth
-from ..signals import limit_decided, send_decided
+from ..signals import limit_decided, recorders, send_decided
 from ..stores import Store
 from .stage import MakeKey, last_of_each
 
@@ -129,7 +129,7 @@ class Charger:
         hits = [charge.hit for charge in charges]
         decisions = await charges[0].store.hit(hits)
         self.decided(charges, decisions)
-        if limit_decided.receivers:
+        if recorders or limit_decided.receivers:
             scopes = [charge.limit.told_as or charge.args[-1] for charge in charges]
             shadow = any(charge.limit.shadow for charge in charges)
             send_decided(self._extension, hits, decisions, scopes, shadow=shadow)

@@ -19,7 +19,7 @@ from ..responses.refusal import retry_after
 from ..responses.request_limit import RequestLimit
 from ..rules.resolved import RuntimeLimit
 from ..settings.table import Settings
-from ..signals import limit_decided, send_decided
+from ..signals import limit_decided, recorders, send_decided
 from ..stores import Store
 from .breach import Breach
 from .charges import Charge, Charger
@@ -107,7 +107,7 @@ class Evaluator:
             is_kept = stage.kept and len(client) <= LONGEST_KEPT and len(stage.limits) <= MOST_KEPT
             known = self._hits if is_kept else Stage.hits
             hits, args = known(stage, client)
-            if any(context.paid.covers(by, hit) for hit in hits):
+            if context.paid and any(context.paid.covers(by, hit) for hit in hits):
                 await self._check_each(store, context, stage, memo, by)
                 return
         except Exception as error:
@@ -134,7 +134,7 @@ class Evaluator:
                     decision=decision,
                 )
             )
-        if limit_decided.receivers:
+        if recorders or limit_decided.receivers:
             named = zip(stage.limits, args, strict=True)
             scopes = [limit.told_as or parts[-1] for limit, parts in named]
             send_decided(self._extension, hits, decisions, scopes)
@@ -247,7 +247,7 @@ class Evaluator:
     async def _decide(self, peeks: Sequence[Charge], charges: list[Charge]) -> list[Charge]:
         """Call the store once for all, all-or-nothing; what was charged.
 
-        But where every limit is to be evaluated, each is charged by itself; their hits share a
+        But where every limit must be evaluated, each is charged by itself; their hits share a
         batch.
         """
         if self._settings.fail_on_first_breach or len(charges) < 2:

@@ -337,7 +337,7 @@ class RequestHooks:
             context.meta_peeks = ()
 
     def _begin(self, request: Any) -> RequestContext | None:
-        """A context for the request; None if user functions are to be called for it."""
+        """A context for the request; None if user functions must be called for it."""
         if self._identifier is not None or self._filters or request is None:
             return None
         route = self._routes.of(request)

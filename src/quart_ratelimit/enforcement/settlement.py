@@ -21,8 +21,8 @@ from ..stores import Store
 from .charges import Charge
 from .context import RequestContext
 
-#: Charges that are given back at once: Redis gives back thousands in one script, and serves nobody
-#: else meanwhile.
+#: Charges that are given back at once: Redis gives back thousands in one script, and
+#: serves no other call meanwhile.
 PIECE = 100
 
 _log = logging.getLogger("quart_ratelimit")

@@ -52,7 +52,7 @@ async def divided(
 
 
 async def _is_in_shadow(function: UserFunction[bool], memo: Memo) -> bool:
-    """What the function says; if it fails the limit stays in shadow, and harms nobody."""
+    """What the function says; if it fails the limit stays in shadow and refuses nothing."""
     try:
         return truth("shadow", function, await memo.call(function))
     except Exception:

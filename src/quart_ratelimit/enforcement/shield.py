@@ -38,7 +38,7 @@ COMMON = frozenset((
 #: Methods of requests that have no body as a rule; a body is not compared.
 WITHOUT_BODY = ("GET", "HEAD")
 #: Requests of one client for one path that reach the app after a refusal within `LONGEST_MS`. A
-#: person thus sees the app's page, and a flood that varies its query or cookies stays cheap.
+#: person sees the app's page, and a flood that varies its query or cookies stays cheap.
 PASSED = 10
 #: The body of the shield's own answer.
 PLAIN = b"Too Many Requests\n"
@@ -309,7 +309,7 @@ def _is_repeatable(request: _Request, start: Message) -> bool:
     """Whether an equal request would be given the same answer, as far as HTTP says."""
     if request[1] not in WITHOUT_BODY or any(name in BODY_FIELDS for name, _ in request[-1]):
         return False
-    # A cookie belongs to one client alone. What a field in Vary names is compared, but for "*".
+    # A cookie belongs to one client alone. What a field in Vary names is compared, except "*".
     for field, value in start["headers"]:
         name = field.lower()
         if name == b"set-cookie" or (name == b"vary" and b"*" in value):

@@ -21,7 +21,7 @@ _log = logging.getLogger("quart_ratelimit")
 
 
 async def name_clients(stage: Stage, memo: Memo) -> None:
-    """Call the key functions of a stage. One that fails names nobody, so the address is counted."""
+    """Call the key functions of a stage. If one fails, the client is its address."""
     for limit in (*stage.limits, *stage.shadows, *stage.metas, *stage.any_breach):
         function = limit.key_func
         try:

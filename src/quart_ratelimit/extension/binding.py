@@ -210,9 +210,9 @@ class Bindings:
         """Make what the settings require. Opens nothing. Raises `ConfigurationError`."""
         backend = _store(settings) if self._store is None else self._store
         self.seen.share(backend)
+        store = _guarded(backend, settings)
         self.sums.share(backend)
         self.sums.prefix = settings.key_prefix
-        store = _guarded(backend, settings)
         direct_store = _direct(store, settings)
         #: Counts what concerns this worker alone.
         own = store if isinstance(store, MemoryStore) else MemoryStore()

@@ -88,7 +88,7 @@ class Counters:
         return [Hit(listed.quota, key, 0) for key in dict.fromkeys(f.of(keys, who) for f in own)]
 
     async def forms(self, listed: Listed) -> list[KeyForm]:
-        """The keys of a limit, but for the client. Raises `Unknown`, `Uncounted`."""
+        """The keys of a limit, without the client. Raises `Unknown`, `Uncounted`."""
         if listed.source == "fallback":
             raise Uncounted(EACH_WORKER)
         if listed.form is not None:

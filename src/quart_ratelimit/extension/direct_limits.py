@@ -49,9 +49,9 @@ class DirectLimits:
     async def reset(
         self, limit: str | Quota | None = None, key: str | None = None, *, scope: str | None = ""
     ) -> int:
-        """Clear all counts, or one key's count of a limit; return the number of counters.
+        """Clear all counts, or the count of one key and limit; return the number of counters.
 
-        Keys of limiters with another ``key_prefix`` stay, also if this one has none. ``scope`` is
+        Keys with another ``key_prefix`` stay, also if this limiter has no prefix. ``scope`` is
         the scope of the `hit`. Raises `StoreError`.
         """
         if limit is not None:
@@ -99,7 +99,7 @@ class DirectLimits:
     async def peek(
         self, limit: str | Quota, key: str | None = None, *, scope: str | None = ""
     ) -> Decision:
-        """Return the decision of a hit of cost 1; nothing is charged. Raises `InvalidLimit`."""
+        """Return the decision of a hit of cost 1, and charge nothing. Raises `InvalidLimit`."""
         return await self.hit(limit, key, cost=0, scope=scope)
 
     @to_await("limiter.refund(...)")
@@ -117,12 +117,13 @@ class DirectLimits:
         ``await limiter.refund("10/minute", "ann", charged=decision)``.
 
         - ``limit``, ``key``, ``scope``: as in the `hit`.
-        - ``charged``: the decision. All refunds of one decision together give back at most what it
-          charged this key of this limit, and never more than still counts of it.
+        - ``charged``: the decision. All refunds of one decision together give back at most what
+          the decision charged to this key and limit, and only units that still count.
         - ``cost``: units to give back (default 1).
 
-        If there is nothing to give back (a refusal, a look, the policy "open", another key), the
-        result is as of `peek`. Do not repeat a refund that failed. Raises `InvalidLimit`.
+        If there is nothing to give back (a refusal, a `peek`, the policy "open", another key),
+        `refund` returns what `peek` returns. Do not repeat a refund that failed.
+        Raises `InvalidLimit`.
         """
         if not isinstance(charged, Decision):
             raise ConfigurationError(
@@ -171,16 +172,16 @@ class DirectLimits:
         cost: int,
         on_store_error: str | None = None,
     ) -> Reserving:
-        """Charge an estimate for a block, and settle in the block what was spent.
+        """Charge an estimate for a block of code, and settle the true cost inside the block.
 
         ``async with limiter.reserve("10000/hour", cost=estimate) as reservation:`` charges the
-        estimate or raises `RateLimitExceeded`; ``reservation.settle(spent)`` says what it cost.
+        estimate or raises `RateLimitExceeded`; ``reservation.settle(spent)`` sets the true cost.
 
         - ``limit``, ``key``, ``on_store_error``: as in `hit`.
         - ``cost``: the estimate, in units.
 
-        A block that raises before it settles is given back. A cancelled block, as when the client
-        leaves, stays charged. Raises `InvalidLimit`.
+        If the block raises before it settles, the estimate is given back. If the block is
+        cancelled, as when the client leaves, the charge stays. Raises `InvalidLimit`.
         """
         _check_names("limiter.reserve", key, None)
         if type(cost) is not int or cost < 1:
@@ -207,16 +208,16 @@ class DirectLimits:
         lease: int = 60,
         on_store_error: str | None = None,
     ) -> InFlight:
-        """Allow at most ``amount`` at a time of each key, across all workers.
+        """Allow at most ``amount`` requests or blocks per key at a time, across all workers.
 
         ``@limiter.in_flight(3)`` under a route holds a place until the response, also a stream, has
         been sent. ``async with limiter.in_flight(3, "ann"):`` guards a block.
 
         - ``amount``: the number of places.
         - ``key``, or ``key_func``: what is counted (default: the request's client).
-        - ``scope``: shares places with every other call of this scope (default: each call by
-          itself).
-        - ``lease``: a worker that dies frees its places after so many seconds (default 60).
+        - ``scope``: calls with one scope share their places (default: each call has places of its
+          own).
+        - ``lease``: after how many seconds the places of a worker that died are free (default 60).
         - ``on_store_error``: as in `hit`.
 
         Raises `InvalidLimit`.
@@ -261,15 +262,15 @@ class DirectLimits:
         """Limit what the client of a websocket sends.
 
         ``@limiter.messages("10/second")`` under ``@app.websocket(...)``, or ``async with
-        limiter.messages("10/second"):``. There ``websocket.receive`` returns only what the limit
-        allows.
+        limiter.messages("10/second"):``. There ``websocket.receive`` returns only messages that
+        the limit allows.
 
         - ``limit``: as in `hit`.
         - ``key``, or ``key_func``: what is counted (default: the websocket's client).
-        - ``scope``: counts together with every other call of this scope (default: each by itself).
-        - ``per_connection``: count each connection by itself, without a call to Redis (default
+        - ``scope``: calls with one scope share a count (default: each call has a count of its own).
+        - ``per_connection``: count each connection separately, without a call to Redis (default
           False).
-        - ``cost``: units per message (default 1), or a function of it, such as `message_bytes`.
+        - ``cost``: units per message (default 1), or a function of the message, as `message_bytes`.
         - ``on_breach``: "close" the connection with code 1008 (default), send an "error" in JSON,
           "drop" the message, or "raise" `RateLimitExceeded`; or a function of the `RequestLimit`,
           whose result is sent.
@@ -321,11 +322,11 @@ class DirectLimits:
         requests: int | None = None,
         duration: int | None = None,
     ) -> list[Quota]:
-        """Return the quotas of a limit in any of its spellings. Raises `InvalidLimit`."""
+        """Return the quotas of a limit, given as text or as a `Quota`. Raises `InvalidLimit`."""
         return list(read_limit(limit, requests, duration, self._bindings.strategy))
 
     async def identify(self, key: UserFunction[str] | None = None) -> str:
-        """Return the request's client, by this key function or else the limiter's."""
+        """Return the request's client, by this key function or by the limiter's."""
         who, _ = await self._client(None, key)
         return who
 

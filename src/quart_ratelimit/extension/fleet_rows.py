@@ -15,8 +15,6 @@ from .history import SPANS, packed, unpacked
 from .seen import quota_fields, quota_of
 from .tally import Row
 
-#: The field of the mark: until when a viewer looks, in ms by the server's clock.
-MARK = "?"
 #: How long a row counts after it was written, in ms.
 KEPT_MS = 3_600_000
 #: The busiest keys in a row.
@@ -181,7 +179,7 @@ def merged(found: Mapping[str, object], prefix: str, now_ms: int) -> FleetView:
     rows: dict[tuple[str, str], Sums] = {}
     view, stale, recent = FleetView(), set[str](), set[str]()
     for name, value in found.items():
-        one = _read(value) if name != MARK else None
+        one = _read(value)
         if one is None:
             continue
         at_ms, own, worker, sums = one

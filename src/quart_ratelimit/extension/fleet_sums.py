@@ -1,9 +1,9 @@
 """The sums of all workers, in the store while a viewer looks at them.
 
-A viewer sets a mark that ends by itself. Each worker reads it along with a batch that goes out
-anyway, and while it stands writes the rows of its tally that changed. A row has the sums since the
-worker began to count, and the history of its last minute and hour. A write that is lost or repeated
-therefore harms nothing.
+A viewer sets a mark among the workers of the `Fleet`, which each worker reads when it registers.
+While the mark stands, a worker writes the rows of its tally that changed. A row has the sums since
+the worker began to count, and the history of its last minute and hour. A write that is lost or
+repeated therefore harms nothing. Without a viewer no command is sent.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from contextlib import suppress
 
 from ..clock import Clock, monotonic_ms
 from ..errors import StoreError
-from ..stores.fleet import Fleet
+from ..stores.fleet import Fleet, fleet_of
 from ..stores.piggyback import CarryingStore, Command, pairs_of
-from .fleet_rows import KEPT_MS, MARK, FleetView, Sums, Worker, merged
+from .fleet_rows import KEPT_MS, FleetView, Sums, Worker, merged
 from .tally import Row, Tally
 
-#: How long a look lasts, in ms.
-LOOK_MS = 10_000
-#: Between two readings of the mark, and two writings while a viewer looks, in ms.
-UNSEEN_MS, SEEN_MS = 2_000, 1_000
+#: Between two writings while a viewer looks, in ms.
+SEEN_MS = 1_000
 #: How long a worker waits for a batch that takes along what is due, in ms.
 SLACK_MS = 50
 #: Rows that a worker writes at once.
@@ -48,24 +46,24 @@ class FleetSums:
         self._limiter = limiter
         self._now_ms = now_ms
         self._tally: Tally | None = None
-        #: Whether the tally counts also while nobody looks, for a dashboard.
+        #: Whether the tally counts also without a viewer, for a dashboard.
         self._keeps = False
-        self._due_ms = now_ms() + UNSEEN_MS
-        #: Until when a viewer looks, by this process' clock.
-        self._seen_until_ms = 0
+        #: When the next rows are to be written, if a viewer looks.
+        self._due_ms = now_ms()
         #: How many look now.
         self._looking = 0
         self._found: FleetView | None = None
         #: Fields that were too old at the last look, and which of them the next look removes.
         self._stale: frozenset[str] = frozenset()
         self._removed: list[str] = []
-        #: When all rows are to be written again.
+        #: When all rows must be written again.
         self._again_ms = now_ms() + AGAIN_MS
         #: Why the store refused a command, such as a user without the right to it.
         self._error: Exception | None = None
         #: Rows whose writing is not confirmed.
         self._writing: list[Row] = []
         self._store: CarryingStore | None = None
+        self._fleet: Fleet = Fleet(1)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._carrying: asyncio.Task[None] | None = None
@@ -73,6 +71,7 @@ class FleetSums:
     def share(self, store: object) -> None:
         """Write to this store, if its batches take commands along."""
         if isinstance(store, CarryingStore) and self not in store.piggybacks:
+            self._fleet = fleet_of(store)
             store.piggybacks.append(self)
             self._store = store
 
@@ -89,32 +88,31 @@ class FleetSums:
         self._looking, self._found, self._error = self._looking + 1, None, None
         try:
             while self._found is None:  # a batch may have taken the commands along
-                self._due_ms = self._now_ms()
+                self._fleet.look()
                 await store.carry()
-                if self._error is not None:
-                    raise StoreError(f"Redis refuses the sums of the workers: {self._error}")
+                error = self._error or self._fleet.error
+                if error is not None:
+                    raise StoreError(f"Redis refuses the sums of the workers: {error}")
         finally:
             self._looking -= 1
         return self._found
 
+    @property
+    def _is_seen(self) -> bool:
+        return self._now_ms() < self._fleet.seen_until_ms
+
     def is_due(self) -> bool:
-        """Whether the mark is to be read, or rows are to be written."""
-        return self._now_ms() >= self._due_ms
+        """Whether rows must be written, or read."""
+        return self._looking > 0 or (self._is_seen and self._now_ms() >= self._due_ms)
 
     def commands(self, key: str, now_ms: int) -> Sequence[Command]:
-        """Read the mark, and write what changed while it stands; a viewer reads all."""
-        found: list[Command] = []
-        if self._looking:
-            self._seen_until_ms = self._now_ms() + LOOK_MS
-            found += [("HSET", key, MARK, now_ms + LOOK_MS), ("PEXPIRE", key, KEPT_MS)]
-        is_seen = self._now_ms() < self._seen_until_ms
-        if is_seen and self._tally is not None:
-            found += self._written(self._tally, key, now_ms)
+        """Write what changed while a viewer looks; the viewer's process reads all."""
+        self._due_ms = self._now_ms() + SEEN_MS
+        found = self._written(self._begin(), key, now_ms)
         if self._removed:
             found.append(("HDEL", key, *self._removed))
             self._removed = []
-        self._due_ms = self._now_ms() + (SEEN_MS if is_seen else UNSEEN_MS)
-        return [*found, ("HGETALL", key) if self._looking else ("HGET", key, MARK)]
+        return [*found, ("HGETALL", key)] if self._looking else found
 
     def _written(self, tally: Tally, key: str, now_ms: int) -> list[Command]:
         for row in self._writing:  # what was not confirmed is written again
@@ -132,32 +130,19 @@ class FleetSums:
 
     def _worker(self) -> Worker:
         """This process, by its name in the fleet."""
-        carried = [] if self._store is None else self._store.piggybacks
-        names = [one.name for one in carried if isinstance(one, Fleet)]
-        return Worker(names[0] if names else self._token, socket.gethostname(), os.getpid())
+        return Worker(self._fleet.name, socket.gethostname(), os.getpid())
 
     def read(self, replies: Sequence[object], now_ms: int) -> None:
-        """Note whether a viewer looks, and what there is to see."""
+        """Note that rows were written, and what there is to see."""
         self._error = next((reply for reply in replies if isinstance(reply, Exception)), None)
         if self._error is not None:
             return
-        self._writing, last = [], replies[-1]
-        if isinstance(last, (dict, list)):
-            self._found = merged(pairs_of(last), self.prefix, now_ms)
+        self._writing = []
+        if replies and isinstance(replies[-1], (dict, list)):
+            self._found = merged(pairs_of(replies[-1]), self.prefix, now_ms)
             # A worker that sees the mark writes such a row again: only a second look removes it.
             self._removed = sorted(self._stale & self._found.stale)[:ROWS]
             self._stale = self._found.stale
-            return
-        was_seen = self._now_ms() < self._seen_until_ms
-        until = int(last) if isinstance(last, (bytes, str)) and last.isdigit() else 0
-        self._seen_until_ms = self._now_ms() + until - now_ms if until > now_ms else 0
-        if until > now_ms:
-            self._begin()
-            if not was_seen:
-                self._due_ms = self._now_ms()  # what was counted so far goes with the next batch
-        elif not self._keeps and self._tally is not None:
-            self._tally.close()
-        self._wake()
 
     def close(self) -> None:
         """Write no more in this event loop."""
@@ -169,7 +154,7 @@ class FleetSums:
 
     def _begin(self) -> Tally:
         if self._tally is None:
-            self._tally = Tally(self._limiter, counted=self._wake)
+            self._tally = Tally(self._limiter, woken=self._wake)
         else:
             self._tally.listen()
         return self._tally
@@ -178,20 +163,30 @@ class FleetSums:
         """Have what is counted written, or the mark read, although no batch may come."""
         if self._timer is not None and self._loop is not None and not self._loop.is_closed():
             return
+        if not self._keeps and not self._is_seen and self._tally is not None:
+            self._tally.close()
+            return
         if self._store is None or self._tally is None or not self._tally.has_changed:
             return
         with suppress(RuntimeError):  # no event loop
             self._loop = asyncio.get_running_loop()
-            pause_ms = max(0, self._due_ms - self._now_ms()) + SLACK_MS
+            due_ms = self._due_ms if self._is_seen else max(self._due_ms, self._fleet.due_ms)
+            pause_ms = max(0, due_ms - self._now_ms()) + SLACK_MS
             self._timer = self._loop.call_later(pause_ms / 1000, self._start_carrying)
 
     def _start_carrying(self) -> None:
         self._timer = None
-        if not self.is_due():  # a batch took the commands along meanwhile
+        if self._tally is not None:
+            self._tally.fold()
+        if not self.is_due() and not self._fleet.is_due():  # a batch took the commands along
             self._wake()
         elif self._store is not None and self._loop is not None:
             self._carrying = self._loop.create_task(self._carry(self._store))
 
     async def _carry(self, store: CarryingStore) -> None:
-        with suppress(StoreError):  # while it is away, the next decision wakes this
+        try:
             await store.carry()
+        except StoreError:  # while it is away, the next decision wakes this
+            self._due_ms = self._now_ms() + SEEN_MS
+        else:
+            self._wake()

@@ -20,11 +20,11 @@ class History:
         self._minutes: deque[list[int]] = deque(maxlen=SPANS)
         self._latest = [0, 0, 0]
 
-    def add(self, second: int, *, is_allowed: bool) -> None:
-        """Count a decision."""
+    def add(self, second: int, *, is_allowed: bool, count: int = 1) -> None:
+        """Count ``count`` decisions."""
         if self._latest[0] != second:
             self._begin(second)
-        self._latest[1 if is_allowed else 2] += 1
+        self._latest[1 if is_allowed else 2] += count
 
     def _begin(self, second: int) -> None:
         """Add the latest second to its minute, once it is over."""

@@ -29,7 +29,7 @@ from ..rules.registry import LimitedFunction, WeakTable, check_function, note_ap
 from ..rules.validation import check_limit, check_provider, check_rule
 from ..rules.views import Decorator, name_in_code, wrap_view
 from ..settings.reading import VARIABLES_READ, read_settings, variables_of
-from ..signals import limit_decided, send_decided
+from ..signals import limit_decided, recorders, send_decided
 from ..stores import Store
 from .app_hooks import app_by_keyword, check_app, hook_denials_into, hook_into, most_drained
 from .binding import EXTENSION, Binding, Bindings, first_key_func
@@ -57,7 +57,8 @@ class Limiter(DirectLimits):
 
     Limits that apply without a decorator:
 
-    - ``default_limits``: for each view by itself; ``application_limits``: for all views together.
+    - ``default_limits``: for each view separately.
+    - ``application_limits``: for all views together.
     - ``default_limits_per_method``, ``_exempt_when``, ``_deduct_when``, ``_cost``: as in `limit`,
       for all default limits; the same with ``application_limits``.
     - ``meta_limits``: how often a client may breach any limit.
@@ -86,7 +87,8 @@ class Limiter(DirectLimits):
     - ``header_fields``: ``"x-ratelimit"`` (default), an IETF draft such as ``"draft-10"``, or both.
     - ``header_name_mapping``: other names of the fields, by `HeaderNames`.
     - ``retry_after``: ``"delta-seconds"`` (default) or ``"http-date"``.
-    - ``retry_jitter``: 0 to 1, lengthens ``Retry-After`` at random by up to this part (default 0).
+    - ``retry_jitter``: 0 (default) to 1: the fraction by which ``Retry-After`` is lengthened at
+      random, at most.
     - ``partition_secret``: adds partition keys to draft-10 and draft-11.
     - ``problem_details``: refusals as ``application/problem+json`` (default False).
     - ``drain_refused_bodies``: how much of a refused request's body is read and dropped, so that
@@ -163,7 +165,7 @@ class Limiter(DirectLimits):
             self.init_app(app)
 
     def init_app(self, app: Quart) -> None:
-        """Bind the limiter to an app. Opens nothing. Raises `ConfigurationError`."""
+        """Bind the limiter to an app. Opens no connection. Raises `ConfigurationError`."""
         check_app(app)
         bindings = self._bindings
         app.extensions.setdefault(EXTENSION, self)
@@ -211,8 +213,8 @@ class Limiter(DirectLimits):
     def shield(self, app: Quart) -> Shield:
         """Put a `Shield` before an app that is bound already, and every other ASGI layer.
 
-        It repeats, without Quart, the refusal of a limit whose key needs no more than the
-        connection: `get_remote_address`, `client_address`. Raises `ConfigurationError`.
+        The shield repeats refusals before Quart makes a request, for limits whose key is known by
+        the connection: `get_remote_address`, `client_address`. Raises `ConfigurationError`.
         """
         check_app(app)
         binding = self._bindings.of(app)
@@ -233,7 +235,7 @@ class Limiter(DirectLimits):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Limit and charge nothing in the block ``with limiter.paused():``, in each of its apps."""
+        """Limit and charge nothing in the block ``with limiter.paused():``, in all its apps."""
         if not self._pauses:
             self._unpaused = self.enabled
         self._pauses += 1
@@ -268,9 +270,9 @@ class Limiter(DirectLimits):
     ) -> RouteLimit:
         """Limit a view, a helper function, a blueprint or, by ``async with``, a block of code.
 
-        Each view counts by itself, and so does each block, whatever view runs it. The arguments
-        are the fields of `Limit`. A malformed text is an `InvalidLimit` as soon as the function or
-        the blueprint is known.
+        Each view has a count of its own, and so has each block, whichever view runs the block. The
+        arguments are the fields of `Limit`. A malformed text raises `InvalidLimit` as soon as the
+        function or the blueprint is known.
         """
         if not isinstance(limit_value, str):
             check_provider(limit_value, self._bindings.registry)
@@ -312,7 +314,7 @@ class Limiter(DirectLimits):
         shadow: bool | UserFunction[bool] | None = None,
         on_store_error: str | None = None,
     ) -> RouteLimit:
-        """As `limit`, with one counter for all that is limited with this scope."""
+        """As `limit`, with one counter for all functions and blueprints with this scope."""
         return RouteLimit(
             limit_value,
             key_func,
@@ -342,9 +344,9 @@ class Limiter(DirectLimits):
     def exempt(self, obj: object = None, *, flags: ExemptionScope = USUAL) -> object:
         """Exempt a view or a blueprint: ``@limiter.exempt`` below a route.
 
-        Its own limits, default and application limits do not apply; with ``flags`` that name some
-        of these kinds only, its own limits apply. ``@rate_limit``, ``in_flight`` and, for a view,
-        the limits of its blueprint still do. Without ``obj``, returns a decorator.
+        Its own limits, default and application limits do not apply. If ``flags`` names some kinds
+        only, the view's own limits still apply. ``@rate_limit``, ``in_flight`` and, for a view,
+        the limits of its blueprint always apply. Without ``obj``, returns a decorator.
         """
         if not isinstance(flags, ExemptionScope):
             form = "ExemptionScope.DEFAULT | ExemptionScope.APPLICATION"
@@ -370,8 +372,8 @@ class Limiter(DirectLimits):
     def deny(self, fn: F) -> F:
         """Refuse requests with 403, uncounted, if this function returns true: ``@limiter.deny``.
 
-        It denies also while limiting is paused or switched off. With `client_in`, it also denies
-        clients without an address.
+        Requests are also denied while limiting is paused or switched off. A function by `client_in`
+        also denies clients without an address.
         """
         check_user_function(fn, "limiter.deny")
         self._bindings.denials.append(fn.denying() if isinstance(fn, ClientIn) else fn)
@@ -470,6 +472,6 @@ class Limiter(DirectLimits):
         """See `Store.known_refusal`, for a shield; None while the limiter is off."""
         binding: Binding = app.extensions[self._bindings.attribute]
         decisions = binding.store.known_refusal(hits) if binding.is_active else None
-        if decisions is not None and limit_decided.receivers:
+        if decisions is not None and (recorders or limit_decided.receivers):
             send_decided(self, hits, decisions)
         return decisions

@@ -44,7 +44,7 @@ def rate_limit(
     message: str = MESSAGE,
     on_store_error: str | None = None,
 ) -> ViewDecorator:
-    """Limit a view, under its route: ``@rate_limit("10/minute")``.
+    """Limit a view, below its route: ``@rate_limit("10/minute")``.
 
     A client has a counter per view. A refusal is a 429 with ``Retry-After`` and ``{"message":
     message}``, unless the app handles `RateLimitExceeded`.
@@ -53,7 +53,7 @@ def rate_limit(
       a name or a scope.
     - ``requests``, ``duration``: the limit as two numbers, ``duration`` in seconds.
     - ``key``: a function that returns what is counted (default: the limiter's ``key_func``).
-    - ``scope``: views with one scope share a counter (default ``""``: each view by itself); None
+    - ``scope``: views with one scope share a counter (default ``""``: each view has its own); None
       selects the Flask snippet's key, ``rate_limit:{client}:{window}``, for all views of one
       period.
     - ``message``: the message of a refusal.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from ..clock import Clock, wall_ms
-from ..quotas import Hit
-from ..signals import Decided, limit_decided
+from ..quotas import Decision, Hit
+from ..signals import counted, limit_name, recorders
 from .history import SPANS, History
 from .space_saving import SpaceSaving
 
@@ -16,10 +17,26 @@ from .space_saving import SpaceSaving
 POLICIES = ("open", "closed", "local")
 #: Keys watched in each row.
 KEYS = 64
+#: Requests that are noted before they are counted: one loop costs each less than a call.
+TOGETHER = 64
 #: Rows kept; decisions of further ones are counted together.
 ROWS = 200
 #: Characters of the longest scope that has a row: a client may choose it.
 LONGEST_SCOPE = 1024
+
+
+class Group(NamedTuple):
+    """What decisions have in common that are counted together."""
+
+    #: The quota's `id`.
+    quota: int
+    scope: str
+    key: str
+    second: int
+    is_allowed: bool
+    #: `Decision.by`.
+    by: str
+    shadow: bool
 
 
 @dataclass(eq=False, slots=True)
@@ -44,25 +61,24 @@ class Row:
     refusals: SpaceSaving = field(default_factory=lambda: SpaceSaving(KEYS))
     history: History = field(default_factory=History)
 
-    def add(self, event: Decided, hit: Hit, second: int) -> None:
-        """Count a decision."""
-        self.hit, self.shadow, self.changed = hit, event.shadow, True
-        self.fallback += event.by in POLICIES
-        self.hits.add(hit.key)
-        is_allowed = event.outcome == "allowed"
-        self.history.add(second, is_allowed=is_allowed)
-        if is_allowed:
-            self.allowed += 1
+    def add(self, group: Group, hit: Hit, count: int) -> None:
+        """Count ``count`` decisions."""
+        self.hit, self.shadow, self.changed = hit, group.shadow, True
+        self.fallback += count * (group.by in POLICIES)
+        self.hits.add(group.key, count)
+        self.history.add(group.second, is_allowed=group.is_allowed, count=count)
+        if group.is_allowed:
+            self.allowed += count
         else:
-            self.refused += 1
-            self.refusals.add(hit.key)
+            self.refused += count
+            self.refusals.add(group.key, count)
 
 
 class Tally:
-    """Listens to one limiter's decisions from when it is made until `close`.
+    """Records one limiter's decisions from when it is made until `close`.
 
     ``now_ms``: the clock for its history, in ms; all workers of a machine have the same (default:
-    the machine's). ``counted``: called after each decision (default: nothing is called).
+    the machine's). ``woken``: called when there is something to count again (default: nothing is).
     """
 
     def __init__(
@@ -70,23 +86,30 @@ class Tally:
         limiter: object,
         *,
         now_ms: Clock = wall_ms,
-        counted: Callable[[], None] | None = None,
+        woken: Callable[[], None] | None = None,
     ) -> None:
         self._limiter = limiter
-        self._counted = counted
+        self._woken = woken
         self._now_ms = now_ms
         self._rows: dict[tuple[str, str], Row] = {}
-        #: Decisions on limits that found no room.
-        self.left_off: int = 0
+        self._left_off = 0
+        #: What was noted and not counted: the time, the hits, decisions and scopes, and the shadow.
+        self._noted: list[tuple[int, Sequence[Hit], Sequence[Decision], Sequence[str], bool]] = []
         self.listen()
 
     def listen(self) -> None:
-        """Listen, again after `close`."""
-        limit_decided.connect(self._on_decided, sender=self._limiter, weak=False)
+        """Record, again after `close`."""
+        recorders[id(self._limiter)] = self._record
 
     def close(self) -> None:
-        """Listen no more."""
-        limit_decided.disconnect(self._on_decided, sender=self._limiter)
+        """Record no more."""
+        recorders.pop(id(self._limiter), None)
+
+    @property
+    def left_off(self) -> int:
+        """Decisions on limits that found no room."""
+        self.fold()
+        return self._left_off
 
     @property
     def second(self) -> int:
@@ -96,6 +119,7 @@ class Tally:
     @property
     def rows(self) -> Sequence[Row]:
         """All rows, those that refuse most now first."""
+        self.fold()
         first = self.second - SPANS + 1
         return sorted(
             self._rows.values(),
@@ -105,10 +129,12 @@ class Tally:
     @property
     def has_changed(self) -> bool:
         """Whether there is a row that `take` would return."""
+        self.fold()
         return any(row.changed for row in self._rows.values())
 
     def take(self, most: int) -> list[Row]:
-        """Rows that have changed since they were taken, so many at most, each in its turn."""
+        """Rows that have changed since they were taken, at most ``most``, each in its turn."""
+        self.fold()
         taken = list(islice((row for row in self._rows.values() if row.changed), most))
         for row in taken:
             row.changed = False
@@ -121,15 +147,47 @@ class Tally:
         for row in self._rows.values():
             row.changed = True
 
-    def _on_decided(self, _: object, *, event: Decided, hit: Hit) -> None:
-        name = (event.limit, event.scope)
+    def _record(
+        self,
+        hits: Sequence[Hit],
+        decisions: Sequence[Decision],
+        scopes: Sequence[str],
+        *,
+        shadow: bool,
+    ) -> None:
+        noted = self._noted
+        noted.append((self._now_ms(), hits, decisions, scopes, shadow))
+        if len(noted) >= TOGETHER:
+            self.fold()
+        elif len(noted) == 1 and self._woken is not None:
+            self._woken()
+
+    def fold(self) -> None:
+        """Count what was noted, equal decisions together."""
+        noted, self._noted = self._noted, []
+        groups: dict[tuple[int, str, str, int, bool, str, bool], list[Hit]] = {}
+        for at_ms, hits, decisions, scopes, shadow in noted:
+            second = at_ms // 1000
+            for hit, one, scope in counted(hits, decisions, scopes):
+                name = (id(hit.quota), scope, hit.key, second, one.allowed, one.by, shadow)
+                known = groups.get(name)
+                if known is None:
+                    groups[name] = [hit]
+                else:
+                    known.append(hit)
+        for parts, equal in groups.items():
+            group, hit = Group(*parts), equal[0]
+            row = self._row(hit, group.scope, len(equal))
+            if row is not None:
+                row.add(group, hit, len(equal))
+
+    def _row(self, hit: Hit, scope: str, count: int) -> Row | None:
+        """The row of a limit in a scope; None: no room, so ``count`` decisions are left off."""
+        name = (limit_name(hit.quota), scope)
         row = self._rows.get(name)
         if row is None:
-            if len(self._rows) >= ROWS or len(event.scope) > LONGEST_SCOPE:
-                self.left_off += 1
-                return
-            row = Row(event.limit, event.scope, hit, number=len(self._rows))
-            self._rows[name] = row
-        row.add(event, hit, self.second)
-        if self._counted is not None:
-            self._counted()
+            if len(self._rows) >= ROWS or len(scope) > LONGEST_SCOPE:
+                self._left_off += count
+                return None
+            row = self._rows[name] = Row(*name, hit, number=len(self._rows))
+        return row

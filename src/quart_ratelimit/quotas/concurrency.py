@@ -1,4 +1,4 @@
-"""Concurrency: so many in flight at once, each under a lease that outlives no dead worker."""
+"""Concurrency: a number in flight at once, each under a lease that outlives no dead worker."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Concurrency(Quota):
     """At most ``amount`` places at a time, each with a lease: what `Limiter.in_flight` counts in.
 
     - ``amount``: places per key.
-    - ``period``: a lease that is not renewed ends after so many seconds.
+    - ``period``: how many seconds a lease lasts that is not renewed.
 
-    A hit of any cost above 0 takes one place for `Hit.lease`, or renews it; below 0 gives it back.
-    A refusal's wait is until enough leases expire: a place is often free earlier.
+    A hit with a cost above 0 takes one place for `Hit.lease`, or renews it; a cost below 0 gives
+    the place back. A refusal waits until enough leases expire: a place is often free earlier.
     """
 
     algorithm: ClassVar[str] = "concurrency"
@@ -29,7 +29,7 @@ class Concurrency(Quota):
         return f"{self.amount} at a time"
 
     def resume(self, decision: Decision, now_ms: int) -> Leases:
-        """As many leases as were held, by nobody that is known, until the last of them ends."""
+        """As many leases as were held, by unknown owners, until the last of them ends."""
         end = now_ms + decision.reset_ms
         return {f"?{number}": end for number in range(self.amount - decision.remaining)}
 

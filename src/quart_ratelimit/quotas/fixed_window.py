@@ -1,4 +1,4 @@
-"""A fixed window: so many units, then none until the window ends.
+"""A fixed window: a number of units, then none until the window ends.
 
 Source: the ``INCR``/``EXPIRE`` pattern of Redis' own documentation. Worst case: twice the amount
 within one trailing period, around a window's edge.
@@ -14,7 +14,7 @@ from .quota import MAX_EXACT, Decision, Hit, Quota, decided
 
 #: Seconds that Redis keeps a window's counter past a period. A hit sent as its window ends comes
 #: late by what the network takes, and by as much again if Redis' clock was read late. A counter
-#: that had expired by then would start afresh, and admit the whole amount once more.
+#: that had expired by then would start at zero, and admit the whole amount once more.
 KEPT_LONGER = 2
 
 #: When the window ends (ms since the epoch), and the units used in it, in these lower bits: a store
@@ -34,9 +34,9 @@ class FixedWindow(Quota):
 
     Raises `InvalidLimit`.
 
-    In Redis an aligned window's counter also counts the plain hits that it refused, as the Flask
-    snippet's does, but no `Hit.refundable` one. A refund takes its own units from the counter and
-    no others, so it never gives back what other limits of the same counter charged.
+    In Redis the counter of an aligned window also counts refused plain hits, as the Flask snippet
+    does, but no refused `Hit.refundable` hit. A refund takes only its own units from the counter,
+    so it never gives back what other limits of the same counter charged.
     """
 
     algorithm: ClassVar[str] = "fixed_window"

@@ -35,8 +35,8 @@ class GCRA(Quota):
     - ``period``: seconds.
     - ``burst``: units that are allowed at once (default: the amount).
 
-    When the amount of a named limit is lowered, Redis forgets a debt without new hits no later
-    than it would have drained before. Raises `InvalidLimit`.
+    After the amount of a named limit is lowered, a debt without new hits expires in Redis at the
+    latest when it would have drained under the old amount. Raises `InvalidLimit`.
     """
 
     algorithm: ClassVar[str] = "gcra"
@@ -88,11 +88,18 @@ class GCRA(Quota):
         burst = share_of(self.capacity, workers, place) if place < workers else 0
         if not burst:
             return None
-        period = self.period * workers
-        try:
-            return self._shared(burst=burst, period=period)
-        except InvalidLimit:  # a part was rounded up to more than can be exact
-            return self._shared(burst=max(1, burst - 1), period=period)
+        unit = self._unit * workers
+        if burst * unit > MAX_EXACT:  # a part was rounded up to more than can be exact
+            burst -= 1
+        share = self._shared(burst=burst)
+        # Not by a constructor: the period of a share may be longer than any that an app declares.
+        rate = {
+            "period": self.period * workers, "period_ms": self.period_ms * workers,
+            "_drain": self._drain, "_unit": unit,
+        }  # fmt: skip
+        for name, value in rate.items():
+            object.__setattr__(share, name, value)
+        return share
 
     def resume(self, decision: Decision, now_ms: int) -> Debt:
         """The debt that drains by the time that the decision reported."""
@@ -110,7 +117,7 @@ class GCRA(Quota):
         if not decision.allowed:
             return decision.retry_ms
         kept = self.capacity - decision.remaining - 1  # units that may still be owed by then
-        return max(0, decision.reset_ms - kept * self.period_ms // self.amount)
+        return max(0, decision.reset_ms - kept * self._unit // self._drain)
 
     def advance(self, state: Debt | None, now_ms: int, hit: Hit) -> tuple[Debt, Decision]:
         """Decide by the debt that is left of all hits before."""

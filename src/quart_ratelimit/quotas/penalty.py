@@ -28,7 +28,7 @@ class Penalty(Quota):
       seconds of the first.
     - ``blocks``: the lengths of the first block, the second, and so on, in seconds (default 60,
       600, 3600). The last one is repeated.
-    - ``forget``: earlier blocks no longer count so many seconds after the last one has ended
+    - ``forget``: how many seconds after the end of the last block the blocks are forgotten
       (default 86,400).
 
     No offence counts while a key is blocked, and a refund does not lift a block. Raises

@@ -37,29 +37,29 @@ CHARGING = frozenset({"store", "local"})
 
 
 class Decision(NamedTuple):
-    """The whole answer to a hit: headers, metrics and handlers need no second call."""
+    """What the store decided for a hit; no response field or handler needs a second call."""
 
     # A tuple and not a dataclass: one is made per hit, and a tuple costs a third.
 
     allowed: bool
     #: Units left after this decision.
     remaining: int
-    #: Until the key is as good as never hit. Also how long its state must be kept.
+    #: Until the key is like one that was never hit. Also how long its state must be kept.
     reset_ms: int
-    #: Until this very hit would be allowed if nobody else came; 0 if it was; None: it can never be.
+    #: Until this hit would be allowed if no other hit came; 0 if it was allowed; None: never.
     retry_ms: int | None
     #: When it was decided, by the store's own clock, in ms since the epoch.
     at_ms: int = 0
-    #: Who decided: "store", or the policy that stood in for it ("open", "closed", "local"), or
-    #: "memory" for a remembered refusal, "queue" for one of `Limiter.wait`, "off" if the limiter
-    #: was switched off and charged nothing.
+    #: Who decided: "store"; the policy while the store is away ("open", "closed", "local");
+    #: "memory" for a remembered refusal; "queue" for a refusal by `Limiter.wait`; "off" if the
+    #: limiter was switched off and charged nothing.
     by: str = "store"
     #: What `Limiter.refund` may give back of it; None: it charged nothing, or a rule charged it.
     receipt: Receipt | None = None
 
     @property
     def retry_after(self) -> int | None:
-        """The wait as ``Retry-After`` has it: whole seconds, rounded up; None: it never ends."""
+        """The wait for ``Retry-After`` in whole seconds, rounded up; None: no wait helps."""
         return None if self.retry_ms is None else -(-self.retry_ms // 1000)
 
     def __bool__(self) -> bool:
@@ -88,7 +88,7 @@ class Quota:
     period: int
     #: The unit that it was written in ("minute"), for messages and for Flask-Limiter's names.
     unit: str = field(default="", kw_only=True)
-    #: The policy's name in response fields and metrics; None: no name was given.
+    #: The limit's name in response fields and metrics; None: no name was given.
     name: str | None = field(default=None, kw_only=True)
     #: What its state is kept under, so that a change of the amount keeps what was used; None: the
     #: name. Without either each amount has a state of its own.
@@ -154,7 +154,7 @@ class Quota:
         return f"{key}:{self.counter}"
 
     def share(self, workers: int, place: int) -> Quota | None:
-        """What the worker of this place may admit while each of so many workers counts alone.
+        """What the worker of this place may admit while each of ``workers`` workers counts alone.
 
         The shares of all places add up to the amount, see `share_of`. None: its share is nothing.
         """
@@ -175,7 +175,7 @@ class Quota:
         raise NotImplementedError
 
     def heal(self, state: Any, now_ms: int) -> Any:
-        """The state, or if the clock went back one that locks nobody out for longer than it may."""
+        """The state; if the clock went back, a state that locks no client out for too long."""
         raise NotImplementedError
 
     def more_ms(self, decision: Decision) -> int | None:

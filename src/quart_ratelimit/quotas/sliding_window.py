@@ -22,8 +22,8 @@ Counts = tuple[int, int, int]
 class SlidingWindow(Quota):
     """A sliding window counter: ``SlidingWindow(100, 60)``, with two numbers per key.
 
-    It allows a hit while ``previous * share + current`` stays within the amount: ``share`` is the
-    part of the last window that still lies within the last period.
+    A hit is allowed while ``previous * share + current`` stays within the amount: ``share`` is the
+    part of the previous window that is still within the last period.
 
     - ``amount``: units per period.
     - ``period``: seconds.

@@ -26,7 +26,7 @@ Segments = tuple[int, tuple[int, ...]]
 class StrictWindow(Quota):
     """At most the amount in any period: ``StrictWindow(100, 60)``.
 
-    It counts the parts of a period, and one part more.
+    The window counts the parts of a period, and one part more.
 
     - ``amount``: units per period.
     - ``period``: seconds.

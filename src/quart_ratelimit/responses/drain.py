@@ -7,7 +7,7 @@ reads the refusal. There are two cases:
 - The rest of the body may fit into ``drain_refused_bodies``: it is read, then the refusal is sent,
   and the connection remains open.
 - The rest is known to be larger, or did not arrive within `SECONDS`: the refusal is sent, then the
-  body is read before the response ends. A client that reads while it sends thus finds the refusal
+  body is read before the response ends. A client that reads while it sends finds the refusal
   before the connection is closed.
 
 All that is read is dropped, and counts towards ``drain_refused_bodies``.

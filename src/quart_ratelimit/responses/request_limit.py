@@ -20,7 +20,7 @@ class WindowStats(NamedTuple):
 class RequestLimit:
     """A limit in this request: what remains, and until when.
 
-    All of it came with the hit: nothing here calls the store.
+    All values came with the hit: no attribute calls the store.
     """
 
     __slots__ = (

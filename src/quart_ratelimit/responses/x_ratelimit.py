@@ -94,7 +94,7 @@ def add(headers: Headers, fields: Sequence[tuple[str, str]], *, again: bool = Fa
 
 
 def at_least(headers: Headers, wait: int, style: str | None) -> None:
-    """See to a ``Retry-After`` of at least so many seconds."""
+    """See to a ``Retry-After`` of at least this many seconds."""
     now = wall_ms() / 1000
     there = _retry_after(headers)
     if there is None or _asked_wait(there, now) < wait:

@@ -10,10 +10,9 @@ from ..errors import ConfigurationError
 async def content_bytes() -> int:
     """The size of a request's body as a cost: ``limit("10000000/day", cost=content_bytes)``.
 
-    It is ``Content-Length``. A body without that field is read first, so that its size is known
-    before the view runs: at most ``MAX_CONTENT_LENGTH`` bytes, and the view can still read the
-    body. ``RateLimit-Policy`` gives such a limit the unit ``content-bytes``. Raises
-    `ConfigurationError` in a websocket view.
+    The size is ``Content-Length``. A body without that field is read before the view runs: at most
+    ``MAX_CONTENT_LENGTH`` bytes, and the view can still read the body. ``RateLimit-Policy`` gives
+    such a limit the unit ``content-bytes``. Raises `ConfigurationError` in a websocket view.
     """
     if not has_request_context():
         raise ConfigurationError(

@@ -24,7 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 AsyncView = TypeVar("AsyncView", bound=Callable[..., Awaitable[object]])
 
-#: A limit as text ("10/minute; 100/day"), as a quota, or a function that answers with either.
+#: A limit as text ("10/minute; 100/day"), as a quota, or a function that returns one of them.
 Provider = str | Quota | UserFunction[str | Quota | None]
 
 
@@ -63,13 +63,13 @@ class Limit:
     meta_limits: Iterable[Provider | MetaLimit] | None = None
     #: Whether this request is not limited.
     exempt_when: UserFunction[bool] | None = None
-    #: Whether the response is to be charged; until it is known the cost is reserved.
+    #: Whether the response is charged; until it is known the cost is reserved.
     deduct_when: UserFunction[bool] | None = None
     #: Called with the `RequestLimit` on a breach. Its result is sent, and may be anything that a
     #: view may return; None: the usual response.
     on_breach: UserFunction[object] | None = None
-    #: Its name in response fields; with several limits in the text, the start of their names. What
-    #: was used is kept under it when the amount changes.
+    #: The limit's name in response fields; with several limits in the text, the start of their
+    #: names. When the amount changes, a limit with a name keeps its count.
     name: str | None = field(default=None, kw_only=True)
     #: True: the limit counts and reports, and refuses nothing; None: the limiter's setting. With
     #: ``shadow=`` it replaces no other limits.
@@ -134,7 +134,7 @@ class RouteLimit(Limit):
     def __call__(self, target: object) -> object:
         """Limit a function, under its route decorator, or a blueprint.
 
-        The answer is the limited function, and None for a blueprint.
+        Returns the limited function, and None for a blueprint.
         """
         return self.limiter._apply_limit(self, target)
 
@@ -193,7 +193,7 @@ class ApplicationLimit(Limit):
 class MetaLimit(Limit):
     """A rule on how often a client may breach other limits.
 
-    Without a ``key_function`` it counts the client of the limit that it belongs to.
+    Without a ``key_function`` a meta limit counts the client of its limit.
     """
 
     key_function: UserFunction[object] | None = None

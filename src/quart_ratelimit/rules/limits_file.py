@@ -79,7 +79,7 @@ class LimitsFile:
         return self._policies.get(name, "")
 
     def reload(self) -> None:
-        """Look at the file now. Raises what is wrong with it: the last good version counts on."""
+        """Read the file now. Raises an error if it is invalid; then the last valid version stays"""
         self._next_ms = self._now_ms() + PAUSE_MS
         self._seen = self._read()
         self._take(self._seen)
@@ -127,13 +127,13 @@ class LimitsFile:
         policies: dict[str, str] = {}
         for name, value in _flat(table):
             if name in texts:
-                raise ConfigurationError(f"{self._path}: {name} is there twice")
+                raise ConfigurationError(f"{self._path}: {name} occurs twice")
             text, policies[name] = self._with_policy(name, value)
             texts[name] = self._checked(name, text)
         gone = ", ".join(sorted(self._texts.keys() - texts.keys()))
         if gone:
             raise ConfigurationError(
-                f"{self._path}: {gone} is gone; put it back, or restart the app without it"
+                f"{self._path}: {gone} is missing; put it back, or restart the app without it"
             )
         self._texts, self._policies = texts, policies
 

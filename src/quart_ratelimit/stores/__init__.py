@@ -26,7 +26,7 @@ __all__ = [
 
 
 def store_from_uri(uri: str, /, **options: Any) -> Store:
-    """The store that a URI names. Opens nothing. Raises `ConfigurationError`."""
+    """Make the store that a URI names; opens no connection. Raises `ConfigurationError`."""
     if uri == "memory://" or uri.startswith("memory://?"):
         return MemoryStore()
     for name in options.keys() & {"self", "source"}:

@@ -46,7 +46,7 @@ class Breaker:
         #: Whether the last failure was a call that took too long.
         self._hangs = False
         #: Whether a call is under way that began after a failure.
-        self.is_tried = False
+        self.is_tried: bool = False
         self._pause_ms = first_ms
         self._probe_at_ms = 0
 
@@ -78,6 +78,22 @@ class Breaker:
             return False
         self._probe_at_ms = now + self._pause_ms
         return True
+
+    def pass_on(self, function: Callable[[A], Awaitable[R]], argument: A) -> Awaitable[R]:
+        """What the function returns. Awaiting it raises `StoreAway` if the store is not called.
+
+        The caller reports how the call ended: see `Breakers.failed` and `Breakers.succeeded`.
+        """
+        return self._try(function, argument) if self.failures else function(argument)
+
+    async def _try(self, function: Callable[[A], Awaitable[R]], argument: A) -> R:
+        if not self.allows():
+            raise StoreAway(self.wait_ms)
+        self.is_tried = True
+        try:
+            return await function(argument)
+        finally:
+            self.is_tried = False
 
     def succeeded(self) -> None:
         """The store decided."""
@@ -117,7 +133,8 @@ class Breakers:
     def __init__(
         self, first: Breaker, changed: Callable[[StoreError | None], None] | None = None
     ) -> None:
-        self._first = first
+        #: The breaker of the node None.
+        self.first: Breaker = first
         self._nodes: dict[Hashable, Breaker] = {None: first}
         self._open: set[Hashable] = set()
         self._changed = changed
@@ -137,39 +154,41 @@ class Breakers:
         self._nodes[node].probe_now()
 
     async def call(self, node: Hashable, function: Callable[[A], Awaitable[R]], argument: A) -> R:
-        """What the function returns. Raises `StoreAway` instead while the node's breaker is open.
-
-        The error of a failed call says how long the node is not called (``wait_ms``).
-        """
+        """What the function returns. Raises `StoreAway` while the node's breaker is open."""
         breaker = self._nodes.get(node)
         if breaker is None:
-            breaker = self._nodes[node] = self._first.another()
-        if breaker.failures and not breaker.allows():
-            raise StoreAway(breaker.wait_ms)
+            breaker = self._nodes[node] = self.first.another()
         turn = breaker.turn
-        breaker.is_tried = is_trial = breaker.failures > 0
         try:
-            result = await function(argument)
-        except StoreOverloaded:
-            raise  # the node was not called
+            result = await breaker.pass_on(function, argument)
         except StoreError as error:
-            if error.concerns_key:
-                self._succeeded(node, breaker)
-                raise
-            breaker.failed(turn, error)
-            error.wait_ms = breaker.wait_ms
-            self._note(node, breaker, error)
+            self.failed(node, turn, error)
             raise
-        finally:
-            if is_trial:
-                breaker.is_tried = False
-        self._succeeded(node, breaker)
+        if breaker.failures:
+            self.succeeded(node)
         return result
 
-    def _succeeded(self, node: Hashable, breaker: Breaker) -> None:
-        if breaker.failures:
-            breaker.succeeded()
-            self._note(node, breaker, None)
+    def failed(self, node: Hashable, turn: int, error: StoreError) -> None:
+        """Count a failure of a call that began in this turn of the node's breaker.
+
+        The error says from now on how long the node is not called (``wait_ms``).
+        """
+        if isinstance(error, (StoreAway, StoreOverloaded)):
+            return  # the node was not called
+        breaker = self._nodes[node]
+        if error.concerns_key:
+            if breaker.failures:
+                self.succeeded(node)
+            return
+        breaker.failed(turn, error)
+        error.wait_ms = breaker.wait_ms
+        self._note(node, breaker, error)
+
+    def succeeded(self, node: Hashable) -> None:
+        """The node decided."""
+        breaker = self._nodes[node]
+        breaker.succeeded()
+        self._note(node, breaker, None)
 
     def _note(self, node: Hashable, breaker: Breaker, error: StoreError | None) -> None:
         before = bool(self._open)

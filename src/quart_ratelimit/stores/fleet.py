@@ -1,7 +1,8 @@
 """How many workers share a store's counters, and which place this one has among them.
 
 Each worker registers in one sorted set of the store, by a random name and the server's time. The
-set is read in the same batch, so that the fleet is known before the store goes away.
+set is read in the same batch, so that the fleet is known before the store goes away. The set also
+has a mark of when a viewer of the workers' sums last looked: so no command is sent for it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from .piggyback import CarryingStore, Command, text_of
 #: one that has no traffic comes back with its next batch.
 KEPT_MS = 300_000
 #: Time between two registrations in ms: at first, and after the fleet changed; and at most.
-FIRST_MS, LONGEST_MS = 500, 5_000
+FIRST_MS, LONGEST_MS = 500, 2_500
+#: Time between two removals of silent workers in ms; each also lets the set live on.
+TIDIED_MS = KEPT_MS // 5
+#: The member whose score is the last look; no worker has this name.
+MARK = "?"
+#: How long a look lasts, in ms.
+LOOK_MS = 10_000
 #: A server counts its workers by this variable, as Uvicorn and Gunicorn do.
 WEB_CONCURRENCY = "WEB_CONCURRENCY"
 
@@ -46,8 +53,16 @@ class Fleet:
         self._due_ms = now_ms()
         self._pause_ms = FIRST_MS
         self._is_leaving = False
+        self._is_looking = False
+        #: Whether this process is one of the workers; a command line is not.
+        self.registers = True
+        self._tidied_ms: int | None = None
         #: The names of all workers in order; empty before the store has reported them.
         self.names: list[str] = []
+        #: Until when a viewer looks at the sums, by ``now_ms``.
+        self.seen_until_ms = 0
+        #: Why the store refused a command, such as a user without the right to it.
+        self.error: Exception | None = None
 
     @property
     def name(self) -> str:
@@ -62,40 +77,61 @@ class Fleet:
             return _configured() or _siblings()
         return self._workers, secrets.randbelow(self._workers)
 
+    @property
+    def due_ms(self) -> int:
+        """When this worker is to register again, by ``now_ms``."""
+        return self._due_ms
+
     def is_due(self) -> bool:
-        """Whether this worker is to register again."""
-        return self._now_ms() >= self._due_ms
+        """Whether this worker is to register again, or to set the mark."""
+        return self._now_ms() >= self._due_ms and (self.registers or self._is_looking)
 
     def leave(self) -> None:
         """Have the next batch take this worker out of the fleet."""
         self._is_leaving = True
         self._due_ms = self._now_ms()
 
+    def look(self) -> None:
+        """Have the next batch set the mark."""
+        self._is_looking = True
+        self._due_ms = self._now_ms()
+        self.seen_until_ms = self._due_ms + LOOK_MS
+
     def commands(self, key: str, now_ms: int) -> Sequence[Command]:
-        """Register, forget who was silent, and list all; or leave."""
+        """Register or set the mark, now and then forget who was silent, and list all; or leave."""
         if self._is_leaving:  # it registers again if its store is used again
             self._is_leaving = False
             return [("ZREM", key, self.name)]
+        members: list[str | int] = [now_ms, self.name] if self.registers else []
+        if self._is_looking:
+            self._is_looking = False
+            members += [now_ms, MARK]
+        found: list[Command] = [("ZADD", key, *members)]
+        if self._tidied_ms is None or self._now_ms() >= self._tidied_ms + TIDIED_MS:
+            found.append(("ZREMRANGEBYSCORE", key, "-inf", f"({now_ms - KEPT_MS}"))
+            found.append(("PEXPIRE", key, KEPT_MS))
         self._due_ms = self._now_ms() + self._pause_ms
-        return [
-            ("ZADD", key, now_ms, self.name),
-            ("ZREMRANGEBYSCORE", key, "-inf", f"({now_ms - KEPT_MS}"),
-            ("PEXPIRE", key, KEPT_MS),
-            ("ZRANGE", key, 0, -1, "WITHSCORES"),
-        ]
+        return [*found, ("ZRANGE", key, 0, -1, "WITHSCORES")]
 
     def read(self, replies: Sequence[object], now_ms: int) -> None:
-        """Note who is in the fleet."""
+        """Note who is in the fleet, and when a viewer looked."""
+        self.error = next((reply for reply in replies if isinstance(reply, Exception)), None)
         pairs = replies[-1]
-        if not isinstance(pairs, list) or any(isinstance(one, Exception) for one in replies):
+        if not isinstance(pairs, list) or self.error is not None:
             return  # no right to these commands, for instance: what is known stays
+        if len(replies) > 2:
+            self._tidied_ms = self._now_ms()
+        elif replies[0]:  # the set may be new, without an end
+            self._tidied_ms = None
         numbers = iter(pairs)
         # A score from the future is of a server's clock that was set back since.
-        names = sorted(
-            text_of(name)
+        ages = {
+            text_of(name): now_ms - int(float(score))
             for name, score in zip(numbers, numbers, strict=True)
             if abs(float(score) - now_ms) <= KEPT_MS
-        )
+        }
+        self.seen_until_ms = self._now_ms() + LOOK_MS - ages.pop(MARK, LOOK_MS)
+        names = sorted(ages)
         has_changed = names != self.names
         self._pause_ms = FIRST_MS if has_changed else min(LONGEST_MS, 2 * self._pause_ms)
         self._due_ms = min(self._due_ms, self._now_ms() + self._pause_ms)

@@ -94,7 +94,7 @@ class GuardedStore:
             remember_ms=remember_ms,
             now_ms=now_ms,
         )
-        self._payer = Payer(self._known, self._charge_late)
+        self._payer = Payer(self._known, partial(self._charge, late=True))
         #: What is owed. Every hit looks at it, so it is a plain dictionary.
         self._owed = self._known.stand_in.bases
         #: Decides and gives back what was decided by "local".
@@ -187,8 +187,8 @@ class GuardedStore:
 
     async def _give_back(self, hits: Sequence[Hit]) -> list[Decision]:
         if hits[0].lease:
-            # A late charge of this lease that ended after its give-back would hold a place for
-            # nobody. So no charge that begins now takes the lease, and those under way must end:
+            # A late charge of this lease that ended after its give-back would hold a place for no
+            # request. So no charge that begins now takes the lease, and those under way must end:
             # one that was not sent owes the lease again, which is released before another begins.
             self._release_here(hits)
             await self._payer.pieces_end(partial(self._release_here, hits))
@@ -215,32 +215,30 @@ class GuardedStore:
             self._known.was_allowed(hits)
         return decisions
 
-    async def _charge(self, hits: Sequence[Hit]) -> list[Decision]:
-        if self._payer.is_paying:
+    async def _charge(self, hits: Sequence[Hit], *, late: bool = False) -> list[Decision]:
+        """Charge in the store, or follow the policy. Raises `StoreError` if it is ``late``."""
+        if self._payer.is_paying and not late:
             await self._payer.pay_first(hits)
-        sent = self._known.generation
+        breaker, sent = self._breakers.first, self._known.generation
+        turn = breaker.turn
         try:
             decisions = await self._call(hits)
-        except StoreOverloaded:
-            return [self._closed(0) for _ in hits]  # a flood must not open the door
         except StoreError as error:
-            if isinstance(error, StoreMisconfigured):
-                self._report_once(str(error))
+            if not self._has_nodes:
+                self._breakers.failed(None, turn, error)
+            if late:
+                raise
             return self._stand_in(hits, error)
+        if breaker.failures and not self._has_nodes:
+            self._breakers.succeeded(None)
         self._known.learn(hits, decisions, sent)
         if self._owed:
             self._payer.start()
         return decisions
 
-    async def _charge_late(self, hits: Sequence[Hit]) -> None:
-        """Charge what this worker admitted. Raises `StoreError`."""
-        sent = self._known.generation
-        self._known.learn(hits, await self._call(hits), sent)
-
     def _call(self, hits: Sequence[Hit]) -> Awaitable[list[Decision]]:
-        # Not a coroutine function: every hit would pay for one more.
         call = self._timed if store_asked.receivers else self._store.hit
-        return call(hits) if self._has_nodes else self._breakers.call(None, call, hits)
+        return call(hits) if self._has_nodes else self._breakers.first.pass_on(call, hits)
 
     async def _timed(self, hits: Sequence[Hit]) -> list[Decision]:
         started, answered, was_asked = time.perf_counter(), False, True
@@ -258,6 +256,10 @@ class GuardedStore:
 
     def _stand_in(self, hits: Sequence[Hit], error: StoreError) -> list[Decision]:
         """The decisions of the hits' policies: all are charged, or none if one refuses."""
+        if isinstance(error, StoreOverloaded):
+            return [self._closed(0) for _ in hits]  # a flood must not open the door
+        if isinstance(error, StoreMisconfigured):
+            self._report_once(str(error))
         policies = [hit.policy or self._policy for hit in hits]
         if "closed" in policies:
             closed = self._closed(error.wait_ms)

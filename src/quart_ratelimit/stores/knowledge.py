@@ -28,7 +28,7 @@ REFUSALS = 10_000
 INVALIDATED = 1000
 #: Requests that are noted at a time: one loop costs each less than a call.
 TOGETHER = 64
-#: While one request calls the store again, the others are refused for so many milliseconds: the
+#: While one request calls the store again, the others are refused for this many milliseconds: the
 #: store is called once, not by all requests that come until it replies.
 HELD_MS = 50
 
@@ -174,7 +174,7 @@ class Knowledge:
         return self._local_ms() + self._ahead_ms
 
     def take_owed(self, most: int) -> list[Owed]:
-        """Take out what so many keys owe to the store."""
+        """Take out what at most ``most`` keys owe to the store."""
         return [self.take_one(hit) for hit in self.stand_in.oldest(most)]
 
     def take_one(self, hit: Hit) -> Owed:

@@ -21,11 +21,11 @@ SAMPLE = 64
 
 
 class MemoryStore:
-    """Counts in this process: with several workers each allows the whole amount.
+    """Counts in this process: with several workers, each worker allows the whole amount.
 
-    - ``max_keys``: how many keys are kept, about (default 1,000,000). Beyond it a new key replaces
-      the key, of a few, that has most left. A key without anything left is never replaced, so such
-      keys may exceed the bound.
+    - ``max_keys``: about how many keys are kept (default 1,000,000). Beyond this number a new key
+      replaces, of a few keys, the key with most left. A key with nothing left is never replaced,
+      so such keys may exceed the bound.
     - ``now_ms``: returns the time in ms, for tests (default: the machine's clock).
 
     Deciding has no await, so no other hit comes between a read and its write. Raises
@@ -231,7 +231,7 @@ class _Table:
                 self.forget(key)
 
     def _evict(self, shard: dict[str, object], start: int, excess: int, now_ms: int) -> None:
-        """Drop so many of a sample's keys, those with most left."""
+        """Drop some of a sample's keys, those with most left."""
         first = start % max(1, len(shard) - SAMPLE + 1)
         sample = islice(shard, first, first + SAMPLE)
         left = {key: self._look_at(shard, key, now_ms).remaining for key in sample}

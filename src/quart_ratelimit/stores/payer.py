@@ -22,7 +22,7 @@ PROBE = 1.0
 #: Seconds that a worker which ends goes on charging, if the store is back.
 LAST = 1.0
 
-Call = Callable[[Sequence[Hit]], Awaitable[None]]
+Call = Callable[[Sequence[Hit]], Awaitable[object]]
 
 
 class Payer:
@@ -140,8 +140,8 @@ class Payer:
 
     def _all_decided(
         self,
-        sent: Sequence[tuple[Owed, Awaitable[None]]],
-        results: Sequence[BaseException | None],
+        sent: Sequence[tuple[Owed, Awaitable[object]]],
+        results: Sequence[object],
     ) -> bool:
         """Put back what was not sent; whether all was decided."""
         failed = [

@@ -137,7 +137,7 @@ class StandIn:
         return list(map(_by_local, hits, decisions))
 
     def oldest(self, most: int) -> list[Hit]:
-        """Late hits on so many of the oldest keys."""
+        """Late hits on at most ``most`` of the oldest keys."""
         return [self._largest(name).hit for name in islice(self.bases, most)]
 
     def look(self) -> Hit:
@@ -202,7 +202,7 @@ class StandIn:
     def _part(self, hit: Hit) -> _Part:
         """The hit as this worker's share decides it.
 
-        Each key has another order of workers, so that the odd units belong to all of them alike.
+        Each key has another order of workers, so that the odd units belong to all of them equally.
         """
         quota, (workers, place) = hit.quota, self._view
         if workers > 1:

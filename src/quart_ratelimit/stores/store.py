@@ -10,34 +10,35 @@ from .breaker import Breakers
 
 
 class Store(Protocol):
-    """Keeps the state of keys. What stands around a store (policy, meter) is a store too."""
+    """Keeps the state of keys. A wrapper of a store, such as `GuardedStore`, is a store too."""
 
     async def start(self) -> None:
-        """Open what is needed and see whether it works. Raises `StoreError`."""
+        """Open connections and check the server. Raises `StoreError`."""
 
     async def aclose(self) -> None:
-        """Close what this store opened. It opens again at the next hit."""
+        """Close the connections. The next hit opens them again."""
 
     def hit(self, hits: Sequence[Hit]) -> Awaitable[list[Decision]]:
-        """Charge all hits or, if one is refused, none; one decision for each, in order.
+        """Charge all hits or none; return one decision per hit, in order.
 
-        In a refused request the other decisions are as for a look. May be an ``async
-        def``. Raises `StoreError`.
+        If one hit is refused, the decisions on the other hits are as for a cost of 0. May be an
+        ``async def``. Raises `StoreError`.
         """
 
     def known_refusal(self, hits: Sequence[Hit]) -> list[Decision] | None:
-        """The decisions, if these hits are known to be refused without any I/O; else None.
+        """Return the decisions if a refusal is known without I/O; else None.
 
-        Charges nothing. A store that does not know such things returns None.
+        Charges nothing. A store that remembers no refusals returns None.
         """
 
     async def reset(self, hits: Sequence[Hit]) -> int:
-        """Forget the state behind these hits; how many keys there were. Raises `StoreError`."""
+        """Delete the state of these hits; return the number of keys. Raises `StoreError`."""
 
     async def clear(self, owns: Callable[[str], bool] | None = None) -> int:
-        """Forget the keys for which ``owns`` returns true, or every key; how many there were.
+        """Delete the keys for which ``owns`` returns true, or all; return their number.
 
-        ``owns`` is given a key as it is in its hits; more text may follow. Raises `StoreError`.
+        ``owns`` is called with a key as it is in its hits; more text may follow. Raises
+        `StoreError`.
         """
 
 

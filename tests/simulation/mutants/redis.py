@@ -142,7 +142,7 @@ MUTANTS = [
     mutant(
         "looks count",
         "a look raises the counter",
-        (COUNTERS, "                if cost:\n", "                if cost >= 0:\n"),
+        (COUNTERS, "self.keys if cost else", "self.keys if cost >= 0 else"),
     ),
     mutant(
         "ranks of others",

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from quart_ratelimit import FixedWindow, Hit
-from quart_ratelimit.stores import GuardedStore, RedisStore
+from quart_ratelimit.errors import StoreError
+from quart_ratelimit.stores import ClusterStore, GuardedStore, RedisStore
 
 from ...support.cluster import until
 from ...support.servers import RedisServer, free_port
@@ -53,6 +54,36 @@ def test_loops_that_end_without_closing_the_store_leave_no_connection(
         del store
         gc.collect()
         until(lambda: len(client.client_list()) <= before)
+
+
+@pytest.mark.parametrize(
+    "uri", ["redis://{}", "redis+cluster://{}", "redis+sentinel://{}/mymaster"]
+)
+def test_a_loop_that_is_closed_while_connections_are_opened_leaves_none(uri: str) -> None:
+    """Nothing is left to await then: what is under way ends without a task, or a warning fails."""
+    silent = socket.create_server(("127.0.0.1", 0))  # it accepts, and says nothing
+    silent.settimeout(5)
+    kind = ClusterStore if "cluster" in uri else RedisStore
+    store = kind(uri.format(f"127.0.0.1:{silent.getsockname()[1]}"))
+
+    async def fails(is_closed: bool) -> None:
+        with pytest.raises(StoreError):
+            await store.hit([Hit(WIDE, "ann")])
+        if is_closed:
+            await store.aclose()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(fails(is_closed=False))
+    loop.close()
+    del loop
+    opened, _ = silent.accept()
+    asyncio.run(fails(is_closed=True))
+    gc.collect()
+    opened.settimeout(5)
+    while opened.recv(1024):
+        pass
+    opened.close()
+    silent.close()
 
 
 def test_two_loops_that_take_turns_keep_their_connections(

@@ -75,15 +75,14 @@ async def test_a_slot_that_moves_away_is_an_error_until_it_is_back(
     assert (await store.hit([Hit(quota, "ann")]))[0]  # type: ignore[arg-type]
     redis_cluster.flush()
     slot, _, target = redis_cluster.begin_move("{limits}")
-    for node in redis_cluster.masters:
-        node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.ask("CLUSTER", "MYID"))
+    redis_cluster.end_move(slot, target)
     try:
         for number in range(5):
             with pytest.raises(StoreMisconfigured, match=r"MOVED.*write redis\+cluster://"):
                 await store.hit([Hit(quota, str(number))])  # type: ignore[arg-type]
     finally:
-        for node in redis_cluster.masters:
-            node.ask("CLUSTER", "SETSLOT", slot, "NODE", source.ask("CLUSTER", "MYID"))
+        redis_cluster.begin_move("{limits}", source)
+        redis_cluster.end_move(slot, source)
     assert (await store.hit([Hit(quota, "ann")]))[0]  # type: ignore[arg-type]
     await store.aclose()
 

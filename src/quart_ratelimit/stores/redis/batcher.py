@@ -17,9 +17,9 @@ from . import pace
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: A deadline is so many ticks. A tick lasts a turn of the event loop or longer, so a loop that is
-#: busy elsewhere gets as many turns to send, to read and to pass what may lie in the socket
-#: already: its own slowness is never taken for the server's.
+#: Deadlines are counted in ticks of at least one event loop iteration. Even a busy loop therefore
+#: gets as many chances to read a reply that has already arrived, and does not mistake its own
+#: slowness for the server's.
 TICKS = 20
 #: Ticks that a batch waits behind others before it is sent on another connection.
 OVERTAKES = 2
@@ -57,7 +57,7 @@ class _Batch(Generic[T, R]):
         self.task: asyncio.Task[None] | None = None
 
     def split(self, count: int) -> _Batch[T, R]:
-        """Hand the first so many callers over to another batch."""
+        """Move the first ``count`` callers to another batch."""
         first: _Batch[T, R] = _Batch(self.born)
         first.items, self.items = self.items[:count], self.items[count:]
         first.callers, self.callers = self.callers[:count], self.callers[count:]
@@ -95,7 +95,7 @@ class Batcher(Generic[T, R]):
     """Sends items in batches, at most ``in_flight`` at a time, each within ``deadline`` seconds.
 
     While one is under way a few items wait for its end, and are sent in parallel when it takes
-    longer than a tenth of the deadline. So many as ``share`` are worth a send of their own: the
+    longer than a tenth of the deadline. ``share`` items are worth a send of their own: the
     server works on it while this process prepares another. ``send`` may write as soon as it is
     called, so that the server works while the rest is prepared; what it returns is awaited for the
     answers, in order, an exception for an item that failed alone. ``late`` and ``full`` make the
@@ -250,14 +250,15 @@ class Batcher(Generic[T, R]):
     def _expire(self, batch: _Batch[T, R]) -> None:
         batch.fail(self._late(batch.task))
         if batch.task:
-            # Not before its first step: it would leave its place, and what it holds, to nobody.
+            # Not before its first step: it would leave its place, and what it holds, without an
+            # owner.
             asyncio.get_running_loop().call_soon(batch.task.cancel)
         elif batch in self._waiting:
             self._waiting.remove(batch)
 
 
 async def within(deadline: float, call: Awaitable[R]) -> R:
-    """The call's result, if it comes within so many seconds. Raises `DeadlinePassed`."""
+    """The call's result, if it comes within this many seconds. Raises `DeadlinePassed`."""
     # Not `asyncio.timeout`: on Python 3.11 redis-py can swallow the cancellation it relies on.
     task = asyncio.ensure_future(call)
     try:
@@ -265,6 +266,8 @@ async def within(deadline: float, call: Awaitable[R]) -> R:
             await asyncio.wait({task}, timeout=deadline / TICKS)
             if task.done():
                 return task.result()
-        raise DeadlinePassed
-    finally:
+    except asyncio.CancelledError:
         task.cancel()
+        raise
+    task.cancel()
+    raise DeadlinePassed

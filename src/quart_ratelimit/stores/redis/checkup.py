@@ -40,7 +40,7 @@ def distance_findings(distance: Distance) -> Iterator[Finding]:
 def client_findings(client: redis.asyncio.Redis, *, deadline: float) -> Iterator[Finding]:
     """What of a client should be otherwise; ``deadline`` in seconds."""
     pool = client.connection_pool
-    # Not opened: it shows also the defaults of what nobody gave.
+    # Not opened: it shows also the defaults of missing options.
     connection: Any = pool.connection_class(**pool.connection_kwargs)
     retries = getattr(connection.retry, "_retries", 0)
     if retries:

@@ -31,7 +31,7 @@ class ClusterStore:
     ``ClusterStore("redis+cluster://localhost:6379")``. Nothing is opened before the first hit or
     `start`.
 
-    - ``source``: a URI of some of its nodes, or a callable that opens a
+    - ``source``: a URI that names some of the nodes, or a function that opens a
       ``redis.asyncio.RedisCluster``.
     - ``prefix``: the start of every key (default "rate_limit").
     - ``deadline``: the longest wait of one hit, in seconds (default: 0.05, or four round trips to

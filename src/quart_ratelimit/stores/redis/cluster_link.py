@@ -188,6 +188,8 @@ class ClusterLink:
         await self._found()
         for piggyback in due(self._piggybacks):
             load = Load([piggyback], self._prefix, self.clock.now_ms())
+            if not load.replies:
+                continue
             node = self._owner(key_slot(encoded(own_key(self._prefix, piggyback))))
             await node.connections.ready()
             exchanged = await node.connections.exchange(load.packed, load.replies)
@@ -206,7 +208,7 @@ class ClusterLink:
         for node in self._nodes.values():
             await node.connections.aclose()
         await self.client.aclose()
-        # That does nothing while the nodes are to be looked up again, as after a resharding.
+        # That does nothing while the nodes must be looked up again, as after a resharding.
         manager = self.client.nodes_manager
         for known in [*manager.startup_nodes.values(), *self.client.get_nodes()]:
             await known.disconnect()

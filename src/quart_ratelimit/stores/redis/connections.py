@@ -32,6 +32,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 LOST = 0.15
 #: Seconds after the last request that wanted a connection in which attempts go on.
 WANTED_FOR = 2.0
+#: What ends an exchange or an attempt while its event loop runs. After the loop's end Python throws
+#: `GeneratorExit`: no task can start then, and `_sever` closes what is open.
+FAILED = (Exception, asyncio.CancelledError)
 
 
 class Pool(Protocol):
@@ -110,7 +113,7 @@ class Connections:
         #: How many are kept: a pool's last connection is left to its other users.
         self._keep = min(most, getattr(pool, "max_connections", most + 1) - 1)
         self._idle: list[Connection] = []
-        #: Those that are idle or in an exchange; closed also if nobody closes this.
+        #: Those that are idle or in an exchange; closed also if this is not closed.
         self._open: set[Connection] = set()
         weakref.finalize(self, _sever, self._open, os.getpid()).atexit = False
         #: Who waits for a connection, since when, and in which task.
@@ -217,9 +220,7 @@ class Connections:
     ) -> Exchanged:
         try:
             replies = await wire.replies(connection, count, unsent=unsent)
-        except GeneratorExit:  # its event loop has ended
-            raise
-        except BaseException:
+        except FAILED:
             self._drop(connection)
             raise
         exchanged = Exchanged(replies, sent_ms, monotonic_ms())
@@ -233,7 +234,7 @@ class Connections:
             connection = self._idle.pop()
             try:
                 fresh = await wire.is_fresh(connection)
-            except BaseException:
+            except FAILED:
                 self._drop(connection)
                 raise
             if fresh:
@@ -307,7 +308,7 @@ class Connections:
         began = asyncio.get_running_loop().time()
         try:
             connection = await self._pool.get_connection()
-        except BaseException:
+        except FAILED:
             spawn(self._closing, self._drop_half_open())
             raise
         self._open.add(connection)
@@ -316,7 +317,7 @@ class Connections:
             if not self.is_prepared:
                 await self._prepare(connection)
                 self.is_prepared = connection in self._open
-        except BaseException:
+        except FAILED:
             self._drop(connection)
             raise
         self._took = asyncio.get_running_loop().time() - began

@@ -6,15 +6,18 @@ No I/O. The keys are the Flask snippet's. `Probe` finds out whether a server can
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
-from ...quotas import Decision, FixedWindow, Hit
+from ...quotas import FixedWindow, Hit
 from ...quotas.fixed_window import KEPT_LONGER
 from ...quotas.quota import MAX_EXACT
 from .packing import EXEC, MULTI, TIME, command, encoded
 from .script import Answers
+
+#: The place of a request in its batch, and its quota.
+_Caller = tuple[int, FixedWindow]
 
 _COUNT = (
     b"*3\r\n$6\r\nINCRBY\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
@@ -36,28 +39,25 @@ class Counters:
         now_ms: int,
         asks_time: bool = False,
     ) -> None:
-        self._requests = requests
         self._now_ms = now_ms
+        self._count = len(requests)
         self._asks_time = asks_time
         #: The server's seconds and microseconds, once the replies were read, if requested.
         self._time: Any = None
-        #: key -> (a quota of it, the requests that hit it, in order): all have its period, and may
-        #: have other amounts.
-        self.keys: dict[str, tuple[FixedWindow, list[int]]] = {}
-        #: key -> the requests that look at it.
-        self.looks: dict[str, list[int]] = {}
-        known: dict[int, list[int]] = {}
+        #: key -> who hits it, in order: all of their quotas have its period.
+        self.keys: dict[str, list[_Caller]] = {}
+        #: key -> who looks at it.
+        self.looks: dict[str, list[_Caller]] = {}
+        known: dict[int, list[_Caller]] = {}
         for index, hits in enumerate(requests):
+            quota: Any = hits[0].quota  # a `FixedWindow`, as `is_counted` saw
             callers = known.get(id(hits))  # hits of one client may share them
             if callers is None:
-                ((quota, key, cost, *_),) = hits
+                ((_, key, cost, *_),) = hits
                 name = f"{prefix}:{quota.state_key(key, now_ms)}"
-                if cost:
-                    callers = self.keys.setdefault(name, (cast(FixedWindow, quota), []))[1]
-                else:
-                    callers = self.looks.setdefault(name, [])
-                known[id(hits)] = callers
-            callers.append(index)
+                group = self.keys if cost else self.looks
+                callers = known[id(hits)] = group.setdefault(name, [])
+            callers.append((index, quota))
 
     @property
     def command(self) -> str:
@@ -72,8 +72,8 @@ class Counters:
             # INCRBY and its EXPIRE stay together, also when the connection breaks between them.
             parts.append(MULTI)
             parts += [
-                _count(key, len(callers), quota.period + KEPT_LONGER)
-                for key, (quota, callers) in self.keys.items()
+                _count(key, len(callers), callers[0][1].period + KEPT_LONGER)
+                for key, callers in self.keys.items()
             ]
             parts.append(EXEC)
         if self._asks_time:
@@ -102,31 +102,24 @@ class Counters:
             self._time = None if isinstance(time, Exception) else time
         looks = replies[: len(self.looks)]
         totals = executed(replies[len(self.looks) :])[::2] if self.keys else ()
-        answers: Answers = [[]] * len(self._requests)
+        now_ms = self._now_ms
+        answers: Answers = [[]] * self._count
         for callers, value in zip(self.looks.values(), looks, strict=True):
             used = _used(value)
-            for index in callers:
-                answers[index] = used if isinstance(used, Exception) else self._seen(index, used)
-        for (_, callers), total in zip(self.keys.values(), totals, strict=True):
+            for index, quota in callers:
+                answers[index] = used if isinstance(used, Exception) else [quota.seen(used, now_ms)]
+        for callers, total in zip(self.keys.values(), totals, strict=True):
             if isinstance(total, Exception):
                 full = "overflow" in str(total)  # it counts no further, so it is far past any limit
-                for index in callers:
-                    answers[index] = self._ranked(index, MAX_EXACT) if full else total
+                for index, quota in callers:
+                    answers[index] = [quota.ranked(MAX_EXACT, now_ms)] if full else total
                 continue
             first = _whole(total) - len(callers) + 1
             if first < 1:
                 raise ValueError("a counter is below what was just added to it")
-            for rank, index in enumerate(callers):
-                answers[index] = self._ranked(index, first + rank)
+            for count, (index, quota) in enumerate(callers, first):
+                answers[index] = [quota.ranked(count, now_ms)]
         return answers
-
-    def _ranked(self, index: int, total: int) -> list[Decision]:
-        quota = cast(FixedWindow, self._requests[index][0].quota)
-        return [quota.ranked(total, self._now_ms)]
-
-    def _seen(self, index: int, used: int) -> list[Decision]:
-        (hit,) = self._requests[index]
-        return [cast(FixedWindow, hit.quota).seen(used, self._now_ms)]
 
 
 class Probe:

@@ -21,8 +21,8 @@ class Distance:
 
     Distance is what every reply takes, and the queue of a busy server is what some replies take in
     addition, so the quickest reply of the last minutes shows the distance: a server that turns slow
-    keeps its distance and its deadline. Another address (a failover) starts afresh. A server at the
-    same address that has made no quick reply for five to ten minutes counts as moved.
+    keeps its distance and its deadline. Another address (a failover) is measured again. A server at
+    the same address that has made no quick reply for five to ten minutes counts as moved.
     """
 
     def __init__(self, deadline: float | None = None) -> None:

@@ -77,7 +77,7 @@ _SCRIPT_PLACE = re.compile(
 
 
 async def in_time(deadline: float, call: Awaitable[T], source: object, command: str) -> T:
-    """The call's result, if it comes within so many seconds. Raises `StoreError` otherwise."""
+    """The call's result, if it comes within this many seconds. Raises `StoreError` otherwise."""
     try:
         return await within(deadline, call)
     except DeadlinePassed as error:

@@ -260,7 +260,7 @@ class Link:
         )
 
     def _send(self, plan: _Plan, requests: list[Sequence[Hit]]) -> Awaitable[Answers]:
-        """Send at once if it can be; then the answers are to be awaited. Raises `StoreError`."""
+        """Send at once if it can be; then the answers must be awaited. Raises `StoreError`."""
         if batch_sent.receivers:
             batch_sent.send_safely(self, size=len(requests))
         if not self.connections.is_prepared:
@@ -300,7 +300,7 @@ class Link:
                 self._sends_source = not script.is_unknown(replies[0])
                 replies, sent_ms, received_ms = await self._send_source(batch)
             answers = batch.read(replies)
-        except Exception as error:  # redis-py lets AttributeError and its like escape, too
+        except Exception as error:  # redis-py lets AttributeError and similar errors escape, too
             self._leave_if_elsewhere([error])
             called = batch.command if batch else "connecting"
             raise store_error(error, self.pool, called) from error
@@ -319,7 +319,7 @@ class Link:
     async def _send_source(self, batch: Script) -> Exchanged:
         """Redis restarted or was flushed, or refuses EVALSHA from now on.
 
-        Nothing ran for those hits, so sending them again charges nobody twice.
+        Nothing ran for those hits, so sending them again charges no client twice.
         """
         batch.with_source = True
         return await self.connections.exchange(batch.packed, batch.replies)
@@ -327,7 +327,7 @@ class Link:
     def _leave_if_elsewhere(self, answers: Sequence[object]) -> None:
         """After a failover the connections lead to what is a replica now: drop them.
 
-        At a node of a Cluster the probe of the next connection fails every hit alike.
+        At a node of a Cluster the probe of the next connection fails every hit.
         """
         if any(map(leads_elsewhere, answers)):
             self.connections.drop_idle()

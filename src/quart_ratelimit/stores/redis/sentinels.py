@@ -171,7 +171,7 @@ class Watcher:
             while True:
                 self._note_message(await connection.read_response())
                 self._was_silent = False
-        except Exception as error:  # redis-py lets AttributeError and its like escape, too
+        except Exception as error:  # redis-py lets AttributeError and similar errors escape, too
             self.error = error
             self._tell(None, -1)
             return is_subscribed
@@ -242,7 +242,7 @@ def _is_unknown(error: Exception | None) -> bool:
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, tasks: Iterable[asyncio.Task[None]]) -> None:
-    """End the tasks of what nobody refers to any more, perhaps in another thread."""
+    """End the tasks of objects without references, perhaps in another thread."""
     for task in tasks:
         if not loop.is_closed() and not task.done():
             loop.call_soon_threadsafe(task.cancel)

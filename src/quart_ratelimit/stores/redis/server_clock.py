@@ -29,7 +29,7 @@ class ServerClock:
         return self._now_ms() + self._offset_ms
 
     def is_stale(self) -> bool:
-        """Whether the server's time is to be requested again."""
+        """Whether the server's time must be requested again."""
         return not 0 <= self._now_ms() - self._told_ms < TRUSTED_MS
 
     def hold(self) -> None:

@@ -21,6 +21,9 @@ def prompt(kind: Any) -> Any:
     """
 
     async def disconnect(self: Any, nowait: bool = False, **others: Any) -> None:  # noqa: ARG001  # never waits
+        if wire.has_ended(self):
+            wire.sever(self)
+            return
         wire.abort(self)
         await kind.disconnect(self, True, **others)
 

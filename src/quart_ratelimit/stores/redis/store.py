@@ -121,4 +121,4 @@ class RedisStore:
 
 
 def _nothing() -> None:
-    """Nobody has to know."""
+    """Do nothing: nothing waits for a connection."""

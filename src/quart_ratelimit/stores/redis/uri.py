@@ -203,7 +203,9 @@ def checked_client(client: object) -> redis.asyncio.Redis:
     if isinstance(client, (redis.Redis, redis.RedisCluster)):
         raise ConfigurationError(f"{name} blocks the event loop; write redis.asyncio.Redis")
     if isinstance(client, redis.asyncio.RedisCluster):
-        raise ConfigurationError(f"{name} is a cluster's; write ClusterStore(lambda: client)")
+        raise ConfigurationError(
+            f"{name} is a client of a Cluster; write ClusterStore(lambda: client)"
+        )
     raise ConfigurationError(f"{name} is not a redis.asyncio.Redis")
 
 

@@ -30,7 +30,7 @@ _DISCARD = struct.pack("ii", 1, 0)
 
 
 async def replies(connection: Connection, count: int, *, unsent: bytes = b"") -> list[object]:
-    """So many replies, errors of single commands among them; ``unsent`` is sent before.
+    """Read ``count`` replies, errors of single commands among them; ``unsent`` is sent before.
 
     Raises what redis-py raises when the connection fails; then none, some or all was carried out,
     and the connection must not be used again.
@@ -55,6 +55,8 @@ def abort(connection: Connection) -> None:
     What the system has not sent yet is discarded: it would reach Redis after what is sent later by
     another connection, a take of a place after its release.
     """
+    if has_ended(connection):
+        sever(connection)
     writer = getattr(connection, "_writer", None)
     if isinstance(writer, asyncio.StreamWriter):
         system_socket = writer.get_extra_info("socket")
@@ -62,6 +64,13 @@ def abort(connection: Connection) -> None:
             with contextlib.suppress(OSError, ValueError):  # it is closed already
                 system_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD)
         writer.transport.abort()
+
+
+def has_ended(connection: Connection) -> bool:
+    """Whether nothing can be awaited: no event loop runs, or the connection's own is closed."""
+    writer = getattr(connection, "_writer", None)
+    loop = getattr(getattr(writer, "transport", None), "_loop", None)
+    return asyncio._get_running_loop() is None or (loop is not None and loop.is_closed())
 
 
 def sever(connection: Connection) -> None:
@@ -100,8 +109,8 @@ def peer(connection: Connection) -> object:
 def wary(kind: Any) -> Any:
     """Connections of this kind that look before they send, and are opened again if necessary.
 
-    For a client that does not check its pooled ones: closed meanwhile, or with a reply that nobody
-    expected, which would be taken for the next one's and shift all that follow.
+    For a client that does not check its pooled ones: closed meanwhile, or with an unexpected
+    reply, which would be taken for the next one's and shift all that follow.
     """
 
     async def connect(self: Any, *args: object, **kwargs: object) -> None:
@@ -129,7 +138,7 @@ def free_writer(connection: Connection) -> asyncio.StreamWriter | None:
     Also nothing that the event loop has not seen yet, as the end of what Redis just closed.
     """
     writer = getattr(connection, "_writer", None)
-    if not CAN_SAY_AT_ONCE or not isinstance(writer, asyncio.StreamWriter) or writer.is_closing():
+    if not CAN_SAY_AT_ONCE or not isinstance(writer, asyncio.StreamWriter):
         return None
     look = is_fresh(connection)
     try:
