@@ -448,3 +448,24 @@ def test_a_key_fits_its_own_form_alone(prefix: str, who: str, scope: str, plain:
         forms = [KeyForm((prefix,), None), KeyForm((prefix,), scope), KeyForm((), scope)]
     key = forms[0].of(Keys(), who)
     assert [form.fits(key) for form in forms] == [True, False, False]
+
+
+async def test_a_process_with_two_limiters_is_shown_as_one_worker(redis_url: str) -> None:
+    app = Quart(__name__)
+    limiters = [
+        Limiter(who, app=app, storage_uri=redis_url, key_prefix=name, default_limits=["9/hour"])
+        for name in ("first", "second")
+    ]
+    app.register_blueprint(dashboard(limiters[0], guard=is_operator))
+
+    @app.get("/")
+    async def index() -> str:
+        return "hello"
+
+    async with app.test_app():
+        assert await statuses(app, 2) == [200, 200]
+        operator = Operator(app)
+        await operator.load()
+        for _ in range(2):
+            state = await operator.ask("state")
+    assert state["workers"] == 1

@@ -338,8 +338,10 @@ def test_top_says_that_memory_is_no_fleet() -> None:
     assert "kept in memory" in result.stderr
 
 
-@pytest.mark.parametrize("args", [["top", "--once"], ["top", "--json"]])
-def test_top_prints_once(redis_url: str, args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("args", [["top"], ["top", "--once"], ["top", "--json"]])
+def test_top_prints_once_where_nothing_can_be_drawn(
+    redis_url: str, args: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from quart_ratelimit.cli import commands
 
     monkeypatch.setattr(commands, "TOP_ONCE", 0)
@@ -349,4 +351,4 @@ def test_top_prints_once(redis_url: str, args: list[str], monkeypatch: pytest.Mo
     result = app.test_cli_runner().invoke(commands.cli, args)
     assert result.exit_code == 0
     assert "3 per 1 hour" in result.stdout
-    assert ("192.0.2.1: 4, 1 refused" if "--once" in args else '"192.0.2.1"') in result.stdout
+    assert ('"192.0.2.1"' if "--json" in args else "192.0.2.1: 4, 1 refused") in result.stdout

@@ -97,7 +97,7 @@ async def test_a_reload_counts_at_once(file: File) -> None:
             GOOD + '"na\u00efve" = "1/day"',
             "name='tiers.na\u00efve' must be 1 to 64 printable ASCII",
         ),
-        ("", "login, tiers.free, tiers.pro is gone"),
+        ("", "login, tiers.free, tiers.pro is missing"),
         ("#" * (LARGEST + 1), f"is longer than {LARGEST} bytes"),
         ("a = " + "[" * 30_000, "is not TOML"),
     ],
@@ -116,7 +116,7 @@ async def test_of_a_bad_version_one_line_is_logged_and_the_last_good_one_counts_
     assert line.endswith("; the limits stay as they were")
     with pytest.raises(ConfigurationError, match=wrong):
         limits.reload()
-    if "gone" not in wrong and "twice" not in wrong:
+    if "missing" not in wrong and "twice" not in wrong:
         with pytest.raises(ConfigurationError, match=wrong):
             file.open()
     file.write(GOOD.replace("2/minute", "5/minute"))

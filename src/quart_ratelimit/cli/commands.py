@@ -167,7 +167,7 @@ async def limits(
                 await surveyor.name_keys(one.lines)
         return found, errors
 
-    if watch:
+    if watch and _render.console().is_terminal:
         await _render.watch(lambda: _drawn(look, app), WATCH)
     surveys, errors = await look()
     for one in () if as_json else surveys:
@@ -264,7 +264,7 @@ async def top(
         return [one for one in found if one is not None]
 
     views = await look()
-    if not once and not as_json:
+    if not once and not as_json and _render.console().is_terminal:
 
         async def drawn() -> list[RenderableType]:
             return [_render.fleet(view, with_workers=with_workers) for view in await look()]

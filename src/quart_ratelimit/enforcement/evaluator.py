@@ -107,7 +107,7 @@ class Evaluator:
             is_kept = stage.kept and len(client) <= LONGEST_KEPT and len(stage.limits) <= MOST_KEPT
             known = self._hits if is_kept else Stage.hits
             hits, args = known(stage, client)
-            if any(context.paid.covers(by, hit) for hit in hits):
+            if context.paid and any(context.paid.covers(by, hit) for hit in hits):
                 await self._check_each(store, context, stage, memo, by)
                 return
         except Exception as error:

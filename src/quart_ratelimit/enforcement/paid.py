@@ -34,14 +34,16 @@ class Paid:
         self._shared: set[_Name] = set()
         self._deciders: dict[_Name, list[_Decider]] = {}
 
+    def __bool__(self) -> bool:
+        """Return whether there is a charge to share."""
+        return bool(self._new or self._total)
+
     def add(self, by: str, hits: Sequence[Hit]) -> None:
         """Note what a function charged."""
         self._new.append((by, hits))
 
     def covers(self, by: str, hit: Hit) -> bool:
         """Return whether others charged this hit, and more often than this function did."""
-        if not (self._new or self._total):
-            return False
         self._count()
         name = _name(hit)
         return self._by_function.get((by, name), 0) < self._total.get(name, 0)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from quart import Quart
@@ -24,6 +23,10 @@ from .startup import startup_findings
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Response)
+
+#: A method of the app, and what makes its arguments others after an error.
+_Process = Callable[..., Awaitable[Any]]
+_OnError = Callable[[Exception, Sequence[Any]], Awaitable[Sequence[Any]]]
 
 #: A finding's severity -> the level that it is logged at.
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
@@ -101,9 +104,6 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
         return response
 
     async def teardown_websocket(_: BaseException | None) -> None:
-        binding: Binding = extensions[attribute]
-        with suppress(RateLimitExceeded, LimiterUnavailable):  # the websocket has ended
-            await _charge_unreached(binding)
         response = current_connection().response
         if response is not None:
             await after_request(response)
@@ -115,40 +115,53 @@ def _hook_into_requests(app: Quart, attribute: str) -> None:
     app.teardown_websocket(teardown_websocket)
 
 
-async def _charge_unreached(binding: Binding) -> None:
-    context = binding.hooks.unreached()
-    if context is not None and binding.is_active:
-        await binding.hooks.charge_unreached(context)
-
-
 def _hook_into_responses(app: Quart, attribute: str) -> None:
-    """Have limits refuse requests that ended before the limits of their view.
+    """Charge requests that ended before the limits of their view.
 
-    The refusal replaces the response before any ``after_request`` function sees that, as these run
-    in an order that the app chooses.
+    A refusal replaces the response before any ``after_request`` function sees that, as these run in
+    an order that the app chooses. If the client went away, there is only a teardown.
     """
     quart: Any = app
     extensions = app.extensions
 
-    def charging(process: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def replaced(error: Exception, args: Sequence[Any]) -> Sequence[Any]:
+        """The arguments with the answer to the error in the response's place."""
+        before, after = args[:RESPONSE_PLACE], args[RESPONSE_PLACE + 1 :]
+        answer = await quart.handle_user_exception(*before, error)
+        return [*before, await quart.make_response(answer), *after]
+
+    async def unchanged(error: Exception, args: Sequence[Any]) -> Sequence[Any]:
+        if not isinstance(error, (RateLimitExceeded, LimiterUnavailable)):
+            _log.error("a request without a response could not be charged", exc_info=error)
+        return args
+
+    def charging(process: _Process, on_error: _OnError) -> _Process:
         async def charge_and_process(*args: Any, **kwargs: Any) -> Any:
+            given: Sequence[Any] = args
             try:
                 await _charge_unreached(extensions[attribute])
             except Exception as error:
-                before, after = args[:RESPONSE_PLACE], args[RESPONSE_PLACE + 1 :]
-                answer = await quart.handle_user_exception(*before, error)
-                args = (*before, await quart.make_response(answer), *after)
-            return await process(*args, **kwargs)
+                given = await on_error(error, args)
+            return await process(*given, **kwargs)
 
-        def process_response(*args: Any, **kwargs: Any) -> Awaitable[Any]:
+        def charging_process(*args: Any, **kwargs: Any) -> Awaitable[Any]:
             binding: Binding = extensions[attribute]
-            unreached = binding.hooks.unreached() is not None
-            return (charge_and_process if unreached else process)(*args, **kwargs)
+            if binding.hooks.unreached() is None:
+                return process(*args, **kwargs)
+            return charge_and_process(*args, **kwargs)
 
-        return process_response
+        return charging_process
 
-    quart.process_response = charging(quart.process_response)
-    quart.postprocess_websocket = charging(quart.postprocess_websocket)
+    quart.process_response = charging(quart.process_response, replaced)
+    quart.postprocess_websocket = charging(quart.postprocess_websocket, replaced)
+    quart.do_teardown_request = charging(quart.do_teardown_request, unchanged)
+    quart.do_teardown_websocket = charging(quart.do_teardown_websocket, unchanged)
+
+
+async def _charge_unreached(binding: Binding) -> None:
+    context = binding.hooks.unreached()
+    if context is not None and binding.is_active:
+        await binding.hooks.charge_unreached(context)
 
 
 def most_drained(app: Quart, attribute: str) -> int:

@@ -24,6 +24,8 @@ KEPT_MS = 300_000
 FIRST_MS, LONGEST_MS = 500, 2_500
 #: Time between two removals of silent workers in ms; each also lets the set live on.
 TIDIED_MS = KEPT_MS // 5
+#: What the names of all workers of a process begin with: one for each limiter.
+_PROCESS = secrets.token_hex(8)
 #: The member whose score is the last look; no worker has this name.
 MARK = "?"
 #: How long a look lasts, in ms.
@@ -67,7 +69,7 @@ class Fleet:
     @property
     def name(self) -> str:
         """This worker's unique name: a process that was forked from it has another."""
-        return self._name or f"{self._token}.{os.getpid():x}"
+        return self._name or f"{_PROCESS}.{os.getpid():x}.{self._token}"
 
     def view(self) -> tuple[int, int]:
         """How many workers there are, and the place of this one, from 0 on."""
@@ -138,6 +140,11 @@ class Fleet:
         self.names = names
         if fleet_known.receivers:
             fleet_known.send_safely(self, workers=len(names))
+
+
+def process_of(name: str) -> str:
+    """The process that a worker's name is of."""
+    return name.rpartition(".")[0] or name
 
 
 def fleet_of(store: object, workers: int | None = None) -> Fleet:

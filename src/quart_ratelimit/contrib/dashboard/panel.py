@@ -25,7 +25,7 @@ from ...extension.limiter import Limiter
 from ...extension.tally import Tally
 from ...quotas import Hit
 from ...rules.exemptions import USUAL
-from ...stores.fleet import fleet_of
+from ...stores.fleet import fleet_of, process_of
 from .unblocking import Stand, Unblocking
 
 #: The cookie and the field that must agree before anything is changed (double submit).
@@ -116,7 +116,7 @@ class _Panel:
         limits = [self._row(one, second, names, with_parts=with_parts) for one in meant[:ROWS]]
         return jsonify(
             worker=os.getpid(),
-            workers=None if view is None else len(names),
+            workers=None if view is None else len(set(map(process_of, names))),
             away=away,
             left_off=self._tally.left_off,
             found=len(meant),
