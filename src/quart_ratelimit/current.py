@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeVar, cast
 from quart import Blueprint, Quart, Request, Websocket, globals
 from quart.ctx import AppContext
 from quart.globals import app_ctx
+from quart.views import MethodView, View
 from werkzeug.sansio.response import Response
 
 T = TypeVar("T")
@@ -106,6 +107,20 @@ def blueprint_path(app: Quart, name: str | None) -> list[Blueprint]:
     parts = name.split(".")
     names = (".".join(parts[: end + 1]) for end in range(len(parts)))
     return [cast(Blueprint, app.blueprints[name]) for name in names if name in app.blueprints]
+
+
+def handler_of(view: object, method: str) -> object | None:
+    """The method that a class-based view calls for this HTTP method; None: there is none."""
+    kind = getattr(view, "view_class", None)
+    if not (isinstance(kind, type) and issubclass(kind, View)):
+        return None
+    dispatch = kind.dispatch_request
+    if dispatch is not MethodView.dispatch_request:
+        return dispatch
+    handler = getattr(kind, method.lower(), None)
+    if handler is None and method == "HEAD":
+        handler = getattr(kind, "get", None)
+    return handler
 
 
 def _of_app_context(name: str) -> Any:

@@ -7,7 +7,7 @@ then one every 6 seconds. All limits of a request are charged together or not at
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -19,7 +19,7 @@ from werkzeug.sansio.response import Response
 from .callables import Memo, UserFunction, chain
 from .clients.key_functions import client_address
 from .clients.keys import slot_key
-from .current import request_context
+from .current import blueprint_path, handler_of, request_context
 from .errors import LimiterUnavailable
 from .quotas import GCRA, Decision, Hit
 from .responses.drain import Drain
@@ -161,14 +161,15 @@ class RateLimiter:
 
     async def _before_request(self) -> None:
         memo = Memo()
-        limits = [limit for limit in self._limits() if not await self._skips(limit, memo)]
+        limits, hits = [], []
+        for limit, scope in self._limits():
+            if await self._skips(limit, memo):
+                continue
+            who = await memo.call(limit.key_function or self.key_function)
+            limits.append(limit)
+            hits.append(Hit(limit.quota, slot_key(current_app.import_name, str(who), scope)))
         if not limits:
             return
-        hits = []
-        for limit in limits:
-            who = await memo.call(limit.key_function or self.key_function)
-            key = slot_key(current_app.import_name, str(who), request.endpoint or "")
-            hits.append(Hit(limit.quota, key))
         decisions = await self.store.hit(hits)
         refused = [decision for decision in decisions if not decision.allowed]
         told = min(zip(limits, decisions, strict=True), key=lambda pair: pair[0].period)
@@ -194,20 +195,30 @@ class RateLimiter:
                 response.headers.setdefault("Retry-After", str(refusal.retry_after))
         return response
 
-    def _limits(self) -> list[RateLimit]:
-        view = current_app.view_functions.get(request.endpoint or "")
-        functions = list(chain(view))
-        if view is None or not current_app.config[ENABLED] or any(map(_exempt.get, functions)):
+    def _limits(self) -> list[tuple[RateLimit, str]]:
+        """The limits of this request, each with what it counts: the endpoint, or its method."""
+        endpoint = request.endpoint or ""
+        view = current_app.view_functions.get(endpoint)
+        handler = handler_of(view, request.method)
+        methods, functions = list(chain(handler)), list(chain(view))
+        exempt = any(map(_exempt.get, [*methods, *functions]))
+        if view is None or not current_app.config[ENABLED] or exempt:
             return []
-        blueprint = current_app.blueprints.get(request.blueprint or "")
-        declared = map(_limits.get, [*reversed(functions), blueprint])
-        return [*(limit for limits in declared for limit in limits or ()), *self._default_limits]
+        blueprints = blueprint_path(current_app, request.blueprint)
+        own = _declared(reversed(methods))
+        others = [*_declared([*reversed(functions), *reversed(blueprints)]), *self._default_limits]
+        method = f"{endpoint}:{getattr(handler, '__name__', '')}"
+        return [*((limit, method) for limit in own), *((limit, endpoint) for limit in others)]
 
     async def _skips(self, limit: RateLimit, memo: Memo) -> bool:
         function = limit.skip_function or self.skip_function
         if function is None:
             return False
         return truth("skip_function", function, await memo.call(function))
+
+
+def _declared(objects: Iterable[object]) -> list[RateLimit]:
+    return [limit for one in objects for limit in _limits.get(one) or ()]
 
 
 def _given(

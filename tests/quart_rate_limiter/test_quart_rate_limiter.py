@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from quart import Blueprint, Quart, request
+from quart.views import MethodView
 
 from quart_ratelimit import InvalidLimit, StoreError
 from quart_ratelimit.quart_rate_limiter import (
@@ -325,3 +326,67 @@ async def test_the_body_of_a_refused_request_is_drained(app: Quart, store: Memor
     await app.test_client().post("/", scope_base={"client": ("10.0.0.1", 1)})
     await app(scope, receive, send)  # type: ignore[arg-type]
     assert sent[0] == (429, 0)
+
+
+async def test_a_limit_on_a_method_of_a_class_applies_to_that_method(
+    app: Quart, store: MemoryStore
+) -> None:
+    RateLimiter(app, store=store)
+
+    class Items(MethodView):
+        @rate_limit(1, MINUTE)
+        async def get(self) -> str:
+            return "apple"
+
+        @rate_limit(1, MINUTE)
+        async def post(self) -> str:
+            return "made"
+
+        async def put(self) -> str:
+            return "changed"
+
+        @rate_exempt
+        async def delete(self) -> str:
+            return "deleted"
+
+    app.add_url_rule("/", view_func=Items.as_view("items"))
+    client = app.test_client()
+    told = [
+        [(await client.open("/", method=method)).status_code for _ in range(2)]
+        for method in ("GET", "POST", "PUT", "DELETE")
+    ]
+    assert told == [[200, 429], [200, 429], [200, 200], [200, 200]]
+    assert (await client.head("/")).status_code == 429
+
+
+async def test_a_method_of_a_class_may_be_exempt(app: Quart, store: MemoryStore) -> None:
+    RateLimiter(app, store=store, default_limits=[RateLimit(1, MINUTE)])
+
+    class Items(MethodView):
+        @rate_exempt
+        async def get(self) -> str:
+            return "apple"
+
+        async def post(self) -> str:
+            return "made"
+
+    app.add_url_rule("/", view_func=Items.as_view("items"))
+    assert await statuses(app, 3) == [200, 200, 200]
+    client = app.test_client()
+    assert [(await client.post("/")).status_code for _ in range(2)] == [200, 429]
+
+
+async def test_a_blueprints_limit_binds_the_blueprints_in_it(
+    app: Quart, store: MemoryStore
+) -> None:
+    RateLimiter(app, store=store)
+    outer = limit_blueprint(Blueprint("outer", __name__, url_prefix="/o"), 1, MINUTE)
+    inner = Blueprint("inner", __name__, url_prefix="/i")
+
+    @inner.get("/")
+    async def index() -> str:
+        return ""
+
+    outer.register_blueprint(inner)
+    app.register_blueprint(outer)
+    assert await statuses(app, 2, "/o/i/") == [200, 429]
