@@ -16,15 +16,16 @@ from quart import Blueprint, Quart, current_app, request
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.sansio.response import Response
 
-from .callables import Memo, UserFunction, chain
+from .callables import Memo, UserFunction, chain, check_user_function
 from .clients.key_functions import client_address
 from .clients.keys import slot_key
 from .current import blueprint_path, handler_of, request_context
-from .errors import LimiterUnavailable
+from .errors import ConfigurationError, InvalidLimit, LimiterUnavailable
 from .quotas import GCRA, Decision, Hit
 from .responses.drain import Drain
 from .responses.refusal import retry_after
-from .rules.registry import WeakTable
+from .rules.kinds import checked, kind_of, switch
+from .rules.registry import WeakTable, check_function
 from .rules.truth import truth
 from .stores import GuardedStore, MemoryStore, RedisStore, Store
 
@@ -96,6 +97,7 @@ def rate_limit(
     added = _given(limit, period, key_function, skip_function, limits)
 
     def decorate(function: T) -> T:
+        check_function(function, "rate_limit(...)")
         _limits.set(function, [*(_limits.get(function) or ()), *added])
         return function
 
@@ -104,6 +106,7 @@ def rate_limit(
 
 def rate_exempt(function: T) -> T:
     """Exempt a view from all limits."""
+    check_function(function, "rate_exempt")
     _exempt.set(function, True)
     return function
 
@@ -118,6 +121,8 @@ def limit_blueprint(
     limits: Sequence[RateLimit] | None = None,
 ) -> B:
     """Limit each view of a blueprint. Raises as `rate_limit` does."""
+    if not isinstance(blueprint, Blueprint):
+        raise ConfigurationError(f"limit_blueprint: {kind_of(blueprint)} is not a blueprint")
     added = _given(limit, period, key_function, skip_function, limits)
     _limits.set(blueprint, [*(_limits.get(blueprint) or ()), *added])
     return blueprint
@@ -141,6 +146,7 @@ class RateLimiter:
         *,
         on_store_error: str = "local",
     ) -> None:
+        _check_functions(key_function, skip_function)
         self.key_function = key_function
         self.skip_function = skip_function
         self.store: Store = MemoryStore() if store is None else store
@@ -152,7 +158,7 @@ class RateLimiter:
 
     def init_app(self, app: Quart, enabled: bool = True) -> None:
         """Bind the limiter to an app. Opens nothing."""
-        app.config.setdefault(ENABLED, enabled)
+        app.config.setdefault(ENABLED, checked(switch, "enabled", enabled))
         app.asgi_app = Drain(app.asgi_app)  # type: ignore[assignment, method-assign]
         app.before_serving(self.store.start)
         app.after_serving(self.store.aclose)
@@ -242,8 +248,19 @@ def _given(
 def _checked(limits: Sequence[RateLimit]) -> list[RateLimit]:
     """The limits, each tried once, so that one that cannot be kept is an error where it stands."""
     for limit in limits:
+        if not isinstance(limit, RateLimit):
+            raise InvalidLimit(
+                f"{limit!r} is not a limit; write RateLimit(10, timedelta(minutes=1))"
+            )
         limit.quota  # noqa: B018
+        _check_functions(limit.key_function, limit.skip_function)
     return list(limits)
+
+
+def _check_functions(key_function: object, skip_function: object) -> None:
+    for name, function in (("key_function", key_function), ("skip_function", skip_function)):
+        if function is not None:
+            check_user_function(function, name)
 
 
 def _refusal(refused: Sequence[Decision]) -> TooManyRequests | LimiterUnavailable:

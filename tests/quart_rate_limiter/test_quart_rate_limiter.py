@@ -8,7 +8,7 @@ import pytest
 from quart import Blueprint, Quart, request
 from quart.views import MethodView
 
-from quart_ratelimit import InvalidLimit, StoreError
+from quart_ratelimit import ConfigurationError, InvalidLimit, StoreError
 from quart_ratelimit.quart_rate_limiter import (
     RateLimit,
     RateLimiter,
@@ -390,3 +390,26 @@ async def test_a_blueprints_limit_binds_the_blueprints_in_it(
     outer.register_blueprint(inner)
     app.register_blueprint(outer)
     assert await statuses(app, 2, "/o/i/") == [200, 429]
+
+
+#: Each was accepted, and limited nothing or failed at a request.
+MISTAKES: dict[str, Any] = {
+    "a limit on an app": lambda: rate_limit(1, MINUTE)(Quart("shop")),
+    "a limit on a blueprint": lambda: rate_limit(1, MINUTE)(Blueprint("shop", "shop")),
+    "a limit on a class": lambda: rate_limit(1, MINUTE)(MethodView),
+    "a limit on nothing": lambda: rate_limit(1, MINUTE)(None),
+    "an exempt blueprint": lambda: rate_exempt(Blueprint("shop", "shop")),
+    "an app for a blueprint": lambda: limit_blueprint(Quart("shop"), 1, MINUTE),  # type: ignore[type-var]
+    "a key that is a text": lambda: RateLimiter(key_function="ann"),  # type: ignore[arg-type]
+    "a key of two": lambda: rate_limit(1, MINUTE, key_function=lambda _, __: "ann"),
+    "a switch for a function": lambda: rate_limit(1, MINUTE, skip_function=True),  # type: ignore[arg-type]
+    "a default that is a text": lambda: RateLimiter(default_limits=["1/minute"]),  # type: ignore[list-item]
+    "a limit that is a text": lambda: rate_limit(limits=["1/minute"]),  # type: ignore[list-item]
+    "a switch that is a text": lambda: RateLimiter(Quart("shop"), enabled="false"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named_where_it_stands(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        MISTAKES[name]()
