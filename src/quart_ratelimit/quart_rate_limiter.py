@@ -10,16 +10,17 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from quart import Blueprint, Quart, current_app, request
+from quart import Blueprint, Quart, Request, Websocket, current_app
+from quart.typing import ResponseTypes
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.sansio.response import Response
 
 from .callables import Memo, UserFunction, chain, check_user_function
 from .clients.key_functions import client_address
 from .clients.keys import slot_key
-from .current import blueprint_path, handler_of, request_context
+from .current import blueprint_path, current_request_or_none, handler_of
 from .errors import ConfigurationError, InvalidLimit, LimiterUnavailable
 from .quotas import GCRA, Decision, Hit
 from .responses.drain import Drain
@@ -164,6 +165,8 @@ class RateLimiter:
         app.after_serving(self.store.aclose)
         app.before_request(self._before_request)
         app.after_request(self._after_request)
+        app.before_websocket(self._before_request)
+        app.after_websocket(self._after_websocket)
 
     async def _before_request(self) -> None:
         memo = Memo()
@@ -179,20 +182,20 @@ class RateLimiter:
         decisions = await self.store.hit(hits)
         refused = [decision for decision in decisions if not decision.allowed]
         told = min(zip(limits, decisions, strict=True), key=lambda pair: pair[0].period)
-        setattr(request_context, _TOLD, {**getattr(request_context, _TOLD, {}), self: told})
+        setattr(_asked(), _TOLD, {**getattr(_asked(), _TOLD, {}), self: told})
         if refused:
             error = _refusal(refused)
-            setattr(request_context, _REFUSAL, error)
+            setattr(_asked(), _REFUSAL, error)
             raise error
 
     async def _after_request(self, response: R) -> R:
-        told = getattr(request_context, _TOLD, {}).get(self)
+        told = getattr(_asked(), _TOLD, {}).get(self)
         if told is not None:
             limit, decision = told
             response.headers["RateLimit-Limit"] = str(limit.count)
             response.headers["RateLimit-Remaining"] = str(decision.remaining)
             response.headers["RateLimit-Reset"] = str(math.ceil(decision.reset_ms / 1000))
-        refusal = getattr(request_context, _REFUSAL, None)
+        refusal = getattr(_asked(), _REFUSAL, None)
         if refusal is not None:
             refusal.with_traceback(None)  # whose frames keep all that the request was
         if refusal is not None and response.status_code == refusal.code:
@@ -201,8 +204,12 @@ class RateLimiter:
                 response.headers.setdefault("Retry-After", str(refusal.retry_after))
         return response
 
+    async def _after_websocket(self, response: ResponseTypes | None) -> ResponseTypes | None:
+        return None if response is None else await self._after_request(response)
+
     def _limits(self) -> list[tuple[RateLimit, str]]:
         """The limits of this request, each with what it counts: the endpoint, or its method."""
+        request = _asked()
         endpoint = request.endpoint or ""
         view = current_app.view_functions.get(endpoint)
         handler = handler_of(view, request.method)
@@ -221,6 +228,10 @@ class RateLimiter:
         if function is None:
             return False
         return truth("skip_function", function, await memo.call(function))
+
+
+def _asked() -> Request | Websocket:
+    return cast(Request | Websocket, current_request_or_none())
 
 
 def _declared(objects: Iterable[object]) -> list[RateLimit]:

@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from quart import Blueprint, Quart, request
+from quart import Blueprint, Quart, request, websocket
+from quart.testing.connections import WebsocketResponseError
 from quart.views import MethodView
 
 from quart_ratelimit import ConfigurationError, InvalidLimit, StoreError
@@ -413,3 +414,30 @@ MISTAKES: dict[str, Any] = {
 def test_a_mistake_is_named_where_it_stands(name: str) -> None:
     with pytest.raises(ConfigurationError):
         MISTAKES[name]()
+
+
+@pytest.mark.parametrize("declared", ["view", "default", "blueprint"])
+async def test_a_limit_applies_to_handshakes_of_websockets(
+    app: Quart, store: MemoryStore, declared: str
+) -> None:
+    limit = RateLimit(1, MINUTE)
+    RateLimiter(app, store=store, default_limits=[limit] if declared == "default" else None)
+    shop = Blueprint("shop", __name__)
+    if declared == "blueprint":
+        limit_blueprint(shop, 1, MINUTE)
+
+    @shop.websocket("/")
+    @(rate_limit(1, MINUTE) if declared == "view" else lambda view: view)
+    async def talk() -> None:
+        await websocket.send("hello")
+
+    app.register_blueprint(shop)
+    client = app.test_client()
+    async with client.websocket("/") as first:
+        assert await first.receive() == "hello"
+    with pytest.raises(WebsocketResponseError) as refused:
+        async with client.websocket("/") as second:
+            await second.receive()
+    response = refused.value.response
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
+    assert response.headers["RateLimit-Remaining"] == "0"
