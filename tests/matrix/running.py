@@ -14,6 +14,8 @@ from pathlib import Path
 from .places import BUILD, ROOT, Missing, server_of_suite, server_of_wheel, suite, wheels
 from .rows import Row
 
+#: Which tests failed, in a folder for each row: kept when the project is copied again.
+CACHE = ".matrix_cache"
 #: Prints the versions of what a row's Python imports.
 VERSIONS = (
     "import sys; from importlib.metadata import version as v;"
@@ -57,7 +59,7 @@ def run(row: Row, *options: str) -> Outcome:
         return Outcome(row, f"not run: {missing}", "", "", time.monotonic() - began)
     began = time.monotonic()
     versions = _call([*command, "-c", VERSIONS], env)
-    cache = f"cache_dir=.matrix_cache/{_file_name(row)}"  # no test of another row is a failed one
+    cache = f"cache_dir={CACHE}/{_file_name(row)}"  # no test of another row is a failed one
     done = _call([*command, *PYTEST, "-o", cache, *row.options, *options, *row.tests], env)
     server, counts = SERVER.search(done.stdout), SUMMARY.findall(done.stdout)
     return Outcome(
@@ -78,7 +80,7 @@ def _here(row: Row) -> tuple[list[str], Mapping[str, str]]:
         env["PYTHONPATH"] = os.pathsep.join([str(folder), env.get("PYTHONPATH", "")])
     if row.server:
         find = server_of_suite if "/" in row.server else server_of_wheel
-        env["QUART_RATELIMIT_REDIS_SERVER"] = find(row.server)
+        env["TESTS_REDIS_SERVER"] = find(row.server)
     return [sys.executable], env
 
 
@@ -102,7 +104,7 @@ def _in_suite(row: Row) -> tuple[list[str], Mapping[str, str]]:
             if done.returncode:
                 raise Missing(f"{' '.join(step)} in {row.python}: {done.stdout.strip()[-500:]}")
     program = row.server.partition("/")[2] or "redis-server"
-    variables = [f"QUART_RATELIMIT_REDIS_SERVER=/usr/bin/{program}", "PATH=/venv/bin:/usr/bin:/bin"]
+    variables = [f"TESTS_REDIS_SERVER=/usr/bin/{program}", "PATH=/venv/bin:/usr/bin:/bin"]
     return [*inside, *variables, "/venv/bin/python"], os.environ
 
 
@@ -112,7 +114,8 @@ def _copy_project(place: Path) -> None:
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
     ).stdout
     place.mkdir(exist_ok=True)
-    subprocess.run(["rm", "-rf", *map(str, place.glob("*"))], check=True)
+    old = [path for path in place.iterdir() if path.name != CACHE]
+    subprocess.run(["rm", "-rf", *map(str, old)], check=True)
     subprocess.run(
         ["xargs", "-0", "cp", "--parents", "-t", str(place)], cwd=ROOT, input=names, check=True
     )

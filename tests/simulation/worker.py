@@ -77,8 +77,8 @@ class Worker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         action = self.serving.pop(task)
-        if not task.cancelled() and task.exception() is not None:
-            error = task.exception()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not _is_quarts(error):
             self.oracle.blame(f"action {action.number} ({action.kind}) raised {error!r}", error)
 
     @property
@@ -157,3 +157,10 @@ class Worker:
 async def _heard(call: Any) -> None:
     with contextlib.suppress(StoreError, RateLimitExceeded, LimiterUnavailable):
         await call
+
+
+def _is_quarts(error: BaseException) -> bool:
+    """Whether Quart 0.23 lets the server know by it that the client had left."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return type(error).__name__ == "ClientDisconnectedError"

@@ -1,13 +1,14 @@
 """What the contract does not ask of the memory store: how it forgets, and whom it must not."""
 
 import gc
+import itertools
 
 import pytest
 
 from quart_ratelimit import ConfigurationError, FixedWindow, Hit
 from quart_ratelimit.quotas import GCRA, MovingWindow, SlidingWindow, StrictWindow
 from quart_ratelimit.stores import MemoryStore
-from quart_ratelimit.stores.memory import fitted
+from quart_ratelimit.stores.memory import SAMPLE, SHARDS, SWEPT_PER_NEW, fitted
 
 QUOTA = FixedWindow(2, 60)
 NOW = 1_800_000_000_000
@@ -56,10 +57,12 @@ def test_a_full_store_gives_a_new_client_the_place_of_one_with_most_left() -> No
 def test_the_garbage_collector_passes_the_states_by() -> None:
     """A full collection that looked into each would stop the event loop for long."""
     store = MemoryStore()
-    store.decide([Hit(QUOTA, "first")], NOW)
+    quotas = (QUOTA, GCRA(2, 60), SlidingWindow(2, 60), StrictWindow(2, 60))
+    for quota in quotas:  # makes its table, whose parts Python 3.14 does track
+        store.decide([Hit(quota, "first")], NOW)
     gc.collect()
     before = len(gc.get_objects())
-    for quota in (QUOTA, GCRA(2, 60), SlidingWindow(2, 60), StrictWindow(2, 60)):
+    for quota in quotas:
         for number in range(2_000):
             store.decide([Hit(quota, f"k{number}")], NOW)
     assert len(gc.get_objects()) - before < 100
@@ -75,6 +78,52 @@ def test_a_full_store_shrinks_to_its_bound_again() -> None:
     for number in range(20_000):
         store.decide([Hit(QUOTA, f"new-{number}")], NOW + 60_000)
     assert len(store) <= 1_000 + 1_024
+
+
+def in_one_shard(count: int) -> list[str]:
+    """Keys that are spread over nothing: only these make room for each other."""
+    shard = hash("k0") & (SHARDS - 1)
+    names = (f"k{number}" for number in itertools.count())
+    return list(itertools.islice((n for n in names if hash(n) & (SHARDS - 1) == shard), count))
+
+
+def test_of_the_keys_that_are_looked_at_the_one_with_most_left_makes_room() -> None:
+    store, nine = MemoryStore(max_keys=4), FixedWindow(9, 60)
+    *old, new = in_one_shard(5)
+    used = dict(zip(old, (1, 9, 3, 2), strict=True))
+    for key, cost in used.items():
+        store.decide([Hit(nine, key, cost)], NOW)
+    store.decide([Hit(nine, new)], NOW)
+    forgotten = [key for key in old if store.state(Hit(nine, key)) is None]
+    assert [used[key] for key in forgotten] == [1]
+
+
+def test_few_keys_are_looked_at_to_make_room() -> None:
+    looks: list[str] = []
+
+    class Counting(FixedWindow):
+        __slots__ = ()
+
+        def advance(self, state, now_ms, hit):  # type: ignore[no-untyped-def]
+            looks.append(hit.key)
+            return FixedWindow.advance(self, state, now_ms, hit)
+
+    store, quota = MemoryStore(max_keys=300), Counting(2, 60)
+    for key in in_one_shard(400):
+        looks.clear()
+        store.decide([Hit(quota, key)], NOW)
+        assert len(looks) <= SAMPLE + SWEPT_PER_NEW + 1
+    assert len(store) == 300
+
+
+def test_keys_that_are_adopted_make_the_store_forget_what_is_over() -> None:
+    store = MemoryStore()
+    for key in in_one_shard(20):
+        store.decide([Hit(QUOTA, key)], NOW)
+    state, _ = QUOTA.advance(None, NOW + 60_000, Hit(QUOTA, "ann"))
+    for number in range(2 * SHARDS):
+        store.adopt(Hit(QUOTA, f"new-{number}"), state, NOW + 60_000)
+    assert len(store) == 2 * SHARDS
 
 
 def test_a_bound_that_holds_nothing_is_named() -> None:
@@ -113,6 +162,8 @@ def test_late_charges_of_one_call_take_what_is_left_and_refuse_nothing() -> None
         (True, 4),
         (True, 0),
     ]
+    (back,) = store.decide([Hit(other, "ann", -1, at_ms=NOW)], NOW)
+    assert back.remaining == 1  # no more was charged than there was room for
 
 
 async def test_what_is_forgotten_is_counted() -> None:

@@ -18,7 +18,7 @@ import pytest
 import redis
 
 #: Where the test command puts a server's path that is not on PATH.
-VARIABLE = "QUART_RATELIMIT_REDIS_SERVER"
+VARIABLE = "TESTS_REDIS_SERVER"
 
 
 def binary() -> str | None:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator, Sequence
+from copy import copy
 from typing import Any
 
 import pytest
@@ -66,12 +67,12 @@ class Moody(MemoryStore):
 
     async def start(self) -> None:
         if self.error:
-            raise self.error
+            raise copy(self.error)
 
     async def hit(self, hits: Sequence[Hit]) -> list[Decision]:
         self.asked += 1
         if self.error:
-            raise self.error
+            raise copy(self.error)  # what was raised holds the frames of its callers
         return await super().hit(hits)
 
 

@@ -129,7 +129,7 @@ class Ledger:
                 return await self.charge(hits)
             return await self._give_back(hits, charged)
         except Exception as error:  # the work is done: no error of a store may replace its result
-            _log.warning("a charge could not be settled: %s", error)
+            _log.warning("a charge could not be settled: %s", str(error))
             return list(charged)
 
     async def _release(self, back: Hit) -> None:
@@ -147,7 +147,7 @@ class Ledger:
             (decision,) = await self._store.hit([back])
         except Exception as error:
             if not isinstance(error, StoreError):
-                _log.warning("a place could not be given back: %s", error)
+                _log.warning("a place could not be given back: %s", str(error))
             return False
         return decision.by == "store"
 

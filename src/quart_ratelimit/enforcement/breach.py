@@ -123,7 +123,7 @@ class Breach:
                 hits.append((peek.store, peek.hit._replace(cost=cost)))
             await asyncio.gather(*[store.hit([hit]) for store, hit in hits])
         except StoreError as error:  # the request stays refused, and calls no fallback
-            _log.warning("a breach could not be counted in its meta limits: %s", error)
+            _log.warning("a breach could not be counted in its meta limits: %s", str(error))
         except Exception:
             if not self._settings.swallow_errors:
                 raise

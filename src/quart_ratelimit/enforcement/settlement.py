@@ -75,7 +75,7 @@ class Settlement:
         try:
             decisions = await store.hit(hits)
         except Exception as error:  # the response is made: no error of a store may replace it
-            _log.warning("%d reserved charges could not be given back: %s", len(hits), error)
+            _log.warning("%d reserved charges could not be given back: %s", len(hits), str(error))
             return
         for charge, decision in zip(charges, decisions, strict=True):
             charge.status.decide(decision)

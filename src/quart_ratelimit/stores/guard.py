@@ -308,7 +308,9 @@ class GuardedStore:
             return
         _away.add(self._store)
         facts = {"ratelimit_event": "store_unavailable", "ratelimit_policy": self._policy}
-        _log.error("the rate limit store is away: %s; policy: %s", error, self._policy, extra=facts)
+        # As a text: a handler that keeps an error keeps the frames that its traceback leads to.
+        text = "the rate limit store is away: %s; policy: %s"
+        _log.error(text, str(error), self._policy, extra=facts)
         store_unavailable.send_safely(self._store, policy=self._policy)
 
     def _report_once(self, text: str) -> None:
