@@ -23,7 +23,6 @@ from typing import Any, Protocol, TypeVar, cast
 
 from quart import Blueprint, Quart, Request, Websocket, globals
 from quart.ctx import AppContext
-from quart.globals import app_ctx
 from quart.views import MethodView, View
 from werkzeug.sansio.response import Response
 
@@ -48,9 +47,6 @@ _websocket: ContextVar[Any] | None = getattr(globals, "_cv_websocket", None)
 
 #: Which argument of ``Quart.process_response`` is the response: from 0.23 on the context is before.
 RESPONSE_PLACE = 1 if _request is None else 0
-
-#: What lasts as long as a request, for attributes of ours.
-request_context: Any = getattr(globals, "request_ctx", app_ctx)
 
 
 def current_app_or_none() -> Quart | None:
