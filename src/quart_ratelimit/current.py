@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from quart import Blueprint, Quart, Request, Websocket, globals
 from quart.ctx import AppContext
-from quart.globals import app_ctx
+from quart.views import MethodView, View
 from werkzeug.sansio.response import Response
 
 T = TypeVar("T")
@@ -47,9 +47,6 @@ _websocket: ContextVar[Any] | None = getattr(globals, "_cv_websocket", None)
 
 #: Which argument of ``Quart.process_response`` is the response: from 0.23 on the context is before.
 RESPONSE_PLACE = 1 if _request is None else 0
-
-#: What lasts as long as a request, for attributes of ours.
-request_context: Any = getattr(globals, "request_ctx", app_ctx)
 
 
 def current_app_or_none() -> Quart | None:
@@ -106,6 +103,20 @@ def blueprint_path(app: Quart, name: str | None) -> list[Blueprint]:
     parts = name.split(".")
     names = (".".join(parts[: end + 1]) for end in range(len(parts)))
     return [cast(Blueprint, app.blueprints[name]) for name in names if name in app.blueprints]
+
+
+def handler_of(view: object, method: str) -> object | None:
+    """The method that a class-based view calls for this HTTP method; None: there is none."""
+    kind = getattr(view, "view_class", None)
+    if not (isinstance(kind, type) and issubclass(kind, View)):
+        return None
+    dispatch = kind.dispatch_request
+    if dispatch is not MethodView.dispatch_request:
+        return dispatch
+    handler = getattr(kind, method.lower(), None)
+    if handler is None and method == "HEAD":
+        handler = getattr(kind, "get", None)
+    return handler
 
 
 def _of_app_context(name: str) -> Any:

@@ -7,24 +7,26 @@ then one every 6 seconds. All limits of a request are charged together or not at
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from quart import Blueprint, Quart, current_app, request
+from quart import Blueprint, Quart, Request, Websocket, current_app
+from quart.typing import ResponseTypes
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.sansio.response import Response
 
-from .callables import Memo, UserFunction, chain
+from .callables import Memo, UserFunction, chain, check_user_function
 from .clients.key_functions import client_address
 from .clients.keys import slot_key
-from .current import request_context
-from .errors import LimiterUnavailable
+from .current import blueprint_path, current_request_or_none, handler_of
+from .errors import ConfigurationError, InvalidLimit, LimiterUnavailable
 from .quotas import GCRA, Decision, Hit
 from .responses.drain import Drain
 from .responses.refusal import retry_after
-from .rules.registry import WeakTable
+from .rules.kinds import checked, kind_of, switch
+from .rules.registry import WeakTable, check_function
 from .rules.truth import truth
 from .stores import GuardedStore, MemoryStore, RedisStore, Store
 
@@ -96,6 +98,7 @@ def rate_limit(
     added = _given(limit, period, key_function, skip_function, limits)
 
     def decorate(function: T) -> T:
+        check_function(function, "rate_limit(...)")
         _limits.set(function, [*(_limits.get(function) or ()), *added])
         return function
 
@@ -104,6 +107,7 @@ def rate_limit(
 
 def rate_exempt(function: T) -> T:
     """Exempt a view from all limits."""
+    check_function(function, "rate_exempt")
     _exempt.set(function, True)
     return function
 
@@ -118,6 +122,8 @@ def limit_blueprint(
     limits: Sequence[RateLimit] | None = None,
 ) -> B:
     """Limit each view of a blueprint. Raises as `rate_limit` does."""
+    if not isinstance(blueprint, Blueprint):
+        raise ConfigurationError(f"limit_blueprint: {kind_of(blueprint)} is not a blueprint")
     added = _given(limit, period, key_function, skip_function, limits)
     _limits.set(blueprint, [*(_limits.get(blueprint) or ()), *added])
     return blueprint
@@ -141,6 +147,7 @@ class RateLimiter:
         *,
         on_store_error: str = "local",
     ) -> None:
+        _check_functions(key_function, skip_function)
         self.key_function = key_function
         self.skip_function = skip_function
         self.store: Store = MemoryStore() if store is None else store
@@ -152,40 +159,43 @@ class RateLimiter:
 
     def init_app(self, app: Quart, enabled: bool = True) -> None:
         """Bind the limiter to an app. Opens nothing."""
-        app.config.setdefault(ENABLED, enabled)
+        app.config.setdefault(ENABLED, checked(switch, "enabled", enabled))
         app.asgi_app = Drain(app.asgi_app)  # type: ignore[assignment, method-assign]
         app.before_serving(self.store.start)
         app.after_serving(self.store.aclose)
         app.before_request(self._before_request)
         app.after_request(self._after_request)
+        app.before_websocket(self._before_request)
+        app.after_websocket(self._after_websocket)
 
     async def _before_request(self) -> None:
         memo = Memo()
-        limits = [limit for limit in self._limits() if not await self._skips(limit, memo)]
+        limits, hits = [], []
+        for limit, scope in self._limits():
+            if await self._skips(limit, memo):
+                continue
+            who = await memo.call(limit.key_function or self.key_function)
+            limits.append(limit)
+            hits.append(Hit(limit.quota, slot_key(current_app.import_name, str(who), scope)))
         if not limits:
             return
-        hits = []
-        for limit in limits:
-            who = await memo.call(limit.key_function or self.key_function)
-            key = slot_key(current_app.import_name, str(who), request.endpoint or "")
-            hits.append(Hit(limit.quota, key))
         decisions = await self.store.hit(hits)
         refused = [decision for decision in decisions if not decision.allowed]
         told = min(zip(limits, decisions, strict=True), key=lambda pair: pair[0].period)
-        setattr(request_context, _TOLD, {**getattr(request_context, _TOLD, {}), self: told})
+        setattr(_asked(), _TOLD, {**getattr(_asked(), _TOLD, {}), self: told})
         if refused:
             error = _refusal(refused)
-            setattr(request_context, _REFUSAL, error)
+            setattr(_asked(), _REFUSAL, error)
             raise error
 
     async def _after_request(self, response: R) -> R:
-        told = getattr(request_context, _TOLD, {}).get(self)
+        told = getattr(_asked(), _TOLD, {}).get(self)
         if told is not None:
             limit, decision = told
             response.headers["RateLimit-Limit"] = str(limit.count)
             response.headers["RateLimit-Remaining"] = str(decision.remaining)
             response.headers["RateLimit-Reset"] = str(math.ceil(decision.reset_ms / 1000))
-        refusal = getattr(request_context, _REFUSAL, None)
+        refusal = getattr(_asked(), _REFUSAL, None)
         if refusal is not None:
             refusal.with_traceback(None)  # whose frames keep all that the request was
         if refusal is not None and response.status_code == refusal.code:
@@ -194,20 +204,38 @@ class RateLimiter:
                 response.headers.setdefault("Retry-After", str(refusal.retry_after))
         return response
 
-    def _limits(self) -> list[RateLimit]:
-        view = current_app.view_functions.get(request.endpoint or "")
-        functions = list(chain(view))
-        if view is None or not current_app.config[ENABLED] or any(map(_exempt.get, functions)):
+    async def _after_websocket(self, response: ResponseTypes | None) -> ResponseTypes | None:
+        return None if response is None else await self._after_request(response)
+
+    def _limits(self) -> list[tuple[RateLimit, str]]:
+        """The limits of this request, each with what it counts: the endpoint, or its method."""
+        request = _asked()
+        endpoint = request.endpoint or ""
+        view = current_app.view_functions.get(endpoint)
+        handler = handler_of(view, request.method)
+        methods, functions = list(chain(handler)), list(chain(view))
+        exempt = any(map(_exempt.get, [*methods, *functions]))
+        if view is None or not current_app.config[ENABLED] or exempt:
             return []
-        blueprint = current_app.blueprints.get(request.blueprint or "")
-        declared = map(_limits.get, [*reversed(functions), blueprint])
-        return [*(limit for limits in declared for limit in limits or ()), *self._default_limits]
+        blueprints = blueprint_path(current_app, request.blueprint)
+        own = _declared(reversed(methods))
+        others = [*_declared([*reversed(functions), *reversed(blueprints)]), *self._default_limits]
+        method = f"{endpoint}:{getattr(handler, '__name__', '')}"
+        return [*((limit, method) for limit in own), *((limit, endpoint) for limit in others)]
 
     async def _skips(self, limit: RateLimit, memo: Memo) -> bool:
         function = limit.skip_function or self.skip_function
         if function is None:
             return False
         return truth("skip_function", function, await memo.call(function))
+
+
+def _asked() -> Request | Websocket:
+    return cast(Request | Websocket, current_request_or_none())
+
+
+def _declared(objects: Iterable[object]) -> list[RateLimit]:
+    return [limit for one in objects for limit in _limits.get(one) or ()]
 
 
 def _given(
@@ -231,8 +259,19 @@ def _given(
 def _checked(limits: Sequence[RateLimit]) -> list[RateLimit]:
     """The limits, each tried once, so that one that cannot be kept is an error where it stands."""
     for limit in limits:
+        if not isinstance(limit, RateLimit):
+            raise InvalidLimit(
+                f"{limit!r} is not a limit; write RateLimit(10, timedelta(minutes=1))"
+            )
         limit.quota  # noqa: B018
+        _check_functions(limit.key_function, limit.skip_function)
     return list(limits)
+
+
+def _check_functions(key_function: object, skip_function: object) -> None:
+    for name, function in (("key_function", key_function), ("skip_function", skip_function)):
+        if function is not None:
+            check_user_function(function, name)
 
 
 def _refusal(refused: Sequence[Decision]) -> TooManyRequests | LimiterUnavailable:

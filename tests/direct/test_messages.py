@@ -436,6 +436,26 @@ def test_mistakes_are_named_at_once() -> None:
         limiter.messages("1/second", cost=-1)
 
 
+#: Each would limit nothing, or close every connection at its first message or breach.
+MISTAKES: dict[str, dict[str, Any]] = {
+    "a cost of no message": {"cost": lambda: 1},
+    "a cost of two": {"cost": lambda _, __: 1},
+    "no cost": {"cost": 0},
+    "no cost, by a switch": {"cost": False},
+    "a breach of nothing": {"on_breach": lambda: "slow down"},
+    "a breach of two": {"on_breach": lambda _, __: "slow down"},
+    "a switch that is a text": {"per_connection": "false"},
+    "a switch that is a function": {"per_connection": lambda: False},
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_every_argument_is_checked_when_it_is_given(name: str) -> None:
+    (argument,) = MISTAKES[name]
+    with pytest.raises(ConfigurationError, match=argument):
+        Limiter().messages("1/second", **MISTAKES[name])
+
+
 async def test_a_view_that_is_no_websocket_is_named() -> None:
     room = Room()
 

@@ -7,6 +7,7 @@ from quart import Blueprint, Quart
 
 from quart_ratelimit import (
     ConfigurationError,
+    FixedWindow,
     InvalidLimit,
     Limit,
     Limiter,
@@ -204,3 +205,32 @@ def test_a_cost_that_its_limit_can_never_allow_is_named_as_it_decorates(make: Ma
         limiter.limit("10/minute", cost=20)(index)
     with pytest.raises(InvalidLimit, match=r"default_limits: cost=5 can never"):
         make(default_limits=["100/hour;4/second"], default_limits_cost=5)
+
+
+METHODS = ["hit", "test", "get_window_stats", "clear"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_flask_limiters_strategy_takes_a_number_as_a_key(make: Make, method: str) -> None:
+    _, limiter = make()
+    for part in (5, "5"):
+        await getattr(limiter.limiter, method)(FixedWindow(2, 60), "user", part)
+    assert await limiter.limiter.clear(FixedWindow(2, 60), "user", 5) == (method == "hit")
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_flask_limiters_strategy_names_what_no_count_has(make: Make, method: str) -> None:
+    _, limiter = make()
+    call = getattr(limiter.limiter, method)
+    with pytest.raises(ConfigurationError, match="has no text"):
+        await call(FixedWindow(2, 60), object())
+    with pytest.raises(InvalidLimit, match="is not a quota; write"):
+        await call("2/minute", "ann")
+
+
+@pytest.mark.parametrize("cost", [-1, "1", 1.0, True, None])
+async def test_flask_limiters_strategy_refuses_such_a_cost(make: Make, cost: Any) -> None:
+    _, limiter = make()
+    for method in (limiter.limiter.hit, limiter.limiter.test):
+        with pytest.raises(InvalidLimit, match="cost="):
+            await method(FixedWindow(2, 60), "ann", cost=cost)

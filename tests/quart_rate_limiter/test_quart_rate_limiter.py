@@ -5,9 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from quart import Blueprint, Quart, request
+from quart import Blueprint, Quart, request, websocket
+from quart.testing.connections import WebsocketResponseError
+from quart.views import MethodView
 
-from quart_ratelimit import InvalidLimit, StoreError
+from quart_ratelimit import ConfigurationError, InvalidLimit, StoreError
 from quart_ratelimit.quart_rate_limiter import (
     RateLimit,
     RateLimiter,
@@ -325,3 +327,117 @@ async def test_the_body_of_a_refused_request_is_drained(app: Quart, store: Memor
     await app.test_client().post("/", scope_base={"client": ("10.0.0.1", 1)})
     await app(scope, receive, send)  # type: ignore[arg-type]
     assert sent[0] == (429, 0)
+
+
+async def test_a_limit_on_a_method_of_a_class_applies_to_that_method(
+    app: Quart, store: MemoryStore
+) -> None:
+    RateLimiter(app, store=store)
+
+    class Items(MethodView):
+        @rate_limit(1, MINUTE)
+        async def get(self) -> str:
+            return "apple"
+
+        @rate_limit(1, MINUTE)
+        async def post(self) -> str:
+            return "made"
+
+        async def put(self) -> str:
+            return "changed"
+
+        @rate_exempt
+        async def delete(self) -> str:
+            return "deleted"
+
+    app.add_url_rule("/", view_func=Items.as_view("items"))
+    client = app.test_client()
+    told = [
+        [(await client.open("/", method=method)).status_code for _ in range(2)]
+        for method in ("GET", "POST", "PUT", "DELETE")
+    ]
+    assert told == [[200, 429], [200, 429], [200, 200], [200, 200]]
+    assert (await client.head("/")).status_code == 429
+
+
+async def test_a_method_of_a_class_may_be_exempt(app: Quart, store: MemoryStore) -> None:
+    RateLimiter(app, store=store, default_limits=[RateLimit(1, MINUTE)])
+
+    class Items(MethodView):
+        @rate_exempt
+        async def get(self) -> str:
+            return "apple"
+
+        async def post(self) -> str:
+            return "made"
+
+    app.add_url_rule("/", view_func=Items.as_view("items"))
+    assert await statuses(app, 3) == [200, 200, 200]
+    client = app.test_client()
+    assert [(await client.post("/")).status_code for _ in range(2)] == [200, 429]
+
+
+async def test_a_blueprints_limit_binds_the_blueprints_in_it(
+    app: Quart, store: MemoryStore
+) -> None:
+    RateLimiter(app, store=store)
+    outer = limit_blueprint(Blueprint("outer", __name__, url_prefix="/o"), 1, MINUTE)
+    inner = Blueprint("inner", __name__, url_prefix="/i")
+
+    @inner.get("/")
+    async def index() -> str:
+        return ""
+
+    outer.register_blueprint(inner)
+    app.register_blueprint(outer)
+    assert await statuses(app, 2, "/o/i/") == [200, 429]
+
+
+#: Each was accepted, and limited nothing or failed at a request.
+MISTAKES: dict[str, Any] = {
+    "a limit on an app": lambda: rate_limit(1, MINUTE)(Quart("shop")),
+    "a limit on a blueprint": lambda: rate_limit(1, MINUTE)(Blueprint("shop", "shop")),
+    "a limit on a class": lambda: rate_limit(1, MINUTE)(MethodView),
+    "a limit on nothing": lambda: rate_limit(1, MINUTE)(None),
+    "an exempt blueprint": lambda: rate_exempt(Blueprint("shop", "shop")),
+    "an app for a blueprint": lambda: limit_blueprint(Quart("shop"), 1, MINUTE),  # type: ignore[type-var]
+    "a key that is a text": lambda: RateLimiter(key_function="ann"),  # type: ignore[arg-type]
+    "a key of two": lambda: rate_limit(1, MINUTE, key_function=lambda _, __: "ann"),
+    "a switch for a function": lambda: rate_limit(1, MINUTE, skip_function=True),  # type: ignore[arg-type]
+    "a default that is a text": lambda: RateLimiter(default_limits=["1/minute"]),  # type: ignore[list-item]
+    "a limit that is a text": lambda: rate_limit(limits=["1/minute"]),  # type: ignore[list-item]
+    "a switch that is a text": lambda: RateLimiter(Quart("shop"), enabled="false"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named_where_it_stands(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        MISTAKES[name]()
+
+
+@pytest.mark.parametrize("declared", ["view", "default", "blueprint"])
+async def test_a_limit_applies_to_handshakes_of_websockets(
+    app: Quart, store: MemoryStore, declared: str
+) -> None:
+    limit = RateLimit(1, MINUTE)
+    RateLimiter(app, store=store, default_limits=[limit] if declared == "default" else None)
+    shop = Blueprint("shop", __name__)
+    if declared == "blueprint":
+        limit_blueprint(shop, 1, MINUTE)
+
+    @shop.websocket("/")
+    @(rate_limit(1, MINUTE) if declared == "view" else lambda view: view)
+    async def talk() -> None:
+        await websocket.send("hello")
+
+    app.register_blueprint(shop)
+    client = app.test_client()
+    async with client.websocket("/") as first:
+        assert await first.receive() == "hello"
+    with pytest.raises(WebsocketResponseError) as refused:
+        async with client.websocket("/") as second:
+            await second.receive()
+    response = refused.value.response
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
+    assert response.headers["RateLimit-Remaining"] == "0"

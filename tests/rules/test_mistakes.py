@@ -35,6 +35,12 @@ def test_a_blueprint_is_limited_by_limit_alone(name: str) -> None:
         DECORATORS[name](Blueprint("shop", __name__))  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("name", DECORATORS)
+def test_an_app_is_told_where_its_limits_go(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{name}.* not an app: write"):
+        DECORATORS[name](Quart("shop"))  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("name", ["in_flight", "messages"])
 async def test_what_stands_above_its_route_never_runs_and_is_an_error(name: str) -> None:
     app = Quart(__name__)

@@ -11,8 +11,8 @@ import json
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import ParamSpec, TypeVar, overload
 
-from ..callables import UserFunction, call, call_to_send
-from ..errors import ConfigurationError, LimiterUnavailable, RateLimitExceeded
+from ..callables import UserFunction, call, call_to_send, check_user_function
+from ..errors import ConfigurationError, InvalidLimit, LimiterUnavailable, RateLimitExceeded
 from ..quotas import Decision, Hit
 from ..quotas.quota import refused_longest
 from ..responses.refusal import refusal
@@ -59,8 +59,14 @@ class Messages:
             raise ConfigurationError(
                 f"on_breach={on_breach!r} must be one of {known}, or a function"
             )
+        if callable(on_breach):
+            check_user_function(on_breach, "limiter.messages(on_breach=...)", object())
+        if callable(cost):
+            check_user_function(cost, "limiter.messages(cost=...)", object())
+        elif check_cost(cost) == 0:
+            raise InvalidLimit(f"cost={cost!r} never reaches its limit; write e.g. cost=1")
         self.extension = extension
-        self.cost: UserFunction[int] | int = cost if callable(cost) else check_cost(cost)
+        self.cost = cost
         self.on_breach = on_breach
         self._open_account = open_account
         self._own = own

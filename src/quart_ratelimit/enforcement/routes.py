@@ -8,11 +8,10 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Quart, Websocket, current_app
-from quart.views import MethodView, View
 
 from ..callables import chain
 from ..constants import ExemptionScope
-from ..current import blueprint_path
+from ..current import blueprint_path, handler_of
 from ..rules.exemptions import inherited
 from ..rules.registry import HasRegistry, LimitedFunction, Registry, limited_by
 from ..rules.resolved import RuntimeLimit
@@ -161,17 +160,3 @@ def own_limited(
     """
     own, handler = limited_by(extension, view), handler_of(view, method)
     return own if handler is None else (*own, *limited_by(extension, handler))
-
-
-def handler_of(view: object, method: str) -> object | None:
-    """The method that a class-based view calls for this HTTP method; None: there is none."""
-    kind = getattr(view, "view_class", None)
-    if not (isinstance(kind, type) and issubclass(kind, View)):
-        return None
-    dispatch = kind.dispatch_request
-    if dispatch is not MethodView.dispatch_request:
-        return dispatch
-    handler = getattr(kind, method.lower(), None)
-    if handler is None and method == "HEAD":
-        handler = getattr(kind, "get", None)
-    return handler

@@ -22,7 +22,7 @@ from ..enforcement.report import Report
 from ..errors import ConfigurationError, InvalidLimit
 from ..quotas import Concurrency, Decision, Hit, Quota
 from ..quotas.quota import Receipt, decided, tightness
-from ..rules.kinds import check_cost, checked
+from ..rules.kinds import check_cost, checked, switch
 from ..rules.kinds import policy as policy_kind
 from ..rules.notation import one_per_counter, quotas_of, read_limit
 from ..rules.registry import OwnLimit, Registry
@@ -282,6 +282,7 @@ class DirectLimits:
         if key_func is not None:
             check_user_function(key_func, "limiter.messages(key_func=...)")
             space_of(key_func)  # as in `Limit`
+        per_connection = checked(switch, "limiter.messages(per_connection=...)", per_connection)
         read = functools.partial(quotas_of, limit)
         read(self._bindings.strategy)
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from ..callables import Memo, chain
 from ..clients.keys import KeyForm
 from ..constants import ExemptionScope
-from ..current import blueprint_path
+from ..current import blueprint_path, handler_of
 from ..enforcement.context import RequestContext
 from ..enforcement.hooks import UNMATCHED
-from ..enforcement.routes import Route, handler_of, own_limited, serves_static_files
+from ..enforcement.routes import Route, own_limited, serves_static_files
 from ..errors import StoreError
 from ..quotas import Quota
 from ..rules.exemptions import USUAL

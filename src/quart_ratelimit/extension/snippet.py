@@ -14,8 +14,7 @@ from ..callables import UserFunction, chain, check_called, check_user_function
 from ..clients.key_functions import address_function
 from ..clients.key_spaces import space_of
 from ..clients.keys import KeyForm, bounded, key_parts
-from ..current import current_app_or_none, current_request_or_none
-from ..enforcement.routes import handler_of
+from ..current import current_app_or_none, current_request_or_none, handler_of
 from ..enforcement.stage import Stage
 from ..errors import ConfigurationError, RateLimitExceeded
 from ..quotas import Quota

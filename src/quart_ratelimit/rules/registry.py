@@ -211,6 +211,11 @@ def check_function(target: object, decorator: str) -> Callable[..., object]:
         kind = type(target).__name__
         name = getattr(target, "__qualname__", kind)
         raise ConfigurationError(f"{name}: write @{kind} above {decorator}, and not below it")
+    if hasattr(target, "asgi_app"):  # an app is callable, too
+        raise ConfigurationError(
+            f"{decorator} limits functions, and not an app: write application_limits=[...] or "
+            "default_limits=[...] in Limiter(app=app, ...)"
+        )
     if not callable(target):
         raise ConfigurationError(
             f"{decorator} limits functions, and {type(target).__name__} is not a function: limit a "
