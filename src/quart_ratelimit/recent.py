@@ -83,11 +83,10 @@ class Recent(Generic[K, V]):
         if entries and max(map(self._length, entries)) > self._longest:
             entries = {k: v for k, v in entries.items() if self._length(k) <= self._longest}
         young, value_length = self._young, self._value_length
-        self._total += sum(map(self._length, entries.keys() - young.keys()))
+        self._total += sum([self._length(key) for key in entries if key not in young])
         if value_length is not None:
-            replaced = [young[key] for key in entries.keys() & young.keys()]
             self._total += sum(map(value_length, entries.values()))
-            self._total -= sum(map(value_length, replaced))
+            self._total -= sum([value_length(young[key]) for key in entries if key in young])
         young.update(entries)
         if len(young) > self._size or self._total > self._most:
             self.turn()
