@@ -62,7 +62,7 @@ class Fleet:
         #: The names of all workers in order; empty before the store has reported them.
         self.names: list[str] = []
         #: Until when a viewer looks at the sums, by ``now_ms``.
-        self.seen_until_ms = 0
+        self.seen_until_ms: int = 0
         #: Why the store refused a command, such as a user without the right to it.
         self.error: Exception | None = None
 
