@@ -105,6 +105,22 @@ def test_a_connection_that_was_reset_in_the_pool_decides_no_hit_by_the_policy() 
     assert run_seed(791148250).violations == []
 
 
+def test_the_set_of_workers_expires_when_a_worker_dies_after_redis_lost_all_keys() -> None:
+    plan = Plan(
+        seed=930003502,
+        workers=(worker(latency=0.0005, deadline=0.5),),
+        actions=(action("hit", 1.3141),),
+        faults=(
+            Fault(1.1227, "restart empty", 0.1, "worker0", 0.72),
+            Fault(1.3463, "kill worker", 0.0, "worker0", 0.31),
+        ),
+        length=2.0,
+        jitter=0.3,
+        halved=0.0,
+    )
+    assert run_plan(plan).violations == []
+
+
 @pytest.mark.parametrize(
     "seed",
     [

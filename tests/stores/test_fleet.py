@@ -73,7 +73,7 @@ async def test_hits_of_both_ways_to_redis_take_the_registration_along(
         assert guard._known.fleet.name in guard._known.fleet.names
 
 
-async def test_a_registration_costs_four_commands_in_five_seconds() -> None:
+async def test_a_registration_costs_six_commands_in_five_seconds() -> None:
     clock, sent = Clock(), 0
     own = Fleet(name="a", now_ms=clock)
     for _ in range(3_000):
@@ -83,7 +83,7 @@ async def test_a_registration_costs_four_commands_in_five_seconds() -> None:
             replies = [0] * (len(commands) - 1)
             own.read([*replies, [b"a", b"1000000"]], 1_000_000)
         clock.now += 20
-    assert sent <= 4 * (60 / 5 + 4)
+    assert sent <= 6 * (60 / 5 + 4)
 
 
 async def test_the_set_of_workers_expires_and_no_reset_forgets_it(
@@ -107,9 +107,8 @@ async def test_the_set_of_workers_expires_also_after_all_keys_were_lost(
     await guard.start()
     for _ in range(2):
         server.ask("FLUSHALL")
-        for _ in range(2):
-            guard._known.fleet._due_ms = 0
-            await guard.hit([Hit(MINUTE, "ann")])
+        guard._known.fleet._due_ms = 0
+        await guard.hit([Hit(MINUTE, "ann")])
         assert 0 < server.ask("PTTL", "rate_limit:workers") <= fleet.KEPT_MS
     await guard.aclose()
 

@@ -22,7 +22,7 @@ from .piggyback import CarryingStore, Command, text_of
 KEPT_MS = 300_000
 #: Time between two registrations in ms: at first, and after the fleet changed; and at most.
 FIRST_MS, LONGEST_MS = 500, 2_500
-#: Time between two removals of silent workers in ms; each also lets the set live on.
+#: Time between two removals of silent workers, in ms.
 TIDIED_MS = KEPT_MS // 5
 #: What the names of all workers of a process begin with: one for each limiter.
 _PROCESS = secrets.token_hex(8)
@@ -58,7 +58,7 @@ class Fleet:
         self._is_looking = False
         #: Whether this process is one of the workers; a command line is not.
         self.registers = True
-        self._tidied_ms: int | None = None
+        self._tidied_ms: int = now_ms() - TIDIED_MS
         #: The names of all workers in order; empty before the store has reported them.
         self.names: list[str] = []
         #: Until when a viewer looks at the sums, by ``now_ms``.
@@ -108,10 +108,11 @@ class Fleet:
         if self._is_looking:
             self._is_looking = False
             members += [now_ms, MARK]
-        found: list[Command] = [("ZADD", key, *members)]
-        if self._tidied_ms is None or self._now_ms() >= self._tidied_ms + TIDIED_MS:
+        # Each time: the set may be new, and this the last that its store hears of this process.
+        found: list[Command] = [("ZADD", key, *members), ("PEXPIRE", key, KEPT_MS)]
+        if self._now_ms() >= self._tidied_ms + TIDIED_MS:
+            self._tidied_ms = self._now_ms()
             found.append(("ZREMRANGEBYSCORE", key, "-inf", f"({now_ms - KEPT_MS}"))
-            found.append(("PEXPIRE", key, KEPT_MS))
         self._due_ms = self._now_ms() + self._pause_ms
         return [*found, ("ZRANGE", key, 0, -1, "WITHSCORES")]
 
@@ -121,10 +122,6 @@ class Fleet:
         pairs = replies[-1]
         if not isinstance(pairs, list) or self.error is not None:
             return  # no right to these commands, for instance: what is known stays
-        if len(replies) > 2:
-            self._tidied_ms = self._now_ms()
-        elif replies[0]:  # the set may be new, without an end
-            self._tidied_ms = None
         numbers = iter(pairs)
         # A score from the future is of a server's clock that was set back since.
         ages = {
