@@ -106,7 +106,7 @@ async def test_no_command_is_sent_for_the_sums_while_nobody_looks(
                 own[" ".join(said[:2])] += 1
     heartbeats = own["ZADD rate_limit:workers"]
     assert heartbeats >= 3
-    names = ("ZADD rate_limit:workers", "ZRANGE rate_limit:workers")
+    names = [f"{one} rate_limit:workers" for one in ("ZADD", "PEXPIRE", "ZRANGE")]
     assert own == dict.fromkeys(names, heartbeats)
     await sums.look(bindings.of(app).backend)
     assert redis_server.ask("ZSCORE", "rate_limit:workers", MARK)
