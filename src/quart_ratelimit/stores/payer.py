@@ -15,8 +15,8 @@ from .knowledge import Knowledge
 from .standin import Owed
 
 #: Keys whose charges are sent together, and seconds between two pieces.
-PIECE = 50
-PAUSE = 0.01
+PIECE = 20
+PAUSE = 0.004
 #: Seconds between two looks whether the store is back, while no request says so.
 PROBE = 1.0
 #: Seconds that a worker which ends goes on charging, if the store is back.
