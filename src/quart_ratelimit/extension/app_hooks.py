@@ -136,19 +136,20 @@ def _hook_into_responses(app: Quart, attribute: str) -> None:
         return args
 
     def charging(process: _Process, on_error: _OnError) -> _Process:
-        async def charge_and_process(*args: Any, **kwargs: Any) -> Any:
+        async def charge_and_process(charge: Awaitable[None], *args: Any, **kwargs: Any) -> Any:
             given: Sequence[Any] = args
             try:
-                await _charge_unreached(extensions[attribute])
+                await charge
             except Exception as error:
                 given = await on_error(error, args)
             return await process(*given, **kwargs)
 
         def charging_process(*args: Any, **kwargs: Any) -> Awaitable[Any]:
             binding: Binding = extensions[attribute]
-            if binding.hooks.unreached() is None:
+            context = binding.hooks.unreached()
+            if context is None or not binding.is_active:
                 return process(*args, **kwargs)
-            return charge_and_process(*args, **kwargs)
+            return charge_and_process(binding.hooks.charge_unreached(context), *args, **kwargs)
 
         return charging_process
 
@@ -156,12 +157,6 @@ def _hook_into_responses(app: Quart, attribute: str) -> None:
     quart.postprocess_websocket = charging(quart.postprocess_websocket, replaced)
     quart.do_teardown_request = charging(quart.do_teardown_request, unchanged)
     quart.do_teardown_websocket = charging(quart.do_teardown_websocket, unchanged)
-
-
-async def _charge_unreached(binding: Binding) -> None:
-    context = binding.hooks.unreached()
-    if context is not None and binding.is_active:
-        await binding.hooks.charge_unreached(context)
 
 
 def most_drained(app: Quart, attribute: str) -> int:
