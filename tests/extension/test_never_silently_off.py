@@ -22,6 +22,18 @@ from quart_ratelimit.stores import RedisStore
 
 from ..support.apps import ask, view
 
+
+def decorator(limiter: Limiter, kind: str) -> Any:
+    """A limit of this kind, to decorate a function with."""
+    kinds = {
+        "limit": limiter.limit("1/minute"),
+        "rate_limit": rate_limit("1/minute"),
+        "in_flight": limiter.in_flight(1),
+        "messages": limiter.messages("1/minute"),
+    }
+    return kinds[kind]
+
+
 #: What registers a function that runs around requests.
 REGISTER: dict[str, Callable[[Quart, Blueprint], Callable[..., Any]]] = {
     "app.before_request": lambda app, _: app.before_request,
@@ -88,11 +100,7 @@ async def test_a_limit_below_a_hook_that_runs_where_no_limit_can_apply_is_an_err
 ) -> None:
     app, blueprint = Quart(__name__), Blueprint("shop", __name__)
     limiter = Limiter(app=app)
-    limit: Any = {
-        "limit": limiter.limit("1/minute"),
-        "rate_limit": rate_limit("1/minute"),
-        "in_flight": limiter.in_flight(1),
-    }[kind]
+    limit = decorator(limiter, kind)
 
     def around(*given: Any) -> Any:
         return given[0] if given else None
@@ -131,12 +139,7 @@ async def test_a_limit_on_what_runs_while_the_app_serves_is_an_error(
 ) -> None:
     app, blueprint = Quart(__name__), Blueprint("shop", __name__)
     limiter = Limiter(app=app)
-    limit: Any = {
-        "limit": limiter.limit("1/minute"),
-        "rate_limit": rate_limit("1/minute"),
-        "in_flight": limiter.in_flight(1),
-        "messages": limiter.messages("1/minute"),
-    }[kind]
+    limit = decorator(limiter, kind)
     function = wrapped_again(function)
     register = blueprint.while_app_serving if of_blueprint else app.while_serving
     if is_above:
@@ -169,11 +172,7 @@ async def test_what_runs_while_the_app_serves_beside_limited_views_is_none() -> 
 async def test_a_limit_below_lru_cache_is_an_error(cache: Any, kind: str, is_sync: bool) -> None:
     app = Quart(__name__)
     limiter = Limiter(app=app)
-    limit: Any = {
-        "limit": limiter.limit("1/minute"),
-        "rate_limit": rate_limit("1/minute"),
-        "in_flight": limiter.in_flight(1),
-    }[kind]
+    limit = decorator(limiter, kind)
 
     def page() -> str:
         return "page"
