@@ -58,7 +58,7 @@ def stale_replica(server: RedisServer) -> Iterator[None]:
 
 @contextmanager
 def busy(server: RedisServer) -> Iterator[None]:
-    """A script of somebody else's that does not end."""
+    """A script of another client that does not end."""
     name = "busy-reply-threshold" if major(str(binary())) >= 7 else "lua-time-limit"
     server.ask("CONFIG", "SET", name, 20)
 
@@ -276,7 +276,7 @@ async def test_an_expiry_that_was_changed_locks_nobody_out_for_longer(  # T-15
 def test_what_a_refused_transaction_left_undone_is_known_by_execs_own_reply(
     last: str, was_sent: bool
 ) -> None:
-    """If MULTI is refused, and a script of somebody else's ends just then, INCRBY is run."""
+    """If MULTI is refused, and another client's script ends just then, Redis runs INCRBY."""
     kind = redis.ResponseError if was_sent else ExecAbortError
     replies = [redis.ResponseError("BUSY Redis is busy"), 1, 1, kind(last)]
     with pytest.raises(redis.ResponseError) as refused:
