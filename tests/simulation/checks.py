@@ -11,6 +11,7 @@ from quart_ratelimit.quotas import Concurrency, FixedWindow, Quota
 
 from .answers import answers_of_others, base_name, base_of
 from .bounds import admitted_by_redis
+from .faults import SLOWER
 from .oracle import Oracle
 from .plan import NEAR
 from .records import Call, Counted, Forgotten
@@ -177,7 +178,7 @@ def _in_past_windows(oracle: Oracle) -> Iterator[str]:
             for call in calls[base]
             for hit in call.hits
             if base_name(hit) == base and call.began <= record.at
-            if call.ended is None or call.error is not None or record.at <= call.ended
+            if call.ended is None or call.error is not None or record.at <= _last_run(oracle, call)
             if abs(record.clock_ms // hit.quota.period_ms - int(number)) < 1000
         ]
         if not began:
@@ -189,6 +190,20 @@ def _in_past_windows(oracle: Oracle) -> Iterator[str]:
                 f"{base!r} was counted in window {number}, when {int(earliest // period_ms)} had "
                 "begun before the hit"
             )
+
+
+def _last_run(oracle: Oracle, call: Call) -> float:
+    """The latest moment at which Redis may run this call's hits, in seconds.
+
+    If a policy decided, Redis may run them while the connection's reset is on its way.
+    """
+    ended = call.ended or 0.0
+    if call.by not in ("local", "open", "closed"):
+        return ended
+    plan = oracle.plan
+    way = next(worker.latency for worker in plan.workers if worker.name == call.worker)
+    slow = [fault.amount for fault in plan.faults if fault.kind == "slow network"]
+    return ended + (way + SLOWER * sum(slow)) * (1 + plan.jitter)
 
 
 def _refused_and_charged(oracle: Oracle) -> Iterator[str]:

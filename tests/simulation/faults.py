@@ -13,6 +13,8 @@ from .site import ADDRESS
 if TYPE_CHECKING:
     from .run import Run
 
+#: Seconds by which the slowest network delays each segment.
+SLOWER = 0.03
 #: Seconds between two copies of the data to the replica and to the file.
 SAVES_EACH = 0.25
 
@@ -142,7 +144,7 @@ def _kill_worker(run: Run, fault: Fault) -> None:
 
 
 def _slow_network(run: Run, fault: Fault) -> None:
-    more = 0.03 * fault.amount
+    more = SLOWER * fault.amount
     run.network.latency[fault.worker] += more
 
     def end() -> None:  # another such fault may have begun meanwhile

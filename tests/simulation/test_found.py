@@ -147,6 +147,7 @@ def test_what_was_given_up_is_not_delivered_when_the_way_is_free_again(seed: int
         940000241,  # a network that was slow twice at a time stayed slow
         930000426,  # the oracle did not know that one call alone tries a Redis that hung
         964374437,  # a worker kept its fleet from another run
+        321454372,  # the oracle did not know that a given-up hit runs until its reset arrives
     ],
 )
 def test_a_run_that_failed_by_a_fault_of_the_simulator_passes(seed: int) -> None:
